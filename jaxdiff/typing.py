@@ -1,0 +1,91 @@
+"""The few types that everything else is written in."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Float, Key
+
+Cond = Mapping[str, Array]
+"""Conditions by name, each with a leading batch axis: "label", "text", "image", ...
+
+A boolean `"<name>_kept"` of shape [b] says for which examples the condition is kept; where it is
+False the network puts its learned null embedding. A missing mask means that all are kept.
+"""
+
+Params = Any
+"""A tree of arrays."""
+
+Metrics = Mapping[str, Array]
+"""Named arrays with one value per example."""
+
+
+class Prediction(NamedTuple):
+    """What a denoiser says about `x_t = alpha·x0 + sigma·noise`."""
+
+    x0: Float[Array, "*shape"]
+    noise: Float[Array, "*shape"]
+    variance: Float[Array, "*shape"] | None = None
+
+
+Denoiser = Callable[[Array, Array, Cond], Prediction]
+"""`(x [b, ...], t [b], cond) -> Prediction`; a network, its EMA, a guided model, an exact oracle."""
+
+
+class Span(NamedTuple):
+    """One solver step, from time `t` down to time `s`, the same or another for each example."""
+
+    t: Float[Array, " b"]
+    s: Float[Array, " b"]
+    keys: Key[Array, " b"]
+    steps: int
+    """The number of steps of the whole solution."""
+
+
+class Draw(NamedTuple):
+    """The randomness of one training step.
+
+    `keys` holds one PRNG key per example. `lattice` holds one number in [0, 1) per example; over
+    the global batch they are evenly spaced with a random offset, for variance reduction.
+    """
+
+    keys: Key[Array, " b"]
+    lattice: Float[Array, " b"]
+
+
+class Roles(NamedTuple):
+    """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one."""
+
+    student: Denoiser
+    target: Denoiser
+    teacher: Denoiser | None = None
+
+
+class Solver(Protocol):
+    """A method that takes `x` from one time to the next; `sample` holds the loop."""
+
+    def init(self, x: Array) -> Any:
+        """Returns the history before the first step; `()` where there is none."""
+
+    def step(
+        self, denoiser: Denoiser, x: Array, span: Span, cond: Cond, history: Any
+    ) -> tuple[Array, Any]:
+        """Returns `x` at `span.s` and the new history."""
+
+
+class Objective(Protocol):
+    """A loss per example, with named per-example values worth logging."""
+
+    def __call__(
+        self, roles: Roles, x0: Array, cond: Cond, draw: Draw, step: Array
+    ) -> tuple[Array, Metrics]:
+        """Returns the loss [b] and metrics [b]; "logsnr" among them says each one's noise level."""
+
+
+class Codec(Protocol):
+    """Maps pixels to the space in which diffusion runs, and back."""
+
+    def encode(self, params: Params, x: Array, keys: Array) -> Array:
+        """Returns what diffusion is to model."""
+
+    def decode(self, params: Params, z: Array) -> Array:
+        """Returns pixels in [-1, 1]."""
