@@ -40,7 +40,7 @@ def names(family: ModuleType) -> list[str]:
         if not name.startswith("_")
         and callable(value)
         and getattr(value, "__module__", "").startswith(family.__name__)
-        and getattr(value, "__doc__", None)
+        and not getattr(value, "_is_protocol", False)
     )
 
 
@@ -51,9 +51,10 @@ def closest(name: str, known: list[str]) -> str:
 
 
 def _parse(spec: str) -> ast.expr:
-    module, _, rest = spec.rpartition(":") if ":" in spec.split("(")[0] else ("", "", spec)
+    head, bracket, options = spec.partition("(")
+    module, _, name = head.rpartition(":")
     try:
-        expression = ast.parse(rest, mode="eval").body
+        expression = ast.parse(name + bracket + options, mode="eval").body
     except SyntaxError:
         raise ValueError(f"{spec!r} is not a name or a call such as 'DDIM(eta=1)'") from None
     if module:
@@ -91,9 +92,7 @@ def _construct(
         return target
     for option in options:
         if option not in parameters and not open_ended:
-            raise ValueError(
-                f"{name} has no option {option!r}{closest(option, list(parameters))}"
-            )
+            raise ValueError(f"{name} has no option {option!r}{closest(option, list(parameters))}")
     given = {k: v for k, v in context.items() if k in parameters}
     return target(**{**given, **options})
 

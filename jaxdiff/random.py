@@ -4,7 +4,7 @@ import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Integer, Key
 
 
 def stream(keys: Key[Array, "*b"], name: str) -> Key[Array, "*b"]:
@@ -12,13 +12,13 @@ def stream(keys: Key[Array, "*b"], name: str) -> Key[Array, "*b"]:
     return fold_in(keys, jnp.uint32(zlib.crc32(name.encode())))
 
 
-def fold_in(keys: Key[Array, "*b"], data: Int[Array, ""] | int) -> Key[Array, "*b"]:
+def fold_in(keys: Key[Array, "*b"], data: Integer[Array, ""] | int) -> Key[Array, "*b"]:
     """Folds one integer into every key."""
     fold = lambda key: jax.random.fold_in(key, data)
     return jax.vmap(fold)(keys.reshape(-1)).reshape(keys.shape) if keys.ndim else fold(keys)
 
 
-def example_keys(key: Key[Array, ""], index: Int[Array, " b"]) -> Key[Array, " b"]:
+def example_keys(key: Key[Array, ""], index: Integer[Array, " b"]) -> Key[Array, " b"]:
     """Returns one key per example from its global index."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 

@@ -1,7 +1,7 @@
 """The few types that everything else is written in."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
 
@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
 
 
 Denoiser = Callable[[Array, Array, Cond], Prediction]
-"""`(x [b, ...], t [b], cond) -> Prediction`; a network, its EMA, a guided model, an exact oracle."""
+"""`(x [b, ...], t [b], cond) -> Prediction`: a network, its EMA, a guided model, an oracle."""
 
 
 class Span(NamedTuple):
@@ -60,6 +60,7 @@ class Roles(NamedTuple):
     teacher: Denoiser | None = None
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A method that takes `x` from one time to the next; `sample` holds the loop."""
 
@@ -72,6 +73,7 @@ class Solver(Protocol):
         """Returns `x` at `span.s` and the new history."""
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss per example, with named per-example values worth logging."""
 
@@ -81,6 +83,7 @@ class Objective(Protocol):
         """Returns the loss [b] and metrics [b]; "logsnr" among them says each one's noise level."""
 
 
+@runtime_checkable
 class Codec(Protocol):
     """Maps pixels to the space in which diffusion runs, and back."""
 

@@ -1,0 +1,5 @@
+"""Maps between pixels and the space in which diffusion runs."""
+
+from jaxdiff.codecs.pixels import Pixels
+
+__all__ = ["Pixels"]

@@ -1,0 +1,1 @@
+"""The mathematics: functions of arrays, with no network and no framework in sight."""

@@ -1,0 +1,59 @@
+"""What a network may predict: the row `(a, b)` of `y = a·x0 + b·noise` at time t.
+
+`process.py` turns any of them into any other by one 2×2 solve.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.schedules import Schedule
+
+Time = Float[Array, "*t"]
+Row = tuple[Float[Array, "*t"], Float[Array, "*t"]]
+
+
+def x0(schedule: Schedule, t: Time) -> Row:
+    """The data: says nothing about the noise at sigma = 0."""
+    return jnp.ones_like(t), jnp.zeros_like(t)
+
+
+def noise(schedule: Schedule, t: Time) -> Row:
+    """The noise, epsilon (Ho et al. 2020): says nothing about the data at alpha = 0."""
+    return jnp.zeros_like(t), jnp.ones_like(t)
+
+
+def score(schedule: Schedule, t: Time) -> Row:
+    """The gradient of the log-density of x_t: -noise/sigma (Song et al. 2021)."""
+    return jnp.zeros_like(t), -1 / schedule.sigma(t)
+
+
+def v(schedule: Schedule, t: Time) -> Row:
+    """alpha·noise - sigma·x0 (Salimans & Ho 2022)."""
+    return -schedule.sigma(t), schedule.alpha(t)
+
+
+def velocity(schedule: Schedule, t: Time) -> Row:
+    """dx/dt along the process (Lipman et al. 2023; Liu et al. 2023)."""
+    derivative = lambda f: jax.jvp(f, (t,), (jnp.ones_like(t),))[1]
+    return derivative(schedule.alpha), derivative(schedule.sigma)
+
+
+@dataclass(frozen=True)
+class edm:  # noqa: N801 - it stands beside `v` and `noise`
+    """F of `x0 = c_skip·x + c_out·F` (Karras et al. 2022, table 1), for any alpha.
+
+    With D = alpha²·data_std² + sigma²: c_skip = alpha·data_std²/D and c_out = sigma·data_std/√D.
+    The row ((1 - c_skip·alpha)/c_out, -c_skip·sigma/c_out) is written without the division by
+    sigma that cancels.
+    """
+
+    data_std: float = 0.5
+
+    def __call__(self, schedule: Schedule, t: Time) -> Row:
+        """Returns (a, b)."""
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        root = jnp.sqrt((alpha * self.data_std) ** 2 + sigma**2)
+        return sigma / (self.data_std * root), -alpha * self.data_std / root

@@ -1,0 +1,64 @@
+"""The loop that every solver runs in."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
+
+
+def prior(
+    process: Process, keys: Key[Array, " b"], like: Float[Array, "b *shape"], t: Float[Array, ""]
+) -> Float[Array, "b *shape"]:
+    """Draws x_t of a data set of zeros: the noise from which sampling starts, each from its key."""
+    noise = random.normal(random.stream(keys, "prior"), like)
+    return process.perturb(Prediction(x0=jnp.zeros_like(noise), noise=noise), t)
+
+
+def sample(
+    solver: Solver,
+    denoiser: Denoiser,
+    x: Float[Array, "b *shape"],
+    times: Float[Array, " times"],
+    cond: Cond,
+    keys: Key[Array, " b"],
+) -> Float[Array, "b *shape"]:
+    """Takes `x` at `times[0]` to `times[-1]`, step by step, in one scan."""
+    return _scan(solver, denoiser, x, times, cond, keys, lambda x: None)[0]
+
+
+def trajectory(
+    solver: Solver,
+    denoiser: Denoiser,
+    x: Float[Array, "b *shape"],
+    times: Float[Array, " times"],
+    cond: Cond,
+    keys: Key[Array, " b"],
+) -> Float[Array, "times b *shape"]:
+    """Returns `x` at each of the times; the last is what `sample` returns."""
+    _, xs = _scan(solver, denoiser, x, times, cond, keys, lambda x: x)
+    return jnp.concatenate([x[None], xs])
+
+
+def _scan(solver, denoiser, x, times, cond, keys, emit):
+    keys = random.stream(keys, "solver")
+    steps = len(times) - 1
+
+    def step(carry, at):
+        x, history = carry
+        t, s, index = at
+        span = Span(
+            t=jnp.broadcast_to(t, len(x)),
+            s=jnp.broadcast_to(s, len(x)),
+            keys=random.fold_in(keys, index),
+            steps=steps,
+        )
+        x, history = solver.step(denoiser, x, span, cond, history)
+        return (x, history), emit(x)
+
+    (x, _), emitted = jax.lax.scan(
+        step, (x, solver.init(x)), (times[:-1], times[1:], jnp.arange(steps))
+    )
+    return x, emitted

@@ -1,0 +1,105 @@
+"""Training times: maps from uniform numbers to t, by inverse distribution functions.
+
+Each has `quantile(process, u)`; calling it draws one independent u per example, and `Stratified`
+spreads the batch's numbers evenly instead.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Draw
+
+Numbers = Float[Array, " b"]
+
+
+@runtime_checkable
+class Quantile(Protocol):
+    """An inverse distribution function of training times."""
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """Returns t in [0, 1] from u in [0, 1)."""
+
+
+@runtime_checkable
+class TimeSampling(Protocol):
+    """A rule that draws training times."""
+
+    def __call__(self, process: Process, draw: Draw) -> Numbers:
+        """Returns t [b]."""
+
+
+def _independent(self, process: Process, draw: Draw) -> Numbers:
+    """Draws one time [b] per example, independently."""
+    return self.quantile(process, random.uniform(draw.keys))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """t uniform in (`minimum`, 1)."""
+
+    minimum: float = 0.0
+    __call__ = _independent
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """Never exactly `minimum`, where the noise may be zero."""
+        return 1 - u * (1 - self.minimum)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """t uniform in {1/steps, ..., 1} (Ho et al. 2020, algorithm 1)."""
+
+    steps: int = 1000
+    __call__ = _independent
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """Rounds up to the next step."""
+        return (jnp.floor(u * self.steps) + 1) / self.steps
+
+
+@dataclass(frozen=True)
+class LogitNormal:
+    """logit(t) normal (Esser et al. 2024, eq. 19)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    __call__ = _independent
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """sigmoid(mean + std·z)."""
+        return 1 / (1 + jnp.exp(-(self.mean + self.std * _normal(u))))
+
+
+@dataclass(frozen=True)
+class EDMLogNormal:
+    """log(sigma/alpha) normal (Karras et al. 2022, table 1: P_mean, P_std)."""
+
+    mean: float = -1.2
+    std: float = 1.2
+    __call__ = _independent
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """The time at which log(sigma/alpha) = mean + std·z; t = 1 beyond the schedule's end."""
+        return process.time(-2 * (self.mean + self.std * _normal(u)))
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """The times of any distribution, evenly spread over the batch (Kingma et al. 2021, I.1)."""
+
+    of: Quantile = Uniform()
+
+    def __call__(self, process: Process, draw: Draw) -> Numbers:
+        """Draws one time [b] per example, one in each of b equal strata."""
+        return self.of.quantile(process, draw.lattice)
+
+
+def _normal(u):
+    # u = 0 has probability 2^-23 in float32; half a unit keeps it finite.
+    return ndtri(jnp.maximum(u, jnp.finfo(u.dtype).eps / 2))

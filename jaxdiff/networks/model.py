@@ -1,0 +1,41 @@
+"""A model: a network, and what its inputs and its output mean in a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.typing import Cond, Denoiser, Params, Prediction
+
+
+@dataclass(frozen=True)
+class Model:
+    """`network` with `init` and `apply`, called as `network(x, time, cond, dropout_keys)`."""
+
+    network: Any
+    process: Process
+    parameterization: Parameterization
+    input_scaling: Callable[[Process, Array, Array], Array]
+    time_input: Callable[[Process, Array], Array]
+
+    def init(self, key: Key[Array, ""], x: Float[Array, "b *shape"], cond: Cond) -> Params:
+        """Returns fresh parameters for data and conditions of these shapes."""
+        return self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
+
+    def bind(self, params: Params, *, dropout_keys: Key[Array, " b"] | None = None) -> Denoiser:
+        """Returns the denoiser that these parameters make; without keys, without dropout."""
+
+        def denoiser(x, t, cond) -> Prediction:
+            y = self.network.apply(
+                {"params": params},
+                self.input_scaling(self.process, x, t),
+                self.time_input(self.process, t),
+                cond,
+                dropout_keys,
+            )
+            return self.process.solve(self.parameterization, y.astype(x.dtype), x, t)
+
+        return denoiser

@@ -1,0 +1,65 @@
+"""How x_t is scaled, and how time is told, at a network's entrance."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.process import Process
+
+Time = Float[Array, " b"]
+Data = Float[Array, "b *shape"]
+
+
+@dataclass(frozen=True)
+class Unscaled:
+    """x_t as it is, for processes that preserve the variance."""
+
+    def __call__(self, process: Process, x: Data, t: Time) -> Data:
+        """Returns x."""
+        return x
+
+
+@dataclass(frozen=True)
+class UnitVariance:
+    """c_in·x_t: variance one at every noise level (Karras et al. 2022, table 1), for any alpha."""
+
+    data_std: float = 0.5
+
+    def __call__(self, process: Process, x: Data, t: Time) -> Data:
+        """Returns x/√(alpha²·data_std² + sigma²)."""
+        alpha, sigma = process.at(t, x)
+        return x / jnp.sqrt((alpha * self.data_std) ** 2 + sigma**2)
+
+
+@dataclass(frozen=True)
+class ScaledTime:
+    """scale·t, in the range for which sinusoidal embeddings were made."""
+
+    scale: float = 1000.0
+
+    def __call__(self, process: Process, t: Time) -> Time:
+        """Returns the network's time input [b]."""
+        return self.scale * t
+
+
+@dataclass(frozen=True)
+class DiscreteIndex:
+    """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1."""
+
+    steps: int = 1000
+
+    def __call__(self, process: Process, t: Time) -> Time:
+        """Returns the network's time input [b]."""
+        return jnp.round(t * self.steps) - 1
+
+
+@dataclass(frozen=True)
+class LogNoise:
+    """scale·log(sigma/alpha): c_noise with scale 1/4 (Karras et al. 2022, table 1)."""
+
+    scale: float = 0.25
+
+    def __call__(self, process: Process, t: Time) -> Time:
+        """Returns the network's time input [b]."""
+        return -0.5 * self.scale * process.logsnr(t)

@@ -1,0 +1,43 @@
+"""Denoising: predict from x_t what x_t was made of."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.diffusion.time_sampling import TimeSampling
+from jaxdiff.diffusion.weighting import Weighting
+from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """The weighted squared error of the student's prediction (Ho et al. 2020; Song et al. 2021).
+
+    The loss reads prediction and truth in `parameterization`, whatever the network predicts.
+    """
+
+    process: Process
+    parameterization: Parameterization
+    time_sampling: TimeSampling
+    weighting: Weighting
+
+    def __call__(
+        self,
+        roles: Roles,
+        x0: Float[Array, "b *shape"],
+        cond: Cond,
+        draw: Draw,
+        step: Integer[Array, ""],
+    ) -> tuple[Float[Array, " b"], Metrics]:
+        """Returns the loss [b], its mean over the values of each example."""
+        t = self.time_sampling(self.process, draw._replace(keys=random.stream(draw.keys, "time")))
+        truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
+        prediction = roles.student(self.process.perturb(truth, t), t, cond)
+        read = lambda p: self.process.read(self.parameterization, p, t)
+        squared = (read(prediction) - read(truth)) ** 2
+        error = jnp.mean(squared, axis=range(1, x0.ndim))
+        loss = self.weighting(self.process, self.parameterization, t) * error
+        return loss, {"logsnr": self.process.logsnr(t), "squared_error": error}
