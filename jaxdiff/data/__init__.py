@@ -1,0 +1,1 @@
+"""Data: sources, transforms, and batches that depend on nothing but the seed."""

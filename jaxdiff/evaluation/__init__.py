@@ -1,0 +1,1 @@
+"""Evaluation: distances between sets of samples, classifiers, pictures, reports."""

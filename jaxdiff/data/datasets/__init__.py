@@ -1,0 +1,1 @@
+"""Data sets that are built here, one TFDS builder a file, named as the file in CamelCase."""

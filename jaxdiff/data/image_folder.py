@@ -1,0 +1,94 @@
+"""A folder of image files as a data set."""
+
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import SupportsIndex
+
+from jaxdiff.data.images import MODES, decode
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SPLITS = {"train", "validation", "val", "test"}
+
+
+class ImageFolder:
+    """The images below a folder; the name of the subfolder is the class, without any no labels.
+
+    Where subfolders are named train, validation, val or test, they are the splits. Otherwise the
+    split "all" holds every file, and "test" the share `test_fraction` of them, chosen by a hash of
+    their names, so that a file stays in its split when others come; "train" holds the rest.
+
+    Images vary in size, so `shape` is (None, None, channels): transforms make it one.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the split is unknown, there are no images, or only some are in a subfolder;
+            at reading, a file is not a readable image.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        folder: str | PathLike,
+        *,
+        channels: int = 3,
+        test_fraction: float = 0.1,
+    ):
+        root = Path(folder)
+        if not root.is_dir():
+            raise FileNotFoundError(f"image_folder: folder={str(folder)!r} is not a folder")
+        if channels not in MODES:
+            raise ValueError(f"image_folder: channels={channels}; 1, 3 or 4 are possible")
+        splits = [p.name for p in root.iterdir() if p.is_dir() and p.name in SPLITS]
+        known = splits or ["train", "test", "all"]
+        if split not in known:
+            raise ValueError(f"{root}: unknown split {split!r}; known: {', '.join(sorted(known))}")
+        files = {name: _images(root / name) for name in splits} or {split: _images(root)}
+        names = sorted(set.union(*(_classes(below) for below in files.values())))
+        self.root = root / split if splits else root
+        self.files = files[split] if splits else _share(files[split], split, test_fraction)
+        if not self.files:
+            raise ValueError(
+                f"{root}: no images in split {split!r}; looked for {', '.join(sorted(SUFFIXES))}"
+            )
+        self.shape = (None, None, channels)
+        self.class_names = tuple(names) or None
+        self.num_classes = len(names) or None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: SupportsIndex) -> dict:
+        file = self.files[index]
+        path = self.root / file
+        x = {"x": decode(path, self.shape[-1], str(path))}
+        return {**x, "label": self.class_names.index(file.parts[0])} if self.class_names else x
+
+
+def _images(folder: Path) -> list[Path]:
+    """Lists the images below a folder, by their paths from there."""
+    return sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _classes(files: list[Path]) -> set[str]:
+    """Returns the subfolders that hold images; none where the images lie in the folder itself."""
+    classes = {file.parts[0] for file in files if len(file.parts) > 1}
+    loose = [file for file in files if len(file.parts) == 1]
+    if loose and classes:
+        raise ValueError(
+            f"{loose[0]}: lies beside class folders ({', '.join(sorted(classes))}); "
+            "move it into one of them, or all images out of them"
+        )
+    return classes
+
+
+def _share(files: list[Path], split: str, test_fraction: float) -> list[Path]:
+    """Returns a split's files; each file's place depends on its own path only."""
+    if split == "all":
+        return files
+    held_out = lambda file: zlib.crc32(file.as_posix().encode()) < test_fraction * 2**32
+    return [file for file in files if held_out(file) == (split == "test")]

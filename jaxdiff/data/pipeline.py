@@ -1,0 +1,236 @@
+"""Batches whose order, augmentation and position depend on nothing but the seed.
+
+The stream of a run is its data set, epoch by epoch, each in its own order. Global batch k of size
+B holds the stream's positions k·B .. (k+1)·B - 1, and process p of P reads the p-th part of it. So
+the position of a run is one number, k, and a run goes on exactly on another number of processes.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+from grain.experimental import index_shuffle
+
+from jaxdiff.build import build
+from jaxdiff.data import transforms as family
+from jaxdiff.data.sources import Source
+
+
+def loader(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    transforms: Sequence[Any] = (),
+    shuffle: bool = True,
+    epochs: int | None = None,
+    drop_remainder: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+) -> "Batches":
+    """Returns an iterator over this process's part of each global batch, as numpy arrays.
+
+    A batch holds "x", float32 [b, h, w, c] in [-1, 1] for images, else as the source has it;
+    "label", int32 [b], where there are labels; "record", int64 [b], the indices in the source.
+
+    Args:
+        source: the examples.
+        batch_size: over all processes.
+        seed: of the order and of the augmentation; 0 or more.
+        transforms: of `jaxdiff.data.transforms` or of grain, as objects or specs.
+        shuffle: whether each epoch has an order of its own, or all have the source's.
+        epochs: how often the stream runs through the source; None is without end.
+        drop_remainder: whether to leave out a last batch that is not full.
+        process_index: which of the processes this is.
+        process_count: how many processes read.
+        workers: processes beside this one that prepare batches; with 0, threads do it, which suits
+            what is in memory.
+
+    Raises:
+        ValueError: an argument is out of range, or the images would not be of one shape.
+    """
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index={process_index}: must be in 0..{process_count - 1}")
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size={batch_size} is over all processes: must be a positive multiple of "
+            f"process_count={process_count}"
+        )
+    if seed < 0 or workers < 0 or (epochs is not None and epochs < 1):
+        raise ValueError(
+            f"seed={seed} and workers={workers} must be 0 or more, epochs={epochs} 1 or more"
+        )
+    transforms = tuple(build(family, transform) for transform in transforms)
+    stream = Stream(source, seed, transforms, shuffle, output_shape(source, transforms))
+    length = sys.maxsize if epochs is None else epochs * len(source)
+    whole, rest = divmod(length, batch_size)
+    count = whole + (rest > 0 and not drop_remainder)
+    part = Part(stream, length, batch_size, process_index, process_count)
+    return Batches(functools.partial(_read_ahead, part, count, workers))
+
+
+def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, ...]:
+    """Returns the shape of one x after the transforms.
+
+    Raises:
+        ValueError: it varies from image to image, the source is empty, or a crop is too large.
+    """
+    shape = source.shape
+    for transform in transforms:
+        shape = transform.shape(shape) if hasattr(transform, "shape") else shape
+    if None in shape:
+        raise ValueError(
+            f"transforms={list(transforms)!r} leave images of varying size {shape}; "
+            "end with such as Resize(size=64), CenterCrop(size=64)"
+        )
+    if not len(source):
+        raise ValueError("the source holds no examples")
+    return shape
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The examples of a run by their position: epochs one after another, augmented."""
+
+    source: Source
+    seed: int
+    transforms: tuple[Any, ...]
+    shuffle: bool
+    shape: tuple[int, ...]
+
+    def record(self, position: int) -> int:
+        """Returns which of the source's examples comes at a position."""
+        epoch, index = divmod(position, len(self.source))
+        if not self.shuffle:
+            return index
+        last = len(self.source) - 1
+        return index_shuffle(index, max_index=last, seed=_hash(self.seed, epoch), rounds=4)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Returns the example at a position; its augmentation depends on seed and position.
+
+        Raises:
+            ValueError: a transform made another shape than it said.
+        """
+        record = self.record(position)
+        example = self.source[record]
+        rng = None
+        for transform in self.transforms:
+            if isinstance(transform, grain.transforms.RandomMap):
+                rng = rng or np.random.default_rng((self.seed, position))
+                example = transform.random_map(example, rng)
+            else:
+                example = transform.map(example)
+        if example["x"].shape != self.shape:
+            raise ValueError(
+                f"record {record}: x has shape {example['x'].shape}, not {self.shape} "
+                "as the source and the transforms say"
+            )
+        return {**example, "record": record}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process reads of each global batch."""
+
+    stream: Stream
+    length: int
+    batch_size: int
+    process_index: int
+    process_count: int
+
+    def positions(self, batch: int) -> range:
+        """Returns this process's positions in the stream, none where a last batch is too short."""
+        size = self.batch_size // self.process_count
+        start = batch * self.batch_size + self.process_index * size
+        return range(min(start, self.length), min(start + size, self.length))
+
+    def __call__(self, batch: int) -> dict[str, np.ndarray]:
+        """Reads this process's part of a global batch."""
+        positions = self.positions(batch)
+        examples = [self.stream[i] for i in positions or [batch * self.batch_size]]
+        columns = {
+            key: np.stack([e[key] for e in examples])[: len(positions)] for key in examples[0]
+        }
+        return {key: _cast(key, column) for key, column in columns.items()}
+
+
+class Batches(grain.DatasetIterator):
+    """Batches one after another; the state is how many global batches have been taken.
+
+    `{"batches": k}` goes into JSON, and restores on any number of processes and of workers.
+    """
+
+    def __init__(self, start: Callable[[int], grain.DatasetIterator]):
+        super().__init__()
+        self._start = start
+        self._taken = 0
+        self._ahead = None
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        self._open()
+        batch = next(self._ahead)
+        self._taken += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """Returns the position."""
+        return {"batches": self._taken}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a position.
+
+        Raises:
+            ValueError: it is not a position as `get_state` gives it.
+        """
+        taken = state.get("batches")
+        if not isinstance(taken, int) or taken < 0:
+            raise ValueError(f"{state!r} is no position; one is {{'batches': 0}}")
+        self.close()
+        self._taken = taken
+
+    def start_prefetch(self) -> None:
+        """Begins to read ahead, which the first `next` does otherwise."""
+        self._open()
+        self._ahead.start_prefetch()
+
+    def close(self) -> None:
+        """Ends what reads ahead; the iterator begins again where it is at the next use."""
+        if getattr(self, "_ahead", None) is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _open(self) -> None:
+        if self._ahead is None:
+            self._ahead = self._start(self._taken)
+
+
+def _read_ahead(part: Part, count: int, workers: int, start: int) -> grain.DatasetIterator:
+    """Returns the batches from `start` on, read by threads or by worker processes."""
+    batches = grain.MapDataset.range(start, max(start, count)).map(part)
+    dataset = batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    if not workers:
+        return iter(dataset)
+    if not flags.FLAGS.is_parsed():  # as in a notebook; grain hands its flags to the workers
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    return iter(dataset.mp_prefetch(options))
+
+
+def _cast(key: str, column: np.ndarray) -> np.ndarray:
+    """Maps bytes to [-1, 1] and gives labels and records their types."""
+    if key == "x" and column.dtype == np.uint8:
+        return column.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    types = {"label": np.int32, "record": np.int64}
+    return column.astype(types.get(key, column.dtype))
+
+
+@functools.lru_cache(maxsize=16)
+def _hash(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

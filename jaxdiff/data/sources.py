@@ -1,0 +1,257 @@
+"""Data sets as sequences of examples.
+
+A source has `len(source)`, `source[i] -> {"x": uint8 [h, w, c] or float32 [d], "label": int}`
+("label" is missing where there is none) and the attributes `shape` of one x (None for what
+varies), `num_classes` and `class_names` (None without labels). Anything of this form trains.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxdiff.build import closest, names
+from jaxdiff.data import datasets, toy
+from jaxdiff.data.image_folder import ImageFolder
+from jaxdiff.data.images import MODES, decode
+
+MEMORY_BYTES = 256 * 2**20
+"""A data set whose decoded images fit into this is decoded once and kept."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A sequence of examples that says what they are."""
+
+    shape: tuple[int | None, ...]
+    num_classes: int | None
+    class_names: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Returns one example."""
+
+
+def open_source(name: str, split: str, **options: Any) -> Source:
+    """Opens a data set by name.
+
+    `name` is a module of `jaxdiff.data.datasets` ("digits"), "image_folder", a density of
+    `jaxdiff.data.toy` ("two_moons"), any name that TFDS knows ("cifar10", "mnist:3.0.1"), or
+    `"module:name"` of a TFDS builder or of a function `(split, **options) -> Source`.
+
+    TFDS data sets are prepared on first use, below the option `data_dir`; their splits may be
+    slices ("train[:10%]"). Toys take `size`, `seed` and the density's own options.
+
+    Raises:
+        ValueError: the name, the split or an option is unknown.
+        FileNotFoundError: a folder or a file of the data set is missing.
+    """
+    module, _, attribute = name.partition(":")
+    if attribute.isidentifier():
+        target = getattr(importlib.import_module(module), attribute)
+        if not (inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder)):
+            return _call(name, target, split=split, **options)
+        return _open_tfds(name, target, split, **options)
+    if name == "image_folder":
+        return _call(name, ImageFolder, split=split, **options)
+    if name in names(toy):
+        return _call(name, Toy, density=name, split=split, **options)
+    if name in local_builders():
+        importlib.import_module(f"{datasets.__name__}.{name}")
+        return _open_tfds(name, tfds.builder_cls(name), split, **options)
+    _check_tfds_name(name, options.get("data_dir"))
+    return _open_tfds(name, lambda **rest: tfds.builder(name, **rest), split, **options)
+
+
+def local_builders() -> list[str]:
+    """Lists the data sets that `jaxdiff.data.datasets` builds itself."""
+    return [module.name for module in pkgutil.iter_modules(datasets.__path__)]
+
+
+class Toy:
+    """Points drawn from a density in the plane; point i is the same for any `size`.
+
+    Raises:
+        ValueError: the split is neither train nor test.
+    """
+
+    shape = (2,)
+
+    def __init__(
+        self, density: str, split: str, *, size: int = 100_000, seed: int = 0, **options: Any
+    ):
+        if split not in ("train", "test"):
+            raise ValueError(f"{density}: unknown split {split!r}; known: train, test")
+        draw = functools.partial(getattr(toy, density), **options)
+        random = np.random.default_rng((seed, zlib.crc32(split.encode())))
+        x, self._labels = draw(random.random((size, 4)))
+        self._x = x.astype(np.float32)
+        _, last = draw(np.full((1, 4), 1 - 2**-53))  # the label grows with the first number
+        self.num_classes = None if last is None else int(last[0]) + 1
+        self.class_names = None if last is None else tuple(map(str, range(self.num_classes)))
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        x = {"x": self._x[index]}
+        return x if self._labels is None else {**x, "label": int(self._labels[index])}
+
+
+class TfdsSource:
+    """One split of a prepared TFDS data set that has an image feature, and perhaps a class.
+
+    Raises:
+        ValueError: there is no such split, or no image of 8 bits a channel.
+    """
+
+    def __init__(self, name: str, builder: tfds.core.DatasetBuilder, split: str):
+        features = builder.info.features
+        self._name = f"{name} {split}"
+        self._image = _feature(features, tfds.features.Image, "image")
+        self._label = _feature(features, tfds.features.ClassLabel, "label")
+        if self._image is None or features[self._image].np_dtype != np.uint8:
+            raise ValueError(f"{name}: has no image of 8 bits a channel, but {sorted(features)}")
+        self.shape = tuple(features[self._image].shape)
+        if self.shape[-1] not in MODES:
+            raise ValueError(f"{name}: images have {self.shape[-1]} channels; known: 1, 3, 4")
+        self.num_classes = features[self._label].num_classes if self._label else None
+        self.class_names = tuple(features[self._label].names) if self._label else None
+        try:
+            self._records = builder.as_data_source(
+                split, decoders={self._image: tfds.decode.SkipDecoding()}
+            )
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} Slices such as 'train[:10%]' work too.") from None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        return self._example(index, self._records[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Returns many examples, read together."""
+        records = self._records.__getitems__(indices)
+        return [self._example(i, record) for i, record in zip(indices, records, strict=True)]
+
+    def _example(self, index: SupportsIndex, record: dict[str, Any]) -> dict[str, Any]:
+        file = io.BytesIO(record[self._image])
+        x = decode(file, self.shape[-1], f"{self._name}, record {index}")
+        return {"x": x, "label": int(record[self._label])} if self._label else {"x": x}
+
+
+class InMemory:
+    """A source that is read as a whole at the first use, then kept; copied it begins anew."""
+
+    def __init__(self, source: TfdsSource):
+        self._source = source
+        self.shape = source.shape
+        self.num_classes = source.num_classes
+        self.class_names = source.class_names
+        self._examples = None
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        with self._lock:
+            if self._examples is None:
+                self._examples = self._source.__getitems__(range(len(self)))
+        return self._examples[index]
+
+    def __reduce__(self) -> tuple:
+        return InMemory, (self._source,)
+
+
+def _open_tfds(
+    name: str, make: Callable, split: str, *, data_dir: str | PathLike | None = None, **options: Any
+) -> Source:
+    options |= {"data_dir": data_dir and str(data_dir), "file_format": "array_record"}
+    source = TfdsSource(name, _prepared(lambda: _call(name, make, **options)), split)
+    if None in source.shape:
+        return source
+    example_size = int(np.prod(source.shape)) + 512  # and the objects around the pixels
+    return InMemory(source) if len(source) * example_size <= MEMORY_BYTES else source
+
+
+def _prepared(make: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.DatasetBuilder:
+    """Returns a builder whose data are on disk; of several processes, one prepares them."""
+    builder = make()
+    if builder.data_path.exists():
+        return builder
+    with _locked(builder.data_dir):
+        builder = make()  # another process may have prepared it meanwhile
+        local = type(builder).__module__.startswith(datasets.__name__)
+        with _without_progress_bar() if local else contextlib.nullcontext():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=not local)
+            )
+    return builder
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    import fcntl  # noqa: PLC0415  Unix only, as is array_record
+
+    if "://" in folder:  # a bucket has no locks
+        yield
+        return
+    path = Path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
+
+
+def _feature(features: Any, kind: type, preferred: str) -> str | None:
+    """Returns the name of the feature of a kind, the preferred one where there are several."""
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    return preferred if preferred in found else next(iter(found), None)
+
+
+def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
+    head = re.split("[/:]", name)[0]
+    own = [*local_builders(), "image_folder", *names(toy)]
+    known = own + tfds.list_builders(with_community_datasets=False)
+    prepared = data_dir is not None and (Path(data_dir) / head).is_dir()
+    if head not in known and not prepared:
+        hint = closest(name, known)
+        hint = hint if "did you mean" in hint else ""
+        raise ValueError(
+            f"unknown data set {name!r}{hint}; known here: {', '.join(own)}, and all of TFDS"
+        )
+
+
+def _call(name: str, target: Callable, **options: Any) -> Any:
+    """Calls `target`, and says by name which option it lacks or does not know."""
+    try:
+        return target(**options)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error

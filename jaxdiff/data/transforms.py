@@ -1,0 +1,188 @@
+"""Transforms of examples, as in configs: `"Resize(size=64)"`, `"RandomFlip"`.
+
+They act on the image `x`, uint8 [h, w, c]; `shape` tells the shape they make, with None for what
+varies from image to image. The pipeline maps to [-1, 1] after the last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from grain import transforms as grain
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxdiff.data.images import from_pillow, to_pillow
+
+Shape = tuple[int | None, ...]
+Size = int | Sequence[int]
+"""The side of a square, or (height, width)."""
+
+
+@dataclass(frozen=True)
+class Resize(grain.Map):
+    """Resizes with antialiasing: the shorter side to `size`, or to exactly (height, width).
+
+    `method` is one of Pillow's: "lanczos", "bicubic", "bilinear", "box", "hamming", "nearest".
+    """
+
+    size: Size
+    method: str = "lanczos"
+
+    def __post_init__(self):
+        _check_size(self)
+        if self.method.upper() not in Image.Resampling.__members__:
+            known = ", ".join(name.lower() for name in Image.Resampling.__members__)
+            raise ValueError(f"{self}: method={self.method!r}; known: {known}")
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`."""
+        height, width, channels = _image(self, before)
+        if not isinstance(self.size, int):
+            return (*self.size, channels)
+        if height is None or width is None:
+            return (None, None, channels)
+        scale = self.size / min(height, width)
+        return (round(height * scale), round(width * scale), channels)
+
+    def map(self, element: dict) -> dict:
+        """Resizes one example."""
+        height, width, _ = self.shape(element["x"].shape)
+        if (height, width) == element["x"].shape[:2]:
+            return element
+        method = Image.Resampling[self.method.upper()]
+        return {
+            **element,
+            "x": from_pillow(to_pillow(element["x"]).resize((width, height), method)),
+        }
+
+
+@dataclass(frozen=True)
+class CenterCrop(grain.Map):
+    """Cuts the middle out."""
+
+    size: Size
+
+    def __post_init__(self):
+        _check_size(self)
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`.
+
+        Raises:
+            ValueError: the crop is larger.
+        """
+        return _cropped(self, before)
+
+    def map(self, element: dict) -> dict:
+        """Crops one example."""
+        x = element["x"]
+        height, width, _ = self.shape(x.shape)
+        top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
+        return {**element, "x": x[top : top + height, left : left + width]}
+
+
+@dataclass(frozen=True)
+class RandomCrop(grain.RandomMap):
+    """Cuts out a part, each place equally likely, after adding `padding` black pixels all round."""
+
+    size: Size
+    padding: int = 0
+
+    def __post_init__(self):
+        _check_size(self)
+        if self.padding < 0:
+            raise ValueError(f"{self}: padding must be 0 or more")
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`.
+
+        Raises:
+            ValueError: the crop is larger.
+        """
+        return _cropped(self, before, self.padding)
+
+    def random_map(self, element: dict, rng: np.random.Generator) -> dict:
+        """Crops one example."""
+        height, width, _ = self.shape(element["x"].shape)
+        x = _padded(element["x"], self.padding)
+        top = rng.integers(x.shape[0] - height + 1)
+        left = rng.integers(x.shape[1] - width + 1)
+        return {**element, "x": x[top : top + height, left : left + width]}
+
+
+@dataclass(frozen=True)
+class RandomFlip(grain.RandomMap):
+    """Mirrors left and right with a probability."""
+
+    probability: float = 0.5
+
+    def __post_init__(self):
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"{self}: probability must be in [0, 1]")
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`."""
+        return _image(self, before)
+
+    def random_map(self, element: dict, rng: np.random.Generator) -> dict:
+        """Mirrors one example, or not."""
+        flip = rng.random() < self.probability
+        return {**element, "x": element["x"][:, ::-1]} if flip else element
+
+
+@dataclass(frozen=True)
+class Grayscale(grain.Map):
+    """Makes one channel of luma (ITU-R BT.601), as Pillow does."""
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`."""
+        return (*_image(self, before)[:2], 1)
+
+    def map(self, element: dict) -> dict:
+        """Converts one example."""
+        return {**element, "x": from_pillow(to_pillow(element["x"]).convert("L"))}
+
+
+@dataclass(frozen=True)
+class RGB(grain.Map):
+    """Makes three channels; drops an alpha channel."""
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`."""
+        return (*_image(self, before)[:2], 3)
+
+    def map(self, element: dict) -> dict:
+        """Converts one example."""
+        return {**element, "x": from_pillow(to_pillow(element["x"]).convert("RGB"))}
+
+
+def _image(transform: grain.Map | grain.RandomMap, shape: Shape) -> Shape:
+    if len(shape) != 3:
+        raise ValueError(f"{transform}: works on images [h, w, c], not on shape {shape}")
+    return shape
+
+
+def _check_size(transform: Resize | CenterCrop | RandomCrop) -> None:
+    size = transform.size
+    sides = (size,) * 2 if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"{transform}: size must be a positive number or (height, width)")
+
+
+def _padded(x: UInt8[np.ndarray, "h w c"], padding: int) -> UInt8[np.ndarray, "H W c"]:
+    height, width, channels = x.shape
+    padded = np.zeros((height + 2 * padding, width + 2 * padding, channels), x.dtype)
+    padded[padding : padding + height, padding : padding + width] = x
+    return padded
+
+
+def _cropped(transform: CenterCrop | RandomCrop, before: Shape, padding: int = 0) -> Shape:
+    sides = (transform.size,) * 2 if isinstance(transform.size, int) else tuple(transform.size)
+    height, width, channels = _image(transform, before)
+    room = [None if side is None else side + 2 * padding for side in (height, width)]
+    if any(have is not None and have < side for have, side in zip(room, sides, strict=True)):
+        raise ValueError(
+            f"{transform}: larger than the image of {height}x{width}; crop less or resize before"
+        )
+    return (*sides, channels)

@@ -1,0 +1,224 @@
+"""Pictures of samples and of training, written as PNG files that are whole or absent."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw, ImageFont
+
+from jaxdiff.evaluation.files import written_whole
+
+INK, ACCENT, PALE = "#333333", "#1f5fa8", "#aab2bc"
+CELL = 64
+"""Pixels; smaller images are enlarged by a whole factor to at least this size."""
+GAP, GREY = 2, 128
+"""Pixels between images, and their brightness: neither black nor white strokes run into it."""
+
+
+def grid(images: ArrayLike, columns: int | None = None) -> UInt8[np.ndarray, "height width c"]:
+    """Returns images [n, h, w, c] in [-1, 1], c = 1 or 3, row by row on one sheet.
+
+    Values outside are clipped, NaN is black. Without `columns` the sheet is about square.
+    """
+    cells = _cells(images, ndim=4)
+    columns = int(np.ceil(len(cells) ** 0.5)) if columns is None else min(columns, len(cells))
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    blank = np.full((-len(cells) % columns, *cells.shape[1:]), 255, np.uint8)
+    return _sheet(rearrange(np.concatenate([cells, blank]), "(r q) h w c -> r q h w c", q=columns))
+
+
+def save_grid(path: str | os.PathLike, images: ArrayLike, columns: int | None = None) -> None:
+    """Writes `grid(images, columns)`."""
+    _write(path, grid(images, columns))
+
+
+def save_strip(
+    path: str | os.PathLike, frames: ArrayLike, captions: Sequence[str] | None = None
+) -> None:
+    """Writes frames [t, n, h, w, c] in [-1, 1]: an example a row, time from left to right.
+
+    Captions such as "t=0.25", one for each time, stand above the columns.
+    """
+    cells = rearrange(_cells(frames, ndim=5), "t n h w c -> n t h w c")
+    times, width = cells.shape[1], cells.shape[3]
+    sheet = _sheet(cells)
+    if captions is not None:
+        if len(captions) != times:
+            raise ValueError(f"captions: {len(captions)} of them for {times} times")
+        sheet = _captioned(sheet, captions, cell=width)
+    _write(path, sheet)
+
+
+def save_scatter(
+    path: str | os.PathLike, points: ArrayLike, truth: ArrayLike | None = None
+) -> None:
+    """Writes a scatter plot of points [n, 2], over samples of the true density [m, 2].
+
+    The window is that of the true samples; points outside it are counted below.
+    """
+    points = _points("points", points)
+    truth = None if truth is None else _points("truth", truth)
+    figure, (axes,) = _figure(1, size=(5.0, 5.2))
+    if truth is not None:
+        _dots(axes, truth, PALE, "data")
+    _dots(axes, points, ACCENT, "samples")
+    shown = points if truth is None else truth
+    low, high = np.quantile(shown, [0.01, 0.99], axis=0)
+    centre, reach = (low + high) / 2, max(0.7 * (high - low).max(), 1e-6)
+    axes.set(
+        xlim=centre[0] + reach * np.array([-1, 1]),
+        ylim=centre[1] + reach * np.array([-1, 1]),
+        aspect="equal",
+    )
+    outside = int((np.abs(points - centre) > reach).any(axis=1).sum())
+    if outside:
+        axes.set_xlabel(f"{outside} of {len(points)} samples lie outside")
+    if truth is not None:
+        legend = axes.legend(
+            frameon=False,
+            labelcolor=INK,
+            markerscale=3,
+            ncols=2,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0,
+        )
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
+    _save_figure(path, figure)
+
+
+def save_loss(
+    path: str | os.PathLike,
+    steps: ArrayLike,
+    losses: ArrayLike,
+    logsnr_edges: ArrayLike | None = None,
+    losses_by_logsnr: ArrayLike | None = None,
+) -> None:
+    """Writes the loss [n] against the step [n], and beside it the loss by noise level.
+
+    `losses_by_logsnr` [k] are means over bins of log-SNR with `logsnr_edges` [k + 1]; NaN marks
+    an empty bin. Axes are logarithmic unless a loss is zero or negative.
+    """
+    steps, losses = np.asarray(steps, float), np.asarray(losses, float)
+    if steps.ndim != 1 or losses.shape != steps.shape or len(steps) == 0:
+        raise ValueError(f"steps and losses must be [n], got {steps.shape} and {losses.shape}")
+    figure, panels = _figure(1 if losses_by_logsnr is None else 2, size=(5.2, 3.4))
+    panels[0].plot(steps, losses, color=PALE, linewidth=0.8)
+    panels[0].plot(steps, _smoothed(losses), color=ACCENT, linewidth=1.6)
+    panels[0].set(xlabel="step", title="loss", yscale=_scale(losses))
+    if losses_by_logsnr is not None:
+        edges, means = np.asarray(logsnr_edges, float), np.asarray(losses_by_logsnr, float)
+        if means.ndim != 1 or edges.shape != (len(means) + 1,):
+            raise ValueError(
+                f"losses_by_logsnr must be [k] and logsnr_edges [k + 1], "
+                f"got {means.shape} and {edges.shape}"
+            )
+        panels[1].stairs(means, edges, baseline=None, color=ACCENT, linewidth=1.6)
+        panels[1].set(
+            xlabel="log-SNR (noise left, data right)",
+            title="loss by noise level",
+            yscale=_scale(means),
+        )
+    _save_figure(path, figure)
+
+
+def _cells(images: ArrayLike, ndim: int) -> UInt8[np.ndarray, "..."]:
+    """Returns images as bytes, enlarged by a whole factor where they are small."""
+    x = np.asarray(images, np.float32)
+    if x.ndim != ndim or 0 in x.shape or x.shape[-1] not in (1, 3):
+        axes = "[n, h, w, c]" if ndim == 4 else "[t, n, h, w, c]"
+        raise ValueError(f"images must have shape {axes} with c = 1 or 3; got {x.shape}")
+    x = np.nan_to_num(x, nan=-1.0)
+    pixels = np.round((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+    factor = -(-CELL // max(x.shape[-3:-1]))
+    return pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def _sheet(cells: UInt8[np.ndarray, "r q h w c"]) -> UInt8[np.ndarray, "height width c"]:
+    room = ((0, 0), (0, 0), (GAP, 0), (GAP, 0), (0, 0))
+    sheet = rearrange(np.pad(cells, room, constant_values=GREY), "r q h w c -> (r h) (q w) c")
+    return np.pad(sheet, ((0, GAP), (0, GAP), (0, 0)), constant_values=GREY)
+
+
+def _captioned(
+    sheet: UInt8[np.ndarray, "height width c"], captions: Sequence[str], cell: int
+) -> UInt8[np.ndarray, "taller width c"]:
+    font = _font(14)
+    longest = max(font.getlength(caption) for caption in captions)
+    if longest > 0.9 * cell:
+        font = _font(max(6, int(14 * 0.9 * cell / longest)))
+    header = Image.new("L", (sheet.shape[1], 22), 255)
+    draw = ImageDraw.Draw(header)
+    for column, caption in enumerate(captions):
+        centre = GAP + column * (cell + GAP) + cell / 2
+        draw.text((centre, 12), caption, fill=INK, font=font, anchor="mm")
+    band = np.repeat(np.asarray(header)[..., None], sheet.shape[2], axis=2)
+    return np.concatenate([band, sheet])
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib  # noqa: PLC0415  slow to import, and needed here only
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _write(path: str | os.PathLike, pixels: UInt8[np.ndarray, "height width c"]) -> None:
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    with written_whole(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _points(name: str, values: ArrayLike) -> np.ndarray:
+    x = np.asarray(values, float)
+    if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
+        raise ValueError(f"{name} must have shape [n, 2], n at least 1; got {x.shape}")
+    return x
+
+
+def _dots(axes: Any, points: np.ndarray, colour: str, label: str) -> None:
+    alpha = float(np.clip(1500 / len(points), 0.2, 0.8))
+    axes.scatter(*points.T, s=7, color=colour, alpha=alpha, linewidths=0, label=label)
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Returns means of the finite values in a centred window of a twelfth of the curve."""
+    window = np.ones(2 * (len(values) // 25) + 1)
+    finite = np.isfinite(values)
+    totals = np.convolve(np.where(finite, values, 0.0), window)
+    counts = np.convolve(finite.astype(float), window)
+    middle = slice(len(window) // 2, len(window) // 2 + len(values))
+    return totals[middle] / np.where(counts > 0, counts, np.nan)[middle]
+
+
+def _scale(values: np.ndarray) -> str:
+    finite = values[np.isfinite(values)]
+    return "log" if len(finite) and finite.min() > 0 else "linear"
+
+
+def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Returns a figure without pyplot: no global state, and the Agg renderer."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, and needed here only
+
+    figure = Figure(figsize=(size[0] * panels, size[1]), dpi=150, layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.spines[["left", "bottom"]].set_color(PALE)
+        one.tick_params(which="both", color=PALE, labelcolor=INK)
+        one.xaxis.label.set_color(INK)
+        one.title.set(color=INK, fontsize=11)
+        one.grid(alpha=0.3, linewidth=0.6)
+        one.set_axisbelow(True)
+    return figure, axes
+
+
+def _save_figure(path: str | os.PathLike, figure: Any) -> None:
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,13 @@
+import pytest
+
+from jaxdiff.data.sources import open_source
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("tfds")
+
+
+@pytest.fixture(scope="session")
+def digits(data_dir):
+    return {split: open_source("digits", split, data_dir=data_dir) for split in ("train", "test")}
