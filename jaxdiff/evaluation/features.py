@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from jaxdiff.build import build
-from jaxdiff.evaluation.files import written_whole
+from jaxdiff.files import written_whole
 from jaxdiff.networks import classifier as networks
 from jaxdiff.random import example_keys, fold_in, stream
 from jaxdiff.typing import Params
@@ -26,6 +26,7 @@ Images = Float[np.ndarray | Array, "_ h w c"]
 Labels = Int[np.ndarray | Array, "_"]
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """Maps any number of images in [-1, 1] to features, in bounded memory."""
 

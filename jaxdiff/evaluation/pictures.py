@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxdiff.evaluation.files import written_whole
+from jaxdiff.files import written_whole
 
 INK, ACCENT, PALE = "#333333", "#1f5fa8", "#aab2bc"
 CELL = 64
@@ -91,6 +91,20 @@ def save_scatter(
         )
         for handle in legend.legend_handles:
             handle.set_alpha(1)
+    _save_figure(path, figure)
+
+
+def save_scatter_strip(path: str | os.PathLike, frames: ArrayLike, captions: Sequence[str]) -> None:
+    """Writes clouds of points [t, n, 2] side by side, time from left to right, equal axes."""
+    frames = np.asarray(frames, float)
+    if frames.ndim != 3 or frames.shape[2] != 2 or len(captions) != len(frames):
+        raise ValueError(f"frames must be [t, n, 2] with t captions; got {frames.shape}")
+    figure, panels = _figure(len(frames), size=(2.0, 2.3))
+    reach = 1.05 * max(np.quantile(np.abs(frames), 0.995), 1e-6)
+    for axes, points, caption in zip(panels, frames, captions, strict=True):
+        _dots(axes, points, ACCENT, caption)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=caption)
+        axes.set(xticks=[], yticks=[])
     _save_figure(path, figure)
 
 

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from jaxdiff.evaluation import pictures
-from jaxdiff.evaluation.files import written_whole
 from jaxdiff.evaluation.pictures import ACCENT, GAP, GREY, INK, PALE
+from jaxdiff.files import written_whole
 
 
 def opened(path):

@@ -1,0 +1,30 @@
+# `make demo`, `make test`, `make test-all`, `make lint`: each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+CONFIG ?= configs/digits.py
+
+.PHONY: demo test test-all lint install clean
+
+install: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+demo: install
+	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=runs/demo
+	$(BIN)/python experiments/evaluate.py --workdir=runs/demo --num=1000
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+test: lint
+	$(BIN)/pytest -n auto
+
+test-all: lint
+	$(BIN)/pytest -n auto -m "slow or not slow"
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,63 @@
+"""What the scripts share: logging, flags for sampling, and errors that a person can read."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from jaxdiff.training.checkpoint import CheckpointError
+from jaxdiff.training.loop import NonFiniteError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
+
+
+def define_sampling_flags() -> None:
+    """Defines the flags that choose a run and how it is sampled; the config's values by default."""
+    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.DEFINE_string("solver", None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
+    flags.DEFINE_string("timesteps", None, 'Such as "Uniform" or "Karras(rho=7.0)".')
+    flags.DEFINE_integer("steps", None, "Solver steps.")
+    flags.DEFINE_float("guidance_scale", None, "Classifier-free guidance; 1 for none.")
+    flags.DEFINE_integer("batch_size", None, "Samples at a time.")
+    flags.DEFINE_integer("seed", 0, "Sample i of a seed is the same picture in any batch.")
+
+
+def sampling_options() -> dict:
+    """Returns the sampling flags as options of `Run.sample`."""
+    names = ("solver", "timesteps", "steps", "guidance_scale", "batch_size", "seed")
+    return {name: FLAGS[name].value for name in names}
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and runs `main`; errors of use are one message and exit code 1."""
+
+    def guarded(argv):
+        logging.basicConfig(
+            format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        )
+        logging.getLogger("jaxdiff").setLevel(logging.INFO)
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments {argv[1:]}")
+        try:
+            main()
+        except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
+            if FLAGS.traceback:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv):
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, ValueError, TypeError) as error:
+        # Config flags raise from inside the parser, where absl does not look.
+        message = error.args[0] if error.args else error
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)

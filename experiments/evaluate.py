@@ -1,0 +1,104 @@
+"""Scores a trained run and draws its pictures, into its workdir or another folder.
+
+python experiments/evaluate.py --workdir=runs/digits --num=1000
+
+Writes metrics.json, samples.png (a row a class), forward.png (data becoming noise), reverse.png
+(noise becoming data) and loss.png (the curve, and the loss by noise level).
+"""
+
+import functools
+import json
+import time
+from pathlib import Path
+
+import cli
+import numpy as np
+from absl import flags
+
+from jaxdiff import Run, load
+from jaxdiff.evaluation import report
+from jaxdiff.evaluation.evaluators import Scores, asked_labels, distances
+from jaxdiff.files import write_json
+
+cli.define_sampling_flags()
+NUM = flags.DEFINE_integer("num", 1000, "Number of samples to score.")
+OUT = flags.DEFINE_string("out", None, "Folder for the results; the workdir by default.")
+
+COLUMNS = 10
+
+
+def main() -> None:
+    """Scores, draws, and prints where everything is."""
+    if NUM.value < 20:
+        raise ValueError(f"num={NUM.value}: distances need at least 20 samples")
+    run, options = load(cli.FLAGS.workdir), cli.sampling_options()
+    workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
+    reference = run.experiment.reference
+    lines = report.read_metrics(workdir)
+    pictures(run, options, out)
+    report.save_loss(out / "loss.png", lines)
+    figures = {
+        "step": int(run.state.step),
+        **scores(run, options),
+        "classifier_accuracy": reference.classifier.accuracy if reference.classifier else None,
+        "real": real_scores(run),
+        **report.training_figures(lines),
+    }
+    write_json(out / "metrics.json", {k: v for k, v in figures.items() if v is not None})
+    print(json.dumps(figures, indent=1))
+    for name in ("samples.png", "forward.png", "reverse.png", "loss.png", "metrics.json"):
+        print(out / name)
+
+
+def scores(run: Run, options: dict) -> dict:
+    """Returns the scores of the samples, with the seconds of compiling and of sampling."""
+    draw = functools.partial(run.experiment.sampler, **options)
+    num_classes = run.experiment.score_classes
+    size = min(NUM.value, options["batch_size"] or run.config.sampling.batch_size)
+    start = time.perf_counter()
+    draw(run.state, size, _labels(size, num_classes))
+    warm_up = time.perf_counter() - start
+    evaluator = Scores(
+        draw=draw,
+        num_classes=num_classes,
+        reference=lambda: run.experiment.reference,
+        num=NUM.value,
+    )
+    found = dict(evaluator.run(run.state))
+    batch_seconds = found["sampling_seconds"] / -(-NUM.value // size)
+    return {"num": NUM.value, **found, "sampling_compile_seconds": warm_up - batch_seconds}
+
+
+def real_scores(run: Run) -> dict:
+    """Returns the same figures of as many real training examples: the floor."""
+    train = run.experiment.reference.train
+    chosen = np.random.default_rng(0).permutation(len(train))[: NUM.value]
+    return distances(run.experiment.reference, train[chosen])
+
+
+def pictures(run: Run, options: dict, out: Path) -> None:
+    """Draws samples.png, forward.png and reverse.png."""
+    num_classes, process = run.experiment.score_classes, run.experiment.process
+    reference = run.experiment.reference
+    points = reference.train.ndim == 2
+    rows = num_classes or COLUMNS
+    num = 2000 if points else rows * COLUMNS
+    samples = run.sample(num, _labels(num, num_classes), **options)
+    report.save_samples(
+        out / "samples.png", samples, COLUMNS, reference.held_out if points else None
+    )
+    num = 1000 if points else min(rows, 8)
+    frames, captions = report.forward_frames(process, reference.held_out[:num])
+    report.save_frames(out / "forward.png", frames, captions)
+    path = run.sample(num, _labels(num, num_classes), trajectory=True, **options)
+    times = run.experiment.sampler.times(options["timesteps"], options["steps"])
+    frames, captions = report.reverse_frames(process, path, np.asarray(times))
+    report.save_frames(out / "reverse.png", frames, captions)
+
+
+def _labels(num, num_classes):
+    return {"label": asked_labels(num, num_classes)} if num_classes else {}
+
+
+if __name__ == "__main__":
+    cli.run(main)

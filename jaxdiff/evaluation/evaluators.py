@@ -1,0 +1,101 @@
+"""Evaluators: what is looked at during training and by `experiments/evaluate.py`.
+
+An evaluator's `run(state)` yields names with numbers or uint8 pictures [h, w, c]. Each is built
+with the run's `draw(state, num, cond, seed)`, its classes (0 without labels), the folder for its
+pictures, and a function that returns the `Reference`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdiff.evaluation import pictures
+from jaxdiff.evaluation.classification import class_accuracy
+from jaxdiff.evaluation.frechet import frechet_distance
+from jaxdiff.evaluation.kernel import kernel_distance
+from jaxdiff.evaluation.moments import moments
+from jaxdiff.evaluation.precision_recall import precision_recall
+from jaxdiff.evaluation.reference import Reference
+
+Draw = Callable[..., np.ndarray]
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Something to be found out about a state."""
+
+    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+        """Yields names with numbers or pictures."""
+
+
+def asked_labels(num: int, num_classes: int) -> np.ndarray:
+    """Returns labels [num] in blocks, as evenly as possible: a row a class in a grid."""
+    return np.arange(num) * num_classes // num
+
+
+@dataclass(frozen=True)
+class SampleGrid:
+    """A sheet of samples in `folder`, a row a class; of points, a scatter plot."""
+
+    draw: Draw
+    num_classes: int
+    folder: Path
+    columns: int = 8
+    points: int = 2000
+
+    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+        """Yields "samples", for images, and writes them to step_<step>.png."""
+        path = self.folder / f"step_{int(state.step):08d}.png"
+        num = self.columns * (self.num_classes or self.columns)
+        samples = self.draw(state, num, self._cond(num))
+        if samples.ndim == 2:
+            more = self.draw(state, self.points, self._cond(self.points))
+            pictures.save_scatter(path, more)
+        else:
+            pictures.save_grid(path, samples, self.columns)
+            yield "samples", pictures.grid(samples, self.columns)
+
+    def _cond(self, num):
+        return {"label": asked_labels(num, self.num_classes)} if self.num_classes else {}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy of the classes asked for, and distances of `num` samples to the held-out data."""
+
+    draw: Draw
+    num_classes: int
+    reference: Callable[[], Reference]
+    num: int = 1000
+
+    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+        """Yields "sampling_seconds", "class_accuracy" (where there are classes), the distances."""
+        reference = self.reference()
+        asked = asked_labels(self.num, self.num_classes) if self.num_classes else None
+        start = time.perf_counter()
+        samples = self.draw(state, self.num, {} if asked is None else {"label": asked})
+        yield "sampling_seconds", time.perf_counter() - start
+        if asked is not None and reference.classifier is not None:
+            accuracy = class_accuracy(reference.classifier.logits(samples), asked, self.num_classes)
+            yield "class_accuracy", accuracy.overall
+        yield from distances(reference, samples).items()
+
+
+def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[str, float]:
+    """Returns distances, precision and recall of examples against the held-out split."""
+    real, features = reference.features(reference.held_out), reference.features(x)
+    subset = min(1000, len(real) // 2, len(features) // 2)
+    kernel = kernel_distance(real, features, subset_size=subset)
+    manifold = precision_recall(real, features)
+    return {
+        "frechet_distance": frechet_distance(moments(real), moments(features)),
+        "kernel_distance": kernel.mean,
+        "kernel_distance_standard_error": kernel.standard_error,
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+    }

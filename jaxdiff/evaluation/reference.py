@@ -1,0 +1,68 @@
+"""The real data that samples are held against, and the features in which they are compared."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxdiff.evaluation.features import Classifier, FeatureExtractor, train_classifier
+from jaxdiff.networks.classifier import ConvClassifier
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real examples of both splits, and a feature extractor; `classifier` where it is one."""
+
+    train: Float[np.ndarray, "n *shape"]
+    held_out: Float[np.ndarray, "m *shape"]
+    features: FeatureExtractor
+    classifier: Classifier | None = None
+
+
+def points(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """The feature extractor of points: themselves."""
+    return x
+
+
+def make_reference(
+    train: Iterable[Mapping[str, np.ndarray]],
+    held_out: Iterable[Mapping[str, np.ndarray]],
+    data: Mapping[str, Any],
+    folder: Path,
+) -> Reference:
+    """Reads both splits and trains a classifier of the images, or finds the one in `folder`.
+
+    The file's name has a digest of `data`, the config of the data set.
+
+    Raises:
+        ValueError: the images have no labels to train a classifier on.
+    """
+    (x, labels), (held_out_x, held_out_labels) = _join(train), _join(held_out)
+    if x.ndim == 2:
+        return Reference(x, held_out_x, points)
+    if labels is None:
+        raise ValueError(
+            f"evaluation: {data['name']} has no labels for the classifier that scores samples"
+        )
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{data['name'].replace('/', '-')}-{digest}.npz"
+    network = ConvClassifier(classes=int(labels.max()) + 1)
+    if path.exists():
+        classifier = Classifier.load(path, network)
+    else:
+        classifier = train_classifier(network, x, labels, (held_out_x, held_out_labels))
+        classifier.save(path)
+    return Reference(x, held_out_x, classifier, classifier)
+
+
+def _join(
+    batches: Iterable[Mapping[str, np.ndarray]],
+) -> tuple[Float[np.ndarray, "n *shape"], Int[np.ndarray, " n"] | None]:
+    batches = list(batches)
+    labels = [b["label"] for b in batches if "label" in b]
+    return np.concatenate([b["x"] for b in batches]), np.concatenate(labels) if labels else None

@@ -1,0 +1,92 @@
+"""The report on a finished run: pictures and metrics.json."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxdiff.diffusion.process import Process
+from jaxdiff.evaluation import pictures
+
+FRAMES = 9
+"""Times in a strip."""
+
+Data = Float[np.ndarray, "n *shape"]
+Frames = Float[np.ndarray, "t n *shape"]
+
+
+def forward_frames(process: Process, x0: Data, seed: int = 0) -> tuple[Frames, list[str]]:
+    """Returns x_t of data dissolving into one noise each, at unit variance, with captions."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(x0.shape, np.float32)
+    times = np.linspace(0, 1, FRAMES, dtype=np.float32)
+    alpha, sigma = (np.asarray(c(jnp.asarray(times))) for c in _coefficients(process))
+    frames = np.stack([_shown(a * x0 + s * noise, a, s) for a, s in zip(alpha, sigma, strict=True)])
+    return frames, [f"t={t:.3g}" for t in times]
+
+
+def reverse_frames(process: Process, path: Frames, times: np.ndarray) -> tuple[Frames, list[str]]:
+    """Returns some of a trajectory's x_t, evenly chosen, at unit variance, with captions."""
+    chosen = np.linspace(0, len(times) - 1, min(FRAMES, len(times))).round().astype(int)
+    alpha, sigma = (np.asarray(c(jnp.asarray(times))) for c in _coefficients(process))
+    frames = np.stack([_shown(path[i], alpha[i], sigma[i]) for i in chosen])
+    return frames, [f"t={times[i]:.3g}" for i in chosen]
+
+
+def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
+    """Writes a strip of images, or of clouds of points."""
+    save = pictures.save_scatter_strip if frames.ndim == 3 else pictures.save_strip
+    save(path, frames, captions)
+
+
+def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = None) -> None:
+    """Writes a sheet of images, or a scatter plot of points over the true ones."""
+    if samples.ndim == 2:
+        pictures.save_scatter(path, samples, truth)
+    else:
+        pictures.save_grid(path, samples, columns)
+
+
+def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
+    """Plots the loss of metrics.jsonl: the curve, and the last quarter's by noise level."""
+    lines = [line for line in lines if "loss" in line]
+    if not lines:
+        return
+    recent: dict[float, list[float]] = {}
+    for line in lines[-max(len(lines) // 4, 1) :]:
+        for middle, loss in line["loss_by_logsnr"].items():
+            recent.setdefault(float(middle), []).append(loss)
+    middles = np.array(sorted(recent))
+    levels = np.arange(middles.min(), middles.max() + 1, 2.0)
+    losses = [np.mean(recent[m]) if m in recent else np.nan for m in levels]
+    edges = np.append(levels - 1, levels[-1] + 1)
+    steps, curve = [line["step"] for line in lines], [line["loss"] for line in lines]
+    pictures.save_loss(path, steps, curve, edges, losses)
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """Reads metrics.jsonl."""
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def training_figures(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the median images per second and the seconds of the first compilation."""
+    rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+    compiled = [line["compile_seconds"] for line in lines if "compile_seconds" in line]
+    return {
+        "training_images_per_second": float(np.median(rates)) if rates else float("nan"),
+        "training_compile_seconds": compiled[0] if compiled else float("nan"),
+    }
+
+
+def _coefficients(process):
+    return process.schedule.alpha, process.schedule.sigma
+
+
+def _shown(x, alpha, sigma):
+    return x / np.sqrt(alpha**2 + sigma**2)

@@ -1,0 +1,68 @@
+"""A residual perceptron for points in a few dimensions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxdiff.networks import conditioning
+from jaxdiff.networks.layers import Dense, Dropout, SinCos, TimeEmbedding, zero_init
+from jaxdiff.typing import Cond
+
+
+class MLP(nn.Module):
+    """Residual blocks of two layers, each told the time and the conditions.
+
+    Attributes:
+        features: the width.
+        num_blocks: how many blocks.
+        dropout: the rate, inside the blocks.
+        waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
+        num_classes: makes the network class-conditional, by cond["label"].
+        vectors: name and width of each vector in `cond`.
+        times: names of further times in `cond`, on the scale of the first.
+        out_channels: None for those of the input.
+        dtype: of the compute and of the output.
+    """
+
+    features: int = 128
+    num_blocks: int = 3
+    dropout: float = 0.0
+    waves: nn.Module = SinCos()
+    num_classes: int | None = None
+    vectors: Mapping[str, int] | None = None
+    times: Sequence[str] = ()
+    out_channels: int | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b d"],
+        time: Float[Array, " b"],
+        cond: Cond,
+        dropout_keys: Key[Array, " b"] | None = None,
+    ) -> Float[Array, "b out"]:
+        """Returns points of `out_channels`; without `dropout_keys` there is no dropout."""
+        dense = lambda features, name, **kw: Dense(features, dtype=self.dtype, name=name, **kw)
+        embed = TimeEmbedding(self.features, self.features, self.waves, self.dtype, name="time")
+        embedding = embed(time)
+        fields = conditioning.fields(self.num_classes, self.vectors, tuple(self.times))
+        if fields:
+            conditions = conditioning.ConditionEmbedding(
+                fields, self.features, self.dtype, name="cond"
+            )
+            embedding += conditions(cond, x.shape[0])
+
+        h = dense(self.features, "in")(x)
+        for i in range(self.num_blocks):
+            branch = dense(self.features, f"block_{i}_in")(nn.silu(h))
+            branch = nn.silu(
+                branch + dense(self.features, f"block_{i}_embedding")(nn.silu(embedding))
+            )
+            branch = Dropout(self.dropout, name=f"block_{i}_dropout")(branch, dropout_keys)
+            h += dense(self.features, f"block_{i}_out", kernel_init=zero_init)(branch)
+        out = self.out_channels or x.shape[-1]
+        return dense(out, "out", kernel_init=zero_init)(nn.silu(h))

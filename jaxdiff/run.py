@@ -1,0 +1,54 @@
+"""A trained run: its config, its newest state, samples from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from jaxdiff.experiment import Experiment
+from jaxdiff.training.checkpoint import Checkpoints
+from jaxdiff.training.state import TrainState
+from jaxdiff.typing import Denoiser
+from jaxdiff.workdir import read_config
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with a state: `run.sample(...)`, `run.denoiser()`, `run.config`."""
+
+    experiment: Experiment
+    state: TrainState
+
+    @property
+    def config(self) -> ConfigDict:
+        """Returns the experiment's config."""
+        return self.experiment.config
+
+    def denoiser(self, guidance_scale: float = 1.0) -> Denoiser:
+        """Returns the EMA's denoiser `(x, t, cond) -> Prediction`."""
+        return self.experiment.sampler.denoiser(self.state, guidance_scale)
+
+    def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
+        """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""
+        return self.experiment.sampler(self.state, num, cond, **options)
+
+
+def load(workdir: str | Path) -> Run:
+    """Loads the newest state of a run.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: it has no checkpoint yet.
+    """
+    experiment = Experiment(read_config(workdir))
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    try:
+        restored = checkpoints.restore(experiment.abstract_state())
+    finally:
+        checkpoints.close()
+    if restored is None:
+        raise ValueError(f"{workdir} has no checkpoint yet: train it for a while")
+    return Run(experiment, restored[0])

@@ -1,0 +1,28 @@
+"""Learning rates over optimizer steps, each with a linear warm-up from zero to `peak`."""
+
+import jax.numpy as jnp
+import optax
+
+
+def constant(peak: float, warmup_steps: int = 0) -> optax.Schedule:
+    """Stays at the peak."""
+    return _warmed_up(optax.constant_schedule(peak), peak, warmup_steps)
+
+
+def cosine(peak: float, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
+    """Falls to `end` at step `steps` along half a cosine (Loshchilov & Hutter 2017)."""
+    decay = optax.cosine_decay_schedule(peak, max(steps - warmup_steps, 1), end / peak)
+    return _warmed_up(decay, peak, warmup_steps)
+
+
+def inverse_sqrt(peak: float, flat_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+    """Stays at the peak for `flat_steps`, then falls as 1/√step (Karras et al. 2024, eq. 67)."""
+    return _warmed_up(lambda n: peak / jnp.sqrt(jnp.maximum(n / flat_steps, 1)), peak, warmup_steps)
+
+
+def _warmed_up(schedule, peak, warmup_steps):
+    if not warmup_steps:
+        return schedule
+    ramp = optax.linear_schedule(0.0, peak, warmup_steps)
+    # Starts at one step's worth, not at zero: the first step should do something.
+    return optax.join_schedules([lambda n: ramp(n + 1), schedule], [warmup_steps])

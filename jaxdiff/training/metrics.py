@@ -1,0 +1,149 @@
+"""What training says about itself: means over a window of steps, in files and on the terminal."""
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from jaxdiff.files import written_whole
+from jaxdiff.training.step import LOGSNR_EDGES
+
+logger = logging.getLogger(__name__)
+
+
+class Meter:
+    """Sums of each step's metrics since they were last written.
+
+    It travels in the checkpoint, so that a run that was interrupted writes the very same means.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None = None):
+        """Continues from what `state()` returned."""
+        state = state or {"steps": 0, "sums": {}}
+        self._steps = state["steps"]
+        self._sums = {name: np.asarray(value, float) for name, value in state["sums"].items()}
+
+    def state(self) -> dict[str, Any]:
+        """Returns the sums as plain numbers and lists, which JSON keeps exactly."""
+        return {"steps": self._steps, "sums": {k: v.tolist() for k, v in self._sums.items()}}
+
+    def add(self, metrics: Mapping[str, Any]) -> None:
+        """Adds one step's metrics."""
+        self._steps += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + np.asarray(value, float)
+
+    def take(self) -> dict[str, Any]:
+        """Returns the means and starts afresh.
+
+        "loss_by_logsnr" has the mean loss of each noise level, by the middle of its log-SNR bin;
+        levels that no example had are left out.
+        """
+        means = {name: total / self._steps for name, total in self._sums.items()}
+        loss, share = means.pop("level_loss"), means.pop("level_share")
+        middles = (np.asarray(LOGSNR_EDGES)[1:] + np.asarray(LOGSNR_EDGES)[:-1]) / 2
+        self.__init__()
+        return {
+            **{name: float(mean) for name, mean in means.items()},
+            "loss_by_logsnr": {
+                f"{m:g}": float(total / s)
+                for m, total, s in zip(middles, loss, share, strict=True)
+                if s > 0
+            },
+        }
+
+
+class Writer:
+    """Appends to metrics.jsonl and TensorBoard events in a run's folder."""
+
+    def __init__(self, workdir: Path, step: int):
+        """Continues after `step`: what an interrupted run wrote beyond it is taken back."""
+        self._path = workdir / "metrics.jsonl"
+        if self._path.exists():
+            lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]
+            with written_whole(self._path) as draft:
+                draft.write_text("".join(lines))
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes one line; nested mappings of numbers become several TensorBoard scalars."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            for tag, number in _scalars(name, value):
+                self._events.add_scalar(tag, number, step)
+        self._events.flush()
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Adds a uint8 picture [h, w, c] to the TensorBoard events."""
+        self._events.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._events.close()
+
+
+class Progress:
+    """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
+
+    def __init__(self, step: int, total: int):
+        """Starts at `step` of `total`."""
+        self._step, self._total, self._from = step, total, step
+        self._start = time.perf_counter()
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(initial=step, total=total, unit="step") if terminal else None
+
+    def advance(self) -> None:
+        """Counts one step."""
+        self._step += 1
+        if self._bar is not None:
+            self._bar.update()
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Shows the numbers of the window that has just ended."""
+        shown = {k: v for k, v in values.items() if isinstance(v, float) and k in _SHOWN}
+        if self._bar is not None:
+            self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()})
+            return
+        rate = (self._step - self._from) / (time.perf_counter() - self._start)
+        remaining = (self._total - self._step) / rate if rate else math.inf
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        logger.info(
+            "step %d/%d  %s  %.1f steps/s  %.0f s left",
+            self._step,
+            self._total,
+            numbers,
+            rate,
+            remaining,
+        )
+
+    def close(self) -> None:
+        """Leaves the terminal's line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+_SHOWN = ("loss", "gradient_norm", "images_per_second")
+
+
+def _upto(line, step):
+    try:
+        return json.loads(line)["step"] <= step
+    except (json.JSONDecodeError, KeyError):
+        return False  # the line that a crash cut short
+
+
+def _scalars(name, value):
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _scalars(f"{name}/{key}", inner)
+    elif isinstance(value, int | float):
+        yield name, value

@@ -1,0 +1,20 @@
+"""Eight devices for every test, and caches away from the user's."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory):
+    """Keeps the suite out of the user's caches; its workers share one."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cache" / "jaxdiff" / "xla"))

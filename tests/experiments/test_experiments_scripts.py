@@ -1,0 +1,118 @@
+"""The scripts as a user runs them: train, sample and evaluate a tiny run; the notebook."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name, *flags, check=True):
+    command = [sys.executable, f"experiments/{name}.py", *flags]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Thirty steps on points, with an evaluation on the way."""
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    script(
+        "train",
+        "--config=configs/toy_2d.py:two_moons",
+        f"--workdir={folder}",
+        "--config.train.steps=30",
+        "--config.train.log_every=10",
+        "--config.train.evaluate_every=20",
+        "--config.network.features=32",
+        "--config.batch_size=64",
+    )
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_says(workdir):
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "tensorboard",
+    }
+    assert list((workdir / "samples").glob("step_00000020.png"))
+    assert json.loads((workdir / "environment.json").read_text())["packages"]["jax"]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines if "loss" in line] == [10, 20, 30]
+
+
+def test_evaluation_writes_pictures_and_figures(workdir):
+    script("evaluate", f"--workdir={workdir}", "--num=200", "--steps=4")
+    for name in ("samples.png", "forward.png", "reverse.png", "loss.png"):
+        assert np.asarray(Image.open(workdir / name)).std() > 1
+    figures = json.loads((workdir / "metrics.json").read_text())
+    assert figures["frechet_distance"] > figures["real"]["frechet_distance"] >= 0
+    assert figures["training_images_per_second"] > 0
+
+
+def test_samples_come_out_as_an_array_or_a_picture(workdir, tmp_path):
+    out = tmp_path / "new" / "samples.npy"
+    script(
+        "sample",
+        f"--workdir={workdir}",
+        "--num=10",
+        "--solver=DPMpp2M",
+        "--steps=4",
+        f"--out={out}",
+    )
+    assert np.load(out).shape == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--solver=DDIMM"], "unknown solvers 'DDIMM'; known: DDIM, DDPM"),
+        (["--out=x.jpg"], "must end in .png or .npy"),
+        (["--labels=seven"], "labels='seven'"),
+    ],
+)
+def test_a_wrong_flag_is_one_message(workdir, flags, message):
+    done = script("sample", f"--workdir={workdir}", *flags, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_notebook_runs_on_a_shrunken_config(tmp_path):
+    """From data to samples; fails if the API that it shows has changed."""
+    notebook = nbformat.read(ROOT / "experiments/notebooks/quickstart.ipynb", as_version=4)
+    shrink = (
+        "config.train.steps = 4\nconfig.train.log_every = 2\nconfig.batch_size = 16\n"
+        "config.network.channels = (8, 16)\nconfig.network.head_channels = 8\n"
+        f"config.sampling.steps = 3\nworkdir = {str(tmp_path / 'run')!r}"
+    )
+    place = next(i for i, cell in enumerate(notebook.cells) if "get_config" in cell.source)
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(shrink))
+    client = NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": ROOT / "experiments/notebooks"}}
+    )
+    client.execute()
+    pictures = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) >= 4

@@ -1,0 +1,163 @@
+"""Configs: the recipes that ship, and what is wrong with those that cannot work."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_config
+
+import jaxdiff
+from jaxdiff import Experiment
+from jaxdiff.training.partition import make_mesh
+from jaxdiff.training.step import make_step
+
+ROOT = Path(__file__).parents[1]
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def one_device(config):
+    return Experiment(config, make_mesh(jax.devices()[:1]))
+
+
+VARIANTS = [
+    (name, variant)
+    for name in ("digits", "fashion_mnist", "toy_2d")
+    for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
+] + [("cifar10_ddpm", None), ("cifar10_edm", None)]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_recipe_traces_and_shape_checks(name, variant):
+    """The whole training step, without allocating a parameter; fails if any part does not fit."""
+    get_config = recipe(name).get_config
+    experiment = one_device(get_config() if variant is None else get_config(variant))
+    state, size = experiment.abstract_state(), experiment.config.batch_size
+    batch = {
+        "x": jax.ShapeDtypeStruct((size, *experiment.shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "position": jax.ShapeDtypeStruct((size,), jnp.int32),
+    }
+    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+    assert shapes(after) == shapes(state)
+    assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("cifar10_ddpm", 35.7), ("cifar10_edm", 55.7)],
+)
+def test_parameter_counts_are_the_papers(name, millions):
+    """Fails if a level, a block or an attention is missing."""
+    params = one_device(recipe(name).get_config()).abstract_state().params
+    count = sum(np.prod(p.shape) for p in jax.tree.leaves(params))
+    assert count / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sampling.solver", "Huen", "unknown solvers 'Huen'; known: .*Heun"),
+        ("sampling.timesteps", "Karas", "unknown timesteps 'Karas'; known: Karras"),
+        ("process", "Cosin", "unknown schedules 'Cosin'; known: Cosine"),
+        ("objective", "Denoise", "unknown objectives 'Denoise'; known: Denoising"),
+        ("network.name", "Unet", "unknown networks 'Unet'; known: .*UNet"),
+        ("network.channels", (8, 16, 16, 16, 16), r"image size 8x8 is not a multiple of 16"),
+        ("parallel", "pjit", "parallel='pjit'; known: jit, fsdp, pmap"),
+        ("accumulate", 3, r"batch_size=16 is not divisible by 1 devices times accumulate=3"),
+        ("parameterization", "noise", "'noise' says nothing about x0 and noise at t=1"),
+        ("condition_dropout", 1.5, r"condition_dropout=1\.5"),
+        ("data.num_classes", 0, "nothing is labelled"),
+        ("sampling.steps", 0, "steps=0"),
+        ("evaluation.evaluators", ("Scorse",), "unknown evaluators 'Scorse'"),
+        ("optimizer.schedule", "cosin", "unknown learning rate 'cosin'"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_is_compiled(field, value, message):
+    config = tiny_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=message):
+        one_device(config)
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
+    config = tiny_config()
+    config.batch_size = 12
+    with pytest.raises(ValueError, match=r"batch_size=12 is not divisible by 8 devices"):
+        Experiment(config)
+
+
+def test_an_unknown_field_names_the_closest_and_a_missing_one_itself():
+    config = tiny_config().to_dict()
+    with pytest.raises(ValueError, match=r"'train.step'; did you mean 'steps'"):
+        Experiment({**config, "train": {**config["train"], "step": 3}})
+    with pytest.raises(ValueError, match="no field 'ema'"):
+        Experiment({k: v for k, v in config.items() if k != "ema"})
+
+
+def test_data_of_another_shape_or_unknown_are_named():
+    config = tiny_config()
+    config.data.shape = (16, 16, 1)
+    with pytest.raises(ValueError, match=r"data.shape=\(16, 16, 1\).*\(8, 8, 1\)"):
+        one_device(config).source()
+    config = tiny_config()
+    config.data.name = "digitz"
+    with pytest.raises(ValueError, match="digits"):
+        one_device(config).source()
+
+
+@pytest.fixture(scope="module")
+def run():
+    experiment = one_device(tiny_config())
+    return jaxdiff.Run(experiment, experiment.init())
+
+
+@pytest.mark.parametrize(
+    ("num", "cond", "options", "message"),
+    [
+        (4, {"label": 10}, {}, r"labels \[10\] are out of range: classes are 0 to 9"),
+        (4, {"label": [1, -2, 3, 4]}, {}, r"labels \[-2\]"),
+        (4, {"label": [1, 2]}, {}, "has 2 values for 4 samples"),
+        (4, {"text": 1}, {}, "unknown condition 'text'; known: .*label"),
+        (4, {}, {"guidance_scale": 2.0}, "needs a condition"),
+        (0, {"label": 1}, {}, "num=0"),
+        (4, {"label": 1}, {"step": 3}, r"unknown options \['step'\]"),
+        (4, {"label": 1}, {"solver": "DDIMM"}, "unknown solvers 'DDIMM'"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_named(run, num, cond, options, message):
+    with pytest.raises(ValueError, match=message):
+        run.sample(num, cond, **options)
+
+
+def test_the_denoiser_and_the_trajectory_have_their_shapes(run):
+    x, t = jnp.zeros((2, 8, 8, 1)), jnp.array([0.3, 0.6])
+    prediction = run.denoiser(guidance_scale=2.0)(x, t, {"label": jnp.array([1, 2])})
+    assert prediction.x0.shape == prediction.noise.shape == x.shape
+    path = run.sample(3, {"label": 1}, trajectory=True, steps=2, batch_size=2)
+    assert path.shape == (3, 3, 8, 8, 1)
+    np.testing.assert_array_equal(path[-1], run.sample(3, {"label": 1}, steps=2, batch_size=2))
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        jaxdiff.load(tmp_path)
+
+
+def test_importing_reaches_for_no_other_framework():
+    """TensorFlow and PyTorch stay outside, also while digits are read."""
+    code = "import sys, jaxdiff; print({'tensorflow', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

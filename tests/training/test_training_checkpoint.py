@@ -1,0 +1,158 @@
+"""Checkpoints that were damaged, and what the metrics files do on a resume."""
+
+import errno
+import json
+import logging
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdiff.training import state
+from jaxdiff.training.checkpoint import CheckpointError, Checkpoints
+from jaxdiff.training.metrics import Meter, Writer
+
+
+class Position:
+    """A data iterator's position, without data."""
+
+    def __init__(self, batches=0):
+        self.batches = batches
+
+    def get_state(self):
+        return {"batches": self.batches}
+
+    def set_state(self, state):
+        self.batches = state["batches"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints 1 and 2, with the state's shapes."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    params = {"kernel": jnp.arange(5000.0).reshape(50, 100), "bias": jnp.ones(7)}
+    one = state.create(params, optax.adam(1e-3))
+    checkpoints = Checkpoints(folder)
+    for k in (1, 2):
+        numbered = one.replace(step=jnp.asarray(k))
+        checkpoints.save(numbered, Position(k), Meter().state(), {"field": 1})
+    checkpoints.close()
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), one)
+    return folder, abstract, params
+
+
+def restore(folder, abstract):
+    checkpoints, position = Checkpoints(folder), Position()
+    try:
+        return checkpoints.restore(abstract, position), position
+    finally:
+        checkpoints.close()
+
+
+def test_the_newest_comes_back_whole(saved):
+    folder, abstract, params = saved
+    (found, meter), position = restore(folder, abstract)
+    assert int(found.step) == position.batches == 2
+    assert meter == Meter().state()
+    np.testing.assert_array_equal(found.ema["kernel"], params["kernel"])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted"])
+def test_a_damaged_file_means_the_checkpoint_before(saved, damage, tmp_path, caplog):
+    """Every file of the newest in turn: either it did not matter, or checkpoint 1 is used whole.
+
+    Fails if state, position and meter of different checkpoints could be mixed.
+    """
+    folder, abstract, params = saved
+    newest = folder / "2"
+    fallen_back = 0
+    for file in sorted(f.relative_to(newest) for f in newest.rglob("*") if f.is_file()):
+        copy = tmp_path / "run" / "checkpoints"
+        shutil.rmtree(copy.parent, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        target = copy / "2" / file
+        match damage:
+            case "truncated":
+                target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
+            case "emptied":
+                target.write_bytes(b"")
+            case "deleted":
+                target.unlink()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="jaxdiff"):
+            (found, _), position = restore(copy, abstract)
+        step = int(found.step)
+        assert step == position.batches
+        np.testing.assert_array_equal(found.params["kernel"], params["kernel"])
+        if step == 1:
+            fallen_back += 1
+            assert "checkpoint 2 cannot be read" in caplog.text
+            assert (copy.parent / "damaged" / "2").is_dir()
+    assert fallen_back >= 4
+
+
+def test_nothing_readable_is_an_error_not_a_new_beginning(saved, tmp_path):
+    """Fails if a run whose checkpoints are all damaged starts from scratch."""
+    folder, abstract, _ = saved
+    copy = tmp_path / "run" / "checkpoints"
+    shutil.copytree(folder, copy)
+    for file in copy.rglob("_METADATA"):
+        file.write_text("{")
+    with pytest.raises(ValueError, match=r"none of the checkpoints \[1, 2\]"):
+        restore(copy, abstract)
+
+
+def test_a_failed_write_names_the_folder_and_the_good_ones(saved, monkeypatch):
+    """Fails if the disk's own words, or what is safe, go missing."""
+    folder, _, params = saved
+    checkpoints = Checkpoints(folder)
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(CheckpointError, match=r"No space left .*untouched: \[1, 2\]"):
+        state_3 = state.create(params, optax.adam(1e-3)).replace(step=jnp.asarray(3))
+        checkpoints.save(state_3, Position(3), Meter().state(), {})
+    checkpoints.close()
+
+
+def metrics(loss):
+    levels = np.zeros(12)
+    levels[3] = 1.0
+    return {"loss": loss, "level_loss": loss * levels, "level_share": levels}
+
+
+def test_a_meter_that_was_saved_goes_on_exactly():
+    """Fails if sums lose digits on their way through JSON."""
+    rng = np.random.default_rng(0)
+    losses = rng.random(7)
+    whole, first = Meter(), Meter()
+    for loss in losses:
+        whole.add(metrics(loss))
+    for loss in losses[:3]:
+        first.add(metrics(loss))
+    second = Meter(json.loads(json.dumps(first.state())))
+    for loss in losses[3:]:
+        second.add(metrics(loss))
+    means = whole.take()
+    assert means == second.take()
+    assert means["loss"] == pytest.approx(losses.mean())
+    assert means["loss_by_logsnr"] == {"-5": pytest.approx(losses.mean())}
+
+
+def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path):
+    """Also a line that the crash cut short."""
+    writer = Writer(tmp_path, 0)
+    for step in (1, 2, 3):
+        writer.write(step, {"loss": 1.0})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    Writer(tmp_path, 2).close()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert steps == [1, 2]
