@@ -42,18 +42,20 @@ def get_config(variant: str = ""):
     config.network = {
         "name": "UNet",
         "channels": (32, 64),
-        "layers_per_block": 2,
+        "layers_per_block": 1,
         "attention_at": (4,),
         "head_channels": 32,
         "scale_shift": True,
-        "dropout": 0.1,
     }
-    config.batch_size = 128
+    config.batch_size = 64
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=3000, warmup_steps=100)"
-    config.ema = "Warmup(decay=0.995)"
-    config.train.steps = 3000
-    config.train.checkpoint_every = 500
-    config.train.log_every = 50
-    config.train.evaluate_every = 1000
+    config.optimizer.schedule = "cosine(steps=1000, warmup_steps=50)"
+    config.ema = "Warmup(decay=0.99)"
+    config.train.steps = 1000
+    config.train.log_every = 20
+    config.train.checkpoint_every = 250
+    config.train.evaluate_every = 500
+    config.sampling.solver = "DPMpp2M"
+    config.sampling.steps = 20
+    config.sampling.batch_size = 80
     return defaults.variant(config, VARIANTS, variant)

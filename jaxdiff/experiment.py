@@ -218,7 +218,8 @@ class Experiment:
 
     @property
     def _init_key(self):
-        return stream(jax.random.key(self.config.seed), "init")
+        # Dozens of draws: threefry takes XLA on CPU half a minute to compile, this a few seconds.
+        return stream(jax.random.key(self.config.seed, impl="rbg"), "init")
 
     def _create(self, key):
         x = jnp.zeros((1, *self.latent_shape))
