@@ -41,21 +41,22 @@ def get_config(variant: str = ""):
     config.conditions = ("label",)
     config.network = {
         "name": "UNet",
-        "channels": (32, 64),
+        "channels": (24, 48),
         "layers_per_block": 1,
         "attention_at": (4,),
-        "head_channels": 32,
+        "head_channels": 24,
         "scale_shift": True,
     }
     config.batch_size = 64
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=1000, warmup_steps=50)"
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.schedule = "cosine(steps=600, warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
-    config.train.steps = 1000
+    config.train.steps = 600
     config.train.log_every = 20
-    config.train.checkpoint_every = 250
-    config.train.evaluate_every = 500
+    config.train.checkpoint_every = 300
+    config.train.evaluate_every = 300
     config.sampling.solver = "DPMpp2M"
     config.sampling.steps = 20
+    config.sampling.guidance_scale = 1.25
     config.sampling.batch_size = 80
     return defaults.variant(config, VARIANTS, variant)

@@ -35,11 +35,10 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs `main`; errors of use are one message and exit code 1."""
 
     def guarded(argv):
-        logging.basicConfig(
-            format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-        )
+        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells all that it does
+        plain = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
+        absl_logging.get_absl_handler().setFormatter(plain)
         logging.getLogger("jaxdiff").setLevel(logging.INFO)
-        absl_logging.set_verbosity(absl_logging.ERROR)
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments {argv[1:]}")
         try:

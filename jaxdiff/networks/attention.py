@@ -18,8 +18,9 @@ def attend(
 ) -> Float[Array, "b q heads d"]:
     """Returns the mean of the values by softmax(query·key/sqrt(d)), per head, in float32."""
     plain = jax.nn.dot_product_attention
-    # A batch that is divided over devices would have to be sent around in a loop over it.
-    if jax.local_device_count() > 1:
+    # Few tokens fit the cache anyway, and a batch that is divided over devices would have to be
+    # sent around in a loop over it.
+    if key.shape[1] < 256 or jax.local_device_count() > 1:
         return plain(query, key, value)
     return lax.platform_dependent(query, key, value, cpu=_attend_by_example, default=plain)
 
