@@ -1,8 +1,9 @@
 """Turns names in configs and flags into objects.
 
 A spec is a name of a family's module (`"DDIM"`), a call with literal options (`"DDIM(eta=1)"`,
-`"Stratified(of=LogitNormal(mean=0.5))"`), a mapping (`{"name": "UNet", "channels": [32, 64]}`), or
-any of these with the name of another module in front (`"my_lab.solvers:MySolver(order=3)"`).
+`"Stratified(of=LogitNormal(mean=0.5))"`), a mapping (`{"name": "UNet", "channels": [32, 64]}`) whose
+options may be such mappings too, or any of these with the name of another module in front
+(`"my_lab.solvers:MySolver(order=3)"`).
 """
 
 import ast
@@ -27,7 +28,8 @@ def build(family: ModuleType, spec: Any, **context: Any) -> Any:
     if isinstance(spec, str):
         return _evaluate(family, _parse(spec), spec, context)
     if isinstance(spec, Mapping):
-        options = dict(spec)
+        nested = lambda value: isinstance(value, Mapping) and "name" in value
+        options = {k: build(family, v) if nested(v) else v for k, v in spec.items()}
         return _construct(family, options.pop("name"), options, context, called=True)
     return spec
 

@@ -15,7 +15,7 @@ from jaxdiff.training import ema
 from jaxdiff.training.state import TrainState
 from jaxdiff.typing import Codec, Cond, Draw, Metrics, Objective, Roles
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 LOGSNR_EDGES = jnp.arange(-12.0, 12.1, 2.0)
