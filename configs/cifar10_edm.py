@@ -3,7 +3,7 @@
 200 M training images in batches of 512, sampled by Heun's method in 18 steps (35 evaluations).
 Differences from the paper: no non-leaky augmentation beyond flips; labels are dropped with
 probability 0.1, so that the same weights serve guidance; the embedding is four times the first
-level's width and each block at 16 pixels attends, which makes 71.1 M parameters of the paper's 55.7.
+level's width and each block at 16 pixels attends: 71.1 M parameters where the paper has 55.7.
 """
 
 from jaxdiff import config as defaults

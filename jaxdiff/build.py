@@ -1,8 +1,8 @@
 """Turns names in configs and flags into objects.
 
 A spec is a name of a family's module (`"DDIM"`), a call with literal options (`"DDIM(eta=1)"`,
-`"Stratified(of=LogitNormal(mean=0.5))"`), a mapping (`{"name": "UNet", "channels": [32, 64]}`) whose
-options may be such mappings too, or any of these with the name of another module in front
+`"Stratified(of=LogitNormal(mean=0.5))"`), a mapping (`{"name": "UNet", "channels": [32, 64]}`)
+whose options may be such mappings too, or any of these with the name of another module in front
 (`"my_lab.solvers:MySolver(order=3)"`).
 """
 

@@ -106,7 +106,7 @@ def test_an_unknown_field_names_the_closest_and_a_missing_one_itself():
 def test_data_of_another_shape_or_unknown_are_named():
     config = tiny_config()
     config.data.shape = (16, 16, 1)
-    config.network.attention_at = (8,)
+    config.network.attention_at = (16,)
     with pytest.raises(ValueError, match=r"data.shape=\(16, 16, 1\).*\(8, 8, 1\)"):
         one_device(config).source()
     config = tiny_config()

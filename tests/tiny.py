@@ -13,9 +13,9 @@ def tiny_config():
     config.conditions = ("label",)
     config.network = {
         "name": "UNet",
-        "channels": (8, 16),
+        "channels": (8,),
         "layers_per_block": 1,
-        "attention_at": (4,),
+        "attention_at": (8,),
         "dropout": 0.1,
     }
     config.batch_size = 16
