@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 # Runs train.py, but dies by SIGKILL at the moment that argv names.
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path.insert(0, "experiments")
 moment, sys.argv = sys.argv[1], ["train.py", *sys.argv[2:]]
+workdir = next(a.removeprefix("--workdir=") for a in sys.argv if a.startswith("--workdir="))
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 
 if moment == "inside the write of checkpoint 20":
@@ -37,6 +38,8 @@ elif moment == "at step 14":
     step, count = runner.Runner.step, iter(range(1, 100))
     def counted(self, *arguments):
         if next(count) == 15:
+            while not os.path.isdir(os.path.join(workdir, "checkpoints", "10")):
+                time.sleep(0.05)
             die()
         return step(self, *arguments)
     runner.Runner.step = counted
