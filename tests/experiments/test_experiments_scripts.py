@@ -103,7 +103,7 @@ def test_the_notebook_runs_on_a_shrunken_config(tmp_path):
         "config.network.channels = (8, 16)\nconfig.network.head_channels = 8\n"
         f"config.sampling.steps = 3\nworkdir = {str(tmp_path / 'run')!r}"
     )
-    place = next(i for i, cell in enumerate(notebook.cells) if "get_config" in cell.source)
+    place = next(i for i, cell in enumerate(notebook.cells) if "get_config()" in cell.source)
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(shrink))
     client = NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": ROOT / "experiments/notebooks"}}
