@@ -46,7 +46,8 @@ def run(main: Callable[[], None]) -> None:
         except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
             if FLAGS.traceback:
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            message = str(error).split("\n-----")[0]  # JAX appends remarks on its frames
+            print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
 
     app.run(guarded, flags_parser=_parse)

@@ -69,7 +69,11 @@ def test_the_parameter_count_is_the_paper_s():
         ("process", "Cosin", "unknown schedules 'Cosin'; known: Cosine"),
         ("objective", "Denoise", "unknown objectives 'Denoise'; known: Denoising"),
         ("network.name", "Unet", "unknown networks 'Unet'; known: .*UNet"),
-        ("network.channels", (8, 16, 16, 16, 16), r"image size 8x8 is not a multiple of 16"),
+        (
+            "network.channels",
+            (8, 16, 16, 16, 16),
+            r"image size 8x8: 5 levels need a multiple of 16",
+        ),
         ("parallel", "pjit", "parallel='pjit'; known: jit, fsdp, pmap"),
         ("accumulate", 3, r"batch_size=16 is not divisible by 1 devices times accumulate=3"),
         ("parameterization", "noise", "'noise' says nothing about x0 and noise at t=1"),
