@@ -1,4 +1,4 @@
-"""Handwritten digits, 8×8 and grey, by class: minutes on a laptop.
+"""Handwritten digits, 8×8 and grey, by class; what `make demo` trains.
 
 Variants: "" (v-prediction on the cosine schedule), "ddpm" (noise prediction on DDPM's table of
 betas), "edm", "flow" (rectified flow).

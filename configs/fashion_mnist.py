@@ -1,4 +1,4 @@
-"""Fashion-MNIST, 28×28 and grey, by class: under an hour on a GPU, a night on a laptop.
+"""Fashion-MNIST, 28×28 and grey, by class.
 
 Reads the four IDX files from the folder in which Debian's dataset-fashion-mnist installs them;
 `--config.data.folder=...` names another. Variants as those of digits.py.

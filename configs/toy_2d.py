@@ -1,4 +1,4 @@
-"""Points in the plane, to be studied in a minute: `configs/toy_2d.py:two_moons`.
+"""Points in the plane: `configs/toy_2d.py:two_moons`.
 
 Variants: the densities of `jaxdiff.data.toy`.
 """

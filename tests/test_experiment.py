@@ -158,7 +158,7 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 
 
 def test_importing_reaches_for_no_other_framework():
-    """TensorFlow and PyTorch stay outside, also while digits are read."""
+    """TensorFlow and PyTorch stay outside."""
     code = "import sys, jaxdiff; print({'tensorflow', 'torch'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
