@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
+# By file: what a file's tests share is made once, not once per worker.
+PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all lint install clean
 
@@ -21,10 +23,10 @@ lint: install
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/pytest -n auto
+	$(PYTEST)
 
 test-all: lint
-	$(BIN)/pytest -n auto -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -15,7 +15,6 @@ def tiny_config():
         "name": "UNet",
         "channels": (8,),
         "layers_per_block": 1,
-        "attention_at": (8,),
         "dropout": 0.1,
     }
     config.batch_size = 16
