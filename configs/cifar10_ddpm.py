@@ -1,7 +1,7 @@
 """CIFAR-10 as in Ho et al. (2020, appendix B): needs an accelerator.
 
 35.7 M parameters, 800,000 steps of batch 128; noise prediction in 1,000 steps of linear betas;
-sampled by the ancestral rule with the variance beta_t ("large"), as in the paper's table 1.
+sampled by the ancestral rule with the variance beta_t ("large"), as their code does.
 """
 
 from jaxdiff import config as defaults

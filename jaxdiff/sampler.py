@@ -107,15 +107,21 @@ class Sampler:
         return build(timesteps, grid)(self._model.process, steps)
 
     def denoiser(self, state: TrainState, guidance_scale: float = 1.0) -> Denoiser:
-        """Returns the EMA's denoiser, guided where the scale is not 1.
+        """Returns the EMA's denoiser, guided where the scale is not 1, compiled when it is called.
 
-        Raises:
-            ValueError: there is nothing to be guided by.
+        It raises ValueError where there is nothing to be guided by.
         """
-        denoiser = self._model.bind(state.ema)
-        if guidance_scale == 1:
-            return denoiser
-        return guidance.classifier_free(denoiser, guidance_scale)
+        return functools.partial(self._denoise(guidance_scale), state.ema)
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
+    def _denoise(self, guidance_scale):
+        def denoise(ema, x, t, cond):
+            denoiser = self._model.bind(ema)
+            if guidance_scale != 1:
+                denoiser = guidance.classifier_free(denoiser, guidance_scale)
+            return denoiser(x, t, cond)
+
+        return jax.jit(denoise)
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
     def _program(self, solver, grid, steps, guidance_scale, trajectory):

@@ -12,6 +12,14 @@ import jax
 import pytest
 
 
+@pytest.fixture(scope="module")
+def optimized():
+    """Compiles with all passes, where a test computes for longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def caches(tmp_path_factory):
     """Keeps the suite out of the user's caches; its workers share one."""

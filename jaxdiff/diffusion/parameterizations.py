@@ -26,7 +26,7 @@ def noise(schedule: Schedule, t: Time) -> Row:
 
 
 def score(schedule: Schedule, t: Time) -> Row:
-    """The gradient of the log-density of x_t: -noise/sigma (Song et al. 2021)."""
+    """The gradient of the log-density of x_t: -noise/sigma (Song, Y. et al. 2021)."""
     return jnp.zeros_like(t), -1 / schedule.sigma(t)
 
 

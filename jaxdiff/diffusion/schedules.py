@@ -25,7 +25,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class LinearBeta:
-    """The variance-preserving SDE with beta(t) linear in t (Song et al. 2021, eq. 32-33)."""
+    """The variance-preserving SDE with beta(t) linear in t (Song, Y. et al. 2021, eq. 32-33)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -70,7 +70,7 @@ class RectifiedFlow:
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """The variance-exploding SDE, geometric in t (Song et al. 2021, eq. 29-30)."""
+    """The variance-exploding SDE, geometric in t (Song, Y. et al. 2021, eq. 29-30)."""
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0

@@ -48,7 +48,7 @@ class DDPM:
 
 @dataclass(frozen=True)
 class DDIM:
-    """Non-Markovian sampling, deterministic for eta = 0 (Song et al. 2021, eq. 12 and 16).
+    """Non-Markovian sampling, deterministic for eta = 0 (Song, J. et al. 2021, eq. 12, 16).
 
     `eta` in [0, 1]; at 1 it is `DDPM`.
     """

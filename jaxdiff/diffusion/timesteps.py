@@ -48,7 +48,7 @@ class Trailing:
 
 @dataclass(frozen=True)
 class Leading:
-    """Discrete times counted up from the first one (Song et al. 2021, DDIM; Ho et al. 2020)."""
+    """Discrete times counted up from the first one (DDIM's; Lin et al. 2024, table 2)."""
 
     train_steps: int = 1000
 

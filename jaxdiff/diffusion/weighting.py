@@ -41,7 +41,7 @@ class Simple:
 
 @dataclass(frozen=True)
 class MinSNR:
-    """min(SNR, gamma) on the error in x0 (Hang et al. 2023, eq. 8)."""
+    """min(SNR, gamma) on the error in x0 (Hang et al. 2023, section 3.4)."""
 
     gamma: float = 5.0
 
@@ -65,7 +65,7 @@ class EDM:
 
 @dataclass(frozen=True)
 class ELBO:
-    """-½·dSNR/dt on the error in x0, for uniform t: the bound of Kingma et al. (2021, eq. 17)."""
+    """-½·dSNR/dt on the error in x0, for uniform t: the bound of Kingma et al. (2021, eq. 16)."""
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""

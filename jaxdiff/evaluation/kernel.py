@@ -24,7 +24,7 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int = 0,
 ) -> KernelDistance:
-    """Returns the unbiased squared MMD of random subsets (KID, Bińkowski et al. 2018, section 4).
+    """Returns the unbiased squared MMD of random subsets (KID, Bińkowski et al. 2018).
 
     The kernel is `(x·y / d + 1)³`. Features have shapes [n, d] and [m, d]; being unbiased, the
     value may be compared between sets of different sizes, and may be slightly negative.
@@ -46,7 +46,7 @@ def kernel_distance(
 
 
 def squared_mmd(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "m d"]) -> float:
-    """Returns the unbiased squared MMD under the cubic kernel (Gretton et al. 2012, eq. 3)."""
+    """Returns the unbiased squared MMD under the cubic kernel (Gretton et al. 2012, lemma 6)."""
     return float(_mean_of_pairs(x) + _mean_of_pairs(y) - 2 * _cubic(x, y).mean())
 
 

@@ -15,7 +15,7 @@ from jaxdiff.random import stream
 Initializer = Callable[..., Array]
 
 default_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-"""As in Ho et al. (2020)."""
+"""As in the code of Ho et al. (2020)."""
 
 zero_init = nn.initializers.zeros_init()
 
@@ -23,8 +23,8 @@ zero_init = nn.initializers.zeros_init()
 class SinCos(nn.Module):
     """Sines and cosines of the time at geometrically spaced frequencies (Vaswani et al., 2017).
 
-    Ho et al. (2020) put the sines first and space the frequencies so that the last one is
-    1 / max_period: `cos_first=False, frequency_shift=1`. Dhariwal & Nichol (2021) have the
+    The code of Ho et al. (2020) puts the sines first and spaces the frequencies so that the last
+    one is 1 / max_period: `cos_first=False, frequency_shift=1`. Dhariwal & Nichol (2021) have the
     defaults. The time is expected in steps of a thousand.
     """
 
@@ -46,9 +46,9 @@ class SinCos(nn.Module):
 class Fourier(nn.Module):
     """Sines and cosines of the time at random frequencies (Tancik et al., 2020).
 
-    Song et al. (2021) and Karras et al. (2022) use a scale of 16 and feed log sigma or log sigma/4.
-    The frequencies, in radians, are a parameter that gets no gradient; exempt `frequencies` from
-    weight decay.
+    Song, Y. et al. (2021) and Karras et al. (2022) use a scale of 16 and feed log sigma or
+    log sigma/4. The frequencies, in radians, are a parameter that gets no gradient, and being a
+    vector no weight decay.
     """
 
     scale: float = 16.0

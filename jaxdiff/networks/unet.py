@@ -90,7 +90,9 @@ class UNet(nn.Module):
         skip_scale: factor on each sum of a block and its input: 1, or 1/sqrt 2.
         dropout: the rate, inside the residual blocks.
         num_groups: groups of the norms, fewer where the width asks for it; `eps` is theirs.
-        waves: the features of the time, `SinCos(...)` or `Fourier(...)`, `channels[0]` of them.
+        waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
+        embedding_features: width of the embedding, four times that of the waves; None for
+            `4 * channels[0]`.
         num_classes: makes the network class-conditional, by cond["label"].
         vectors: name and width of each vector in `cond`.
         times: names of further times in `cond`, on the scale of the first.
@@ -112,6 +114,7 @@ class UNet(nn.Module):
     num_groups: int = 32
     eps: float = 1e-5
     waves: nn.Module = SinCos()
+    embedding_features: int | None = None
     num_classes: int | None = None
     vectors: Mapping[str, int] | None = None
     times: Sequence[str] = ()
@@ -192,8 +195,8 @@ class UNet(nn.Module):
 
     def _embed(self, time: Array, cond: Cond) -> Array:
         """Returns what every residual block is told: the time and the conditions."""
-        features = 4 * self.channels[0]
-        embed = TimeEmbedding(features, self.channels[0], self.waves, self.dtype, name="time")
+        features = self.embedding_features or 4 * self.channels[0]
+        embed = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
         fields = conditioning.fields(self.num_classes, self.vectors, tuple(self.times))
         if not fields:
             return embed(time)

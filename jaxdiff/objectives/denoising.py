@@ -14,7 +14,7 @@ from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
 
 @dataclass(frozen=True)
 class Denoising:
-    """The weighted squared error of the student's prediction (Ho et al. 2020; Song et al. 2021).
+    """The weighted squared error of the student's prediction (Ho et al. 2020, eq. 14).
 
     The loss reads prediction and truth in `parameterization`, whatever the network predicts.
     """

@@ -45,7 +45,7 @@ class Warmup:
 
 @dataclass(frozen=True)
 class HalfLife:
-    """A half-life in training images, ramped up with those seen (Karras et al. 2022, table 7)."""
+    """A half-life in training images (Karras et al. 2022, F.3), ramped up as in their code."""
 
     images: float = 500_000
     rampup: float = 0.05

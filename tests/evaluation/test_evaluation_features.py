@@ -24,7 +24,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def classifier(digits):
+def classifier(digits, optimized):
     images, held_out, labels, held_out_labels = digits
     return train_classifier(NETWORK, images, labels, (held_out, held_out_labels), TRAINING)
 
