@@ -35,7 +35,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs `main`; errors of use are one message and exit code 1."""
 
     def guarded(argv):
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells all that it does
+        # Orbax tells all that it does, and each failure once per thread; ours say it once.
+        absl_logging.set_verbosity(absl_logging.ERROR if FLAGS.traceback else absl_logging.FATAL)
         plain = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
         absl_logging.get_absl_handler().setFormatter(plain)
         logging.getLogger("jaxdiff").setLevel(logging.INFO)
@@ -58,6 +59,8 @@ def _parse(argv):
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, ValueError, TypeError) as error:
         # Config flags raise from inside the parser, where absl does not look.
-        message = error.args[0] if error.args else error
+        message = error
+        while isinstance(message, Exception) and message.args:
+            message = message.args[0]
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)

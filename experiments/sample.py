@@ -16,7 +16,9 @@ from jaxdiff.files import written_whole
 
 cli.define_sampling_flags()
 NUM = flags.DEFINE_integer("num", 64, "Number of samples.")
-LABELS = flags.DEFINE_list("labels", None, "Classes, each for an equal share of the samples.")
+LABELS = flags.DEFINE_list(
+    "labels", None, "Classes, each for an equal share of the samples; all by default."
+)
 OUT = flags.DEFINE_string("out", None, "Where to: .png or .npy; <workdir>/samples.png by default.")
 
 
@@ -25,11 +27,12 @@ def main() -> None:
     out = Path(OUT.value or Path(cli.FLAGS.workdir) / "samples.png")
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out={out}: the file name must end in .png or .npy")
-    cond = {}
-    if LABELS.value:
-        labels = np.array([_label(text) for text in LABELS.value])
-        cond["label"] = labels[asked_labels(NUM.value, len(labels))]
-    samples = load(cli.FLAGS.workdir).sample(NUM.value, cond, **cli.sampling_options())
+    labels = np.array([_label(text) for text in LABELS.value or ()], int)
+    run = load(cli.FLAGS.workdir)
+    if not len(labels):
+        labels = np.arange(run.experiment.score_classes)
+    cond = {"label": labels[asked_labels(NUM.value, len(labels))]} if len(labels) else {}
+    samples = run.sample(NUM.value, cond, **cli.sampling_options())
     if out.suffix == ".npy":
         with written_whole(out) as draft:
             np.save(draft, samples)
