@@ -25,6 +25,8 @@ class Prediction(NamedTuple):
     x0: Float[Array, "*shape"]
     noise: Float[Array, "*shape"]
     variance: Float[Array, "*shape"] | None = None
+    """Where a step's log-variance lies between its bounds: 0 at the posterior's, 1 at the forward
+    step's. None where it is not learned."""
 
 
 Denoiser = Callable[[Array, Array, Cond], Prediction]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
@@ -77,6 +78,40 @@ class LogitNormal:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """Times crowded around the middle, or thinned there (Esser et al. 2024, section 3.1).
+
+    t = f(u) = 1 - u - scale·(cos²(πu/2) - 1 + u), monotone for a scale in [-1, 2/(π - 2)].
+    """
+
+    scale: float = 1.29
+    __call__ = _independent
+
+    def __post_init__(self):
+        if not -1 <= self.scale <= 2 / (np.pi - 2):
+            raise ValueError(f"Mode: scale={self.scale} is not in [-1, 2/(π - 2)], [-1, 1.75]")
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """f(u), in terms of 1 - u so that nothing cancels near t = 0."""
+        return (1 + self.scale) * (1 - u) - self.scale * jnp.sin(0.5 * jnp.pi * (1 - u)) ** 2
+
+
+@dataclass(frozen=True)
+class CosineMap:
+    """The log-SNR of the cosine schedule, on a rectified flow (Esser et al. 2024).
+
+    t = 1 - 1/(tan(πu/2) + 1), read from the other end: never exactly 0.
+    """
+
+    __call__ = _independent
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """sigma/(alpha + sigma) of the cosine schedule at 1 - u."""
+        alpha, sigma = jnp.sin(0.5 * jnp.pi * u), jnp.sin(0.5 * jnp.pi * (1 - u))
+        return sigma / (alpha + sigma)
+
+
+@dataclass(frozen=True)
 class EDMLogNormal:
     """log(sigma/alpha) normal (Karras et al. 2022, table 1: P_mean, P_std)."""
 
@@ -87,6 +122,30 @@ class EDMLogNormal:
     def quantile(self, process: Process, u: Numbers) -> Numbers:
         """The time at which log(sigma/alpha) = mean + std·z; t = 1 beyond the schedule's end."""
         return process.time(-2 * (self.mean + self.std * _normal(u)))
+
+
+@dataclass(frozen=True)
+class Discretized:
+    """The times of any distribution, rounded up to {1/steps, ..., 1}."""
+
+    of: Quantile = Uniform()
+    steps: int = 1000
+    __call__ = _independent
+
+    def __post_init__(self):
+        if not isinstance(self.of, Quantile):
+            raise ValueError(
+                f"Discretized: of={self.of!r} has no quantile; write the likes of 'LogitNormal()', "
+                "and Stratified around it all"
+            )
+        if self.steps < 1:
+            raise ValueError(f"Discretized: steps={self.steps} is not at least 1")
+
+    def quantile(self, process: Process, u: Numbers) -> Numbers:
+        """Rounds up, but leaves a time that is a step already where it is."""
+        t = self.of.quantile(process, u)
+        rounding = 4 * jnp.finfo(t.dtype).eps
+        return jnp.maximum(jnp.ceil(t * self.steps * (1 - rounding)), 1) / self.steps
 
 
 @dataclass(frozen=True)

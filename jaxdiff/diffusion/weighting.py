@@ -1,14 +1,16 @@
 """Loss weights: functions of the noise level that multiply a squared error.
 
-A weighting is stated as w(t) on |x0 - x0'|². Given x_t, an error in y = a·x0 + b·noise is
-determinant/sigma times the error in x0, so the same loss, read in another parameterization, has
-the weight w·sigma²/determinant². Each weighting is thereby right in every parameterization.
+A weighting is stated by what it makes of the error in x0, w(t)·|x0 - x0'|². Given x_t, an error in
+y = a·x0 + b·noise is determinant/sigma times the error in x0, so the same loss, read in another
+parameterization, has the weight w·sigma²/determinant². Each weighting is thereby right in every
+parameterization. What is written below is w·sigma², in which no SNR is infinite: weights are finite
+at both ends wherever the parameterization carries information, but for `ELBO` at sigma = 0, which
+grows without bound there, and `Flow` where the velocity does.
 """
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -26,8 +28,14 @@ class Weighting(Protocol):
         """Returns the weight [b] of the squared error in the parameterization."""
 
 
-def _from_x0(process, parameterization, t, weight):
-    return weight * (process.schedule.sigma(t) / process.determinant(parameterization, t)) ** 2
+def _read_in(process, parameterization, t, weight):
+    """Returns the weight in a parameterization, from `weight` = w·sigma²."""
+    return weight / process.determinant(parameterization, t) ** 2
+
+
+def _unit_in(other, process, parameterization, t):
+    """Returns the weight that is one in the parameterization `other`."""
+    return (process.determinant(other, t) / process.determinant(parameterization, t)) ** 2
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,54 @@ class Simple:
 
 
 @dataclass(frozen=True)
+class SNR:
+    """SNR on the error in x0: unit weight on the error in the noise (Salimans & Ho 2022)."""
+
+    def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
+        """Returns the weight [b] of the squared error in the parameterization."""
+        return _unit_in(parameterizations.noise, process, parameterization, t)
+
+
+@dataclass(frozen=True)
+class TruncatedSNR:
+    """max(SNR, 1) on the error in x0 (Salimans & Ho 2022)."""
+
+    def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
+        """Returns the weight [b] of the squared error in the parameterization."""
+        alpha, sigma = process.schedule.alpha(t), process.schedule.sigma(t)
+        return _read_in(process, parameterization, t, jnp.maximum(alpha**2, sigma**2))
+
+
+@dataclass(frozen=True)
 class MinSNR:
     """min(SNR, gamma) on the error in x0 (Hang et al. 2023, section 3.4)."""
 
     gamma: float = 5.0
 
+    def __post_init__(self):
+        _check_positive("MinSNR", gamma=self.gamma)
+
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
-        snr = jnp.exp(process.logsnr(t))
-        return _from_x0(process, parameterization, t, jnp.minimum(snr, self.gamma))
+        alpha, sigma = process.schedule.alpha(t), process.schedule.sigma(t)
+        return _read_in(process, parameterization, t, jnp.minimum(alpha**2, self.gamma * sigma**2))
+
+
+@dataclass(frozen=True)
+class P2:
+    """1/(k + SNR)^gamma on the error in the noise (Choi et al. 2022)."""
+
+    k: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self):
+        _check_positive("P2", k=self.k)
+
+    def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
+        """Returns the weight [b] of the squared error in the parameterization."""
+        alpha, sigma = process.schedule.alpha(t), process.schedule.sigma(t)
+        share = sigma**2 / (self.k * sigma**2 + alpha**2)
+        return _read_in(process, parameterization, t, alpha**2 * share**self.gamma)
 
 
 @dataclass(frozen=True)
@@ -59,16 +106,61 @@ class EDM:
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
-        unit = process.determinant(parameterizations.edm(self.data_std), t)
-        return (unit / process.determinant(parameterization, t)) ** 2
+        return _unit_in(parameterizations.edm(self.data_std), process, parameterization, t)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Unit weight on the error in the velocity (Lipman et al. 2023)."""
+
+    def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
+        """Returns the weight [b] of the squared error in the parameterization."""
+        return _unit_in(parameterizations.velocity, process, parameterization, t)
 
 
 @dataclass(frozen=True)
 class ELBO:
-    """-½·dSNR/dt on the error in x0, for uniform t: the bound of Kingma et al. (2021, eq. 16)."""
+    """-½·dSNR/dt on the error in x0, for uniform t: the bound of Kingma et al. (2021, eq. 16).
+
+    It is the likelihood weighting g² of score-based models as well (Song, Y. et al. 2021).
+    """
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
-        snr = lambda t: jnp.exp(process.logsnr(t))
-        slope = jax.jvp(snr, (t,), (jnp.ones_like(t),))[1]
-        return _from_x0(process, parameterization, t, -0.5 * slope)
+        alpha, sigma, falling = _inside(process, t)
+        return _read_in(process, parameterization, t, alpha * falling / sigma)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """sigmoid(bias - logSNR) times `ELBO` (Kingma & Gao 2023; Hoogeboom et al. 2024).
+
+    For uniform t; a higher bias gives more weight to little noise.
+    """
+
+    bias: float = 2.0
+
+    def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
+        """Returns the weight [b] of the squared error in the parameterization."""
+        alpha, sigma, falling = _inside(process, t)
+        # sigmoid(bias - logSNR)/sigma², which stays finite where the log-SNR does not.
+        share = 1 / (sigma**2 + jnp.exp(-self.bias) * alpha**2)
+        return _read_in(process, parameterization, t, share * alpha * sigma * falling)
+
+
+def _inside(process, t):
+    """Returns alpha, sigma and `falling` = alpha·dsigma/dt - sigma·dalpha/dt, short of the ends.
+
+    -½·dlogSNR/dt = falling/(alpha·sigma). At the ends the slopes of many schedules are infinite
+    where the weight is not.
+    """
+    eps = float(jnp.finfo(t.dtype).eps)
+    t = jnp.clip(t, eps, 1 - eps)
+    falling = process.determinant(parameterizations.velocity, t)
+    return process.schedule.alpha(t), process.schedule.sigma(t), falling
+
+
+def _check_positive(name, **fields):
+    for field, value in fields.items():
+        if not value > 0:
+            raise ValueError(f"{name}: {field}={value} is not positive")

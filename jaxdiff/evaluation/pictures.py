@@ -143,6 +143,34 @@ def save_loss(
     _save_figure(path, figure)
 
 
+def save_likelihood(
+    path: str | os.PathLike,
+    bits: ArrayLike,
+    logsnr: ArrayLike | None = None,
+    terms: ArrayLike | None = None,
+) -> None:
+    """Writes a histogram of bits per dimension [n], and beside it a bound's terms [k].
+
+    The terms stand at the log-SNR [k] down to which each goes.
+    """
+    bits = np.asarray(bits, float)
+    figure, panels = _figure(1 if terms is None else 2, size=(5.2, 3.4))
+    panels[0].hist(bits, bins=min(40, max(10, len(bits) // 10)), color=PALE)
+    panels[0].axvline(bits.mean(), color=ACCENT, linewidth=1.6)
+    panels[0].set(
+        xlabel="bits per dimension", ylabel="examples", title=f"mean {bits.mean():.4g} bits/dim"
+    )
+    if terms is not None:
+        terms = np.asarray(terms, float)
+        panels[1].plot(logsnr, terms, color=ACCENT, linewidth=1.6)
+        panels[1].set(
+            xlabel="log-SNR (noise left, data right)",
+            title="terms of the bound, bits/dim",
+            yscale=_scale(terms),
+        )
+    _save_figure(path, figure)
+
+
 def _cells(images: ArrayLike, ndim: int) -> UInt8[np.ndarray, "..."]:
     """Returns images as bytes, enlarged by a whole factor where they are small."""
     x = np.asarray(images, np.float32)

@@ -26,7 +26,10 @@ class Model:
         return self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
 
     def bind(self, params: Params, *, dropout_keys: Key[Array, " b"] | None = None) -> Denoiser:
-        """Returns the denoiser that these parameters make; without keys, without dropout."""
+        """Returns the denoiser that these parameters make; without keys, without dropout.
+
+        The second half of an output of twice the channels of x is its learned variance.
+        """
 
         def denoiser(x, t, cond) -> Prediction:
             y = self.network.apply(
@@ -36,6 +39,16 @@ class Model:
                 cond,
                 dropout_keys,
             )
-            return self.process.solve(self.parameterization, y.astype(x.dtype), x, t)
+            y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
+            prediction = self.process.solve(self.parameterization, y, x, t)
+            return prediction._replace(variance=share)
 
         return denoiser
+
+
+def _split_variance(y, channels):
+    """Returns y, and (v + 1)/2 of an output [y, v] (Nichol & Dhariwal 2021, section 3.1)."""
+    if y.shape[-1] != 2 * channels:
+        return y, None
+    y, v = jnp.split(y, 2, axis=-1)
+    return y, (v + 1) / 2

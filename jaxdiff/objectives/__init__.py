@@ -1,5 +1,6 @@
 """What is minimised: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
 from jaxdiff.objectives.denoising import Denoising
+from jaxdiff.objectives.learned_variance import LearnedVariance
 
-__all__ = ["Denoising"]
+__all__ = ["Denoising", "LearnedVariance"]

@@ -1,0 +1,269 @@
+"""Computes the likelihood of data under a trained run, in bits per dimension.
+
+python experiments/likelihood.py --workdir=runs/digits --levels=17 --num=200
+python experiments/likelihood.py --workdir=runs/digits --levels=17 --method=bound --steps=1000
+
+Methods: "flow" (the probability flow), "bound" (the variational bound of ancestral sampling) and
+"continuous" (its limit of infinitely many steps). Of images all three are upper bounds, the flow
+by its dequantization. Points have no levels: theirs are the bits of a density, which may be
+negative. Writes likelihood.json and likelihood.png.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cli
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float
+from tqdm import tqdm
+
+from jaxdiff import Run, load, random
+from jaxdiff.build import build, names
+from jaxdiff.codecs import Pixels
+from jaxdiff.diffusion import likelihood, solvers, timesteps
+from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, levels
+from jaxdiff.evaluation import pictures
+from jaxdiff.files import write_json
+from jaxdiff.training.partition import AXIS
+
+METHODS = ("flow", "bound", "continuous")
+
+flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+NUM = flags.DEFINE_integer("num", 100, "Number of examples, chosen by the seed.")
+METHOD = flags.DEFINE_string("method", "flow", f"One of {', '.join(METHODS)}.")
+SPLIT = flags.DEFINE_string("split", None, "Of the data; the config's by default.")
+STEPS = flags.DEFINE_integer("steps", None, "Of the flow (50), of a bound (200).")
+SOLVER = flags.DEFINE_string("solver", "RK4", 'The flow\'s: "Heun", "Adaptive(rtol=1e-5)".')
+PROBES = flags.DEFINE_integer("probes", None, "The flow's; 0: exact divergence. 4, 0 of points.")
+GRID = flags.DEFINE_string("timesteps", None, "The bound's; even in the noise angle by default.")
+VARIANCE = flags.DEFINE_enum("variance", "small", ["small", "large"], "The bound's, as in DDPM.")
+LEVELS = flags.DEFINE_integer("levels", None, "Of images: 256 by default; digits have 17.")
+RULE = flags.DEFINE_string("dequantization", "TruncatedNormal", 'The flow\'s, or "Uniform".')
+CONDITIONAL = flags.DEFINE_bool("conditional", False, "The likelihood given the label.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Examples at a time; as sampling's.")
+SEED = flags.DEFINE_integer("seed", 0, "An example has the same noise in any batch.")
+OUT = flags.DEFINE_string("out", None, "Folder for the results; the workdir by default.")
+
+Found = Mapping[str, Float[np.ndarray, "..."]]
+logger = logging.getLogger("jaxdiff.likelihood")
+
+
+def main() -> None:
+    """Computes, prints and writes."""
+    check_flags()
+    run = load(cli.FLAGS.workdir)
+    check_run(run)
+    images, dimensions = len(run.experiment.shape) == 3, int(np.prod(run.experiment.shape))
+    rule = build(dequantization, RULE.value, levels=LEVELS.value or 256)
+    rule = rule if images else dequantization.Continuous()
+    make = flow_program if METHOD.value == "flow" else bound_program
+    compute, logsnr, how = make(run, rule, 4 if images else 0)
+    batches = data(run, rule.levels)
+    start = time.perf_counter()
+    found = evaluate(run, compute, batches, dimensions)
+    figures = {
+        "step": int(run.state.step),
+        "method": METHOD.value,
+        "split": SPLIT.value or run.config.evaluation.split,
+        "num": NUM.value,
+        "conditional": CONDITIONAL.value,
+        "dimensions": dimensions,
+        "levels": rule.levels,
+        **how,
+        **summary(found, dimensions),
+        "seconds": time.perf_counter() - start,
+    }
+    print(json.dumps(figures, indent=1))
+    out = Path(OUT.value or cli.FLAGS.workdir)
+    terms = found["steps"].mean(axis=0) if "steps" in found else None
+    if terms is not None:
+        figures["terms"] = {"logsnr": logsnr.tolist(), "bits_per_dimension": terms.tolist()}
+    write_json(out / "likelihood.json", figures)
+    pictures.save_likelihood(out / "likelihood.png", found["bits"].mean(axis=1), logsnr, terms)
+    print(out / "likelihood.json", out / "likelihood.png", sep="\n")
+
+
+def check_flags() -> None:
+    """Raises ValueError if a flag is out of range, before anything is read."""
+    least = {"num": 1, "steps": 1, "probes": 0, "batch_size": 1}
+    for name, minimum in least.items():
+        value = cli.FLAGS[name].value
+        if value is not None and value < minimum:
+            raise ValueError(f"{name}={value} is less than {minimum}")
+    if METHOD.value not in METHODS:
+        raise ValueError(f"unknown method {METHOD.value!r}; known: {', '.join(METHODS)}")
+    theirs = {"flow": ("solver", "probes", "dequantization"), "bound": ("timesteps", "variance")}
+    for method, options in theirs.items():
+        for name in options:
+            if cli.FLAGS[name].present and METHOD.value != method:
+                raise ValueError(f"{name} is an option of method={method}, not of {METHOD.value}")
+    name = SOLVER.value.partition("(")[0]
+    ours = names(integrators)
+    if name in names(solvers) and name not in ours:
+        raise ValueError(
+            f"solver={name!r} draws samples, but a likelihood follows the probability flow; "
+            f"known: {', '.join(ours)}"
+        )
+    if name == "Adaptive" and STEPS.value is not None:
+        raise ValueError(f"steps={STEPS.value}: Adaptive chooses its steps; set its tolerances")
+
+
+def check_run(run: Run) -> None:
+    """Raises ValueError if the run has no likelihood of the kind that is asked for."""
+    if run.experiment.codec != Pixels():
+        raise ValueError(f"codec={run.config.codec}: the likelihood is that of unscaled pixels")
+    if len(run.experiment.shape) != 3 and LEVELS.value is not None:
+        raise ValueError(f"levels={LEVELS.value}: {run.config.data.name} are points, not images")
+    labelled = bool(run.experiment.score_classes)
+    if CONDITIONAL.value and not labelled:
+        raise ValueError("conditional: the run has no labels as a condition")
+    if labelled and not CONDITIONAL.value and not run.config.condition_dropout:
+        raise ValueError(
+            "with condition_dropout=0 the run has learned no unconditional likelihood; "
+            "ask for --conditional"
+        )
+
+
+Program = tuple[Callable[..., dict], Any, dict]
+
+
+def flow_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
+    """Returns `(state, x, cond, keys) -> nats`, and what says how they were computed."""
+    process = run.experiment.process
+    steps = {"steps": STEPS.value} if STEPS.value else {}
+    integrator = build(integrators, SOLVER.value, **steps)
+    probes = probes if PROBES.value is None else PROBES.value
+    divergence = likelihood.Hutchinson(probes) if probes else likelihood.Exact()
+
+    def compute(state, x, cond, keys):
+        denoiser = run.experiment.sampler.denoiser(state)
+        y, log_q = rule(random.stream(keys, "dequantization"), x)
+        log_p = likelihood.log_density(
+            process,
+            denoiser,
+            y,
+            cond,
+            keys,
+            divergence,
+            integrator=integrator,
+            noise_level=rule.noise_level,
+        )
+        return {"total": log_q[:, None] - log_p}
+
+    how = {"dequantization": rule, "solver": integrator, "divergence": divergence}
+    return compute, None, {**{k: str(v) for k, v in how.items()}, "noise_level": rule.noise_level}
+
+
+def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
+    """Returns `(state, x, cond, keys) -> nats`, the terms' log-SNR, and how they were computed."""
+    process, steps = run.experiment.process, STEPS.value or 200
+    if METHOD.value == "continuous":
+        options = {"strata": steps, "noise_level": rule.noise_level}
+        angles = angle.nodes(*angle.span(process, rule.noise_level), steps)[:-1]
+        ends = angle.time_of(process, angles)[::-1]
+        terms_of, fixed = likelihood.continuous_bound, ()
+    else:
+        even = bound.even_times(process, rule.noise_level, steps)
+        times = build(timesteps, GRID.value)(process, steps) if GRID.value else even
+        run.experiment.process.check(run.experiment.model.parameterization, times[:-1])
+        options = {"variance": VARIANCE.value}
+        ends, terms_of, fixed = times[1:-1], likelihood.variational_bound, (times,)
+
+    def compute(state, x, cond, keys):
+        denoiser = run.experiment.sampler.denoiser(state)
+        terms = terms_of(process, denoiser, x, cond, *fixed, keys, levels=rule.levels, **options)
+        parts = {"prior": terms.prior, "steps": terms.steps.T, "decoder": terms.decoder}
+        return {"total": terms.total[:, None], **parts}
+
+    how = {"steps": steps, "timesteps": GRID.value, **options}
+    return compute, np.asarray(process.logsnr(ends)), how
+
+
+def data(run: Run, count: int | None) -> Iterator[dict]:
+    """Yields batches of `num` examples of the split, all of one size: the last one is filled up.
+
+    Raises:
+        ValueError: the split has fewer, or other levels.
+    """
+    split = SPLIT.value or run.config.evaluation.split
+    available = len(run.experiment.source(split))
+    if NUM.value > available:
+        raise ValueError(f"num={NUM.value}: {split!r} has {available} examples")
+    size = min(BATCH_SIZE.value or run.config.sampling.batch_size, NUM.value)
+    once = {"epochs": 1, "seed": SEED.value, "process_index": 0, "process_count": 1}
+    batches = run.experiment.batches(split, batch_size=size, **once)
+    first = next(batches)
+    levels.check_levels(jnp.asarray(first["x"]), count)
+    return _batches(first, batches, size)
+
+
+def _batches(first, rest, size):
+    left, batch = NUM.value, first
+    while True:
+        kept = min(left, size)
+        index = np.minimum(np.arange(size), kept - 1)
+        yield {"kept": kept, **{name: column[index] for name, column in batch.items()}}
+        left -= kept
+        if not left:
+            return
+        batch = next(rest)
+
+
+def evaluate(run: Run, compute: Callable[..., dict], batches: Iterator, dimensions: int) -> Found:
+    """Returns every example's numbers in bits per dimension, with "bits" [n, estimates] the total.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    compute, found, start = jax.jit(compute), [], time.perf_counter()
+    key = random.stream(jax.random.key(SEED.value), "likelihood")
+    terminal = sys.stderr.isatty()
+    with tqdm(total=NUM.value, unit="example", disable=not terminal) as bar:
+        for batch in batches:
+            cond = {"label": batch["label"]} if CONDITIONAL.value else {}
+            inputs = batch["x"], cond, random.example_keys(key, jnp.asarray(batch["record"]))
+            divisible = len(batch["x"]) % run.experiment.runner.mesh.size == 0
+            spec = PartitionSpec(AXIS) if divisible else PartitionSpec()
+            inputs = jax.device_put(inputs, NamedSharding(run.experiment.runner.mesh, spec))
+            nats = jax.device_get(compute(run.state, *inputs))
+            found.append({k: v[: batch["kept"]] for k, v in nats.items()})
+            bar.update(batch["kept"])
+            done = sum(len(f["total"]) for f in found)
+            if not terminal:
+                left = (NUM.value - done) * (time.perf_counter() - start) / done
+                logger.info("%d of %d examples, %.0f s left", done, NUM.value, left)
+    joined = {k: np.concatenate([f[k] for f in found]) for k in found[0]}
+    bad = int(np.sum(~np.isfinite(joined["total"]).all(axis=1)))
+    if bad:
+        raise ValueError(f"the likelihood of {bad} of {NUM.value} examples is not finite")
+    bits = {k: v / (dimensions * np.log(2)) for k, v in joined.items()}
+    return {"bits": bits.pop("total"), **bits}
+
+
+def summary(found: Found, dimensions: int) -> dict[str, float]:
+    """Returns means over the examples, with standard errors over them and over the probes."""
+    bits, (num, estimates) = found["bits"].mean(axis=1), found["bits"].shape
+    figures = {
+        "bits_per_dimension": float(bits.mean()),
+        "nats_per_example": float(bits.mean() * dimensions * np.log(2)),
+    }
+    if num > 1:
+        figures["standard_error"] = float(bits.std(ddof=1) / num**0.5)
+    if estimates > 1:
+        variance = found["bits"].var(axis=1, ddof=1) / estimates
+        figures["standard_error_of_probes"] = float((variance.mean() / num) ** 0.5)
+    parts = {name: found[name] for name in ("prior", "steps", "decoder") if name in found}
+    return figures | {f"bound_{k}": float(v.sum() / num) for k, v in parts.items()}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,111 @@
+"""From data that take a few levels to points that have a density.
+
+For y drawn from q(y|x) inside the bin of x, Jensen's inequality gives
+
+    -log P(x) ≤ E[log q(y|x) - log p(y)]
+
+(Theis et al. 2016; Ho et al. 2019). Each rule returns y and log q(y|x), and says at which noise
+level sigma/alpha the flow should start, where p is the density of the data with that much noise.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, Key
+
+from jaxdiff.diffusion.likelihood.levels import bin_width, bins, log_interval
+
+Data = Float[Array, "b *shape"]
+
+
+@runtime_checkable
+class Dequantization(Protocol):
+    """A rule; `levels` is None where the data have a density already."""
+
+    @property
+    def noise_level(self) -> float:
+        """Returns sigma/alpha where the flow starts."""
+
+    def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
+        """Returns y and log q(y|x)."""
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """Nothing to be done: the result is the density itself, whose bits may be negative."""
+
+    noise_level: float = 1e-3
+    levels: ClassVar[None] = None
+
+    def __post_init__(self):
+        _check(256, noise_level=self.noise_level)
+
+    def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
+        """Returns x and 0."""
+        return x, jnp.zeros(len(x), x.dtype)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """y uniform in the bin: for models trained on data dequantized in the same way.
+
+    One trained on the levels themselves puts its mass near them, and pays for what lies between.
+    The flow starts at `start` bins, which blurs a density on the scale of bins little.
+    """
+
+    levels: int = 256
+    start: float = 0.1
+
+    def __post_init__(self):
+        _check(self.levels, start=self.start)
+
+    @property
+    def noise_level(self) -> float:
+        """Returns `start` bins."""
+        return self.start * bin_width(self.levels)
+
+    def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
+        """Returns y and log q(y|x) = -d·log(width)."""
+        lower, _ = bins(x, self.levels)
+        width = bin_width(self.levels)
+        place = jax.vmap(lambda key, x: jax.random.uniform(key, x.shape, x.dtype))(keys, x)
+        dimensions = x[0].size
+        return lower + width * place, jnp.full(len(x), -dimensions * jnp.log(width), x.dtype)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """y = x + noise_level·ε, ε normal but cut off at the bin's edges (Zheng et al. 2023).
+
+    The noise is the process's own, so y is where a model expects noisy data, be it trained on the
+    levels themselves or not. The edges are `edge` standard deviations away.
+    """
+
+    levels: int = 256
+    edge: float = 3.0
+
+    def __post_init__(self):
+        _check(self.levels, edge=self.edge)
+
+    @property
+    def noise_level(self) -> float:
+        """Returns half a bin over `edge`."""
+        return bin_width(self.levels) / (2 * self.edge)
+
+    def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
+        """Returns y and log q(y|x)."""
+        low, high = ((edge - x) / self.noise_level for edge in bins(x, self.levels))
+        noise = jax.vmap(jax.random.truncated_normal)(keys, low, high)
+        log_q = norm.logpdf(noise) - jnp.log(self.noise_level) - log_interval(low, high)
+        return x + self.noise_level * noise, jnp.sum(log_q.reshape(len(x), -1), axis=1)
+
+
+def _check(levels, **positive):
+    if levels < 2:
+        raise ValueError(f"levels={levels}: data have at least 2 levels, bytes have 256")
+    for name, value in positive.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value} must be positive")

@@ -1,0 +1,327 @@
+"""Likelihoods against closed forms, in float64."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from jaxdiff import random
+from jaxdiff.diffusion import likelihood, oracles, schedules
+from jaxdiff.diffusion.likelihood import dequantization, levels
+from jaxdiff.diffusion.likelihood.bound import even_times
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Prediction
+
+PROCESSES = {
+    "cosine": Process(schedules.Cosine()),
+    "rectified_flow": Process(schedules.RectifiedFlow()),
+    "edm": Process(schedules.EDM()),
+}
+
+
+def mixture(process, d=1):
+    """Means that cancel: where alpha(1) > 0, the prior's error is of second order then."""
+    means = jnp.array([[-1.0, 0.5], [0.9, -0.7], [-0.5, 1.0]])[:, :d]
+    return oracles.GaussianMixture(
+        process,
+        weights=jnp.array([0.4, 0.5, 0.1]) if d == 1 else jnp.array([0.4, 0.4, 0.2]),
+        means=means if d == 1 else means - jnp.array([0.4, 0.4, 0.2]) @ means,
+        stds=jnp.array([0.5, 0.2, 0.6]),
+    )
+
+
+def keys_of(n, seed=0):
+    return random.example_keys(jax.random.key(seed), jnp.arange(n))
+
+
+def points(n, d):
+    """A likelihood holds at every point, drawn from the data or not."""
+    return jnp.asarray(np.random.default_rng(0).normal(scale=0.9, size=(n, d)))
+
+
+def density(oracle, x):
+    return jax.jit(oracle.log_density)(x, jnp.zeros(len(x)))
+
+
+def flow(process, oracle, x, keys, divergence, **options):
+    run = functools.partial(likelihood.log_density, process, oracle, divergence=divergence)
+    return jax.jit(lambda x, keys: run(x, {}, keys, **options))(x, keys)
+
+
+def bound(process, denoiser, x, keys, times=None, **options):
+    """Of a grid, or the continuous one."""
+
+    def run(x, keys):
+        if times is None:
+            return likelihood.continuous_bound(process, denoiser, x, {}, keys, **options)
+        return likelihood.variational_bound(process, denoiser, x, {}, times, keys, **options)
+
+    return jax.jit(run)(x, keys)
+
+
+@pytest.mark.parametrize(
+    ("process", "d"), [("cosine", 1), ("cosine", 2), ("rectified_flow", 2), ("edm", 1)]
+)
+def test_the_flow_gives_the_density_of_a_mixture(process, d):
+    """Within 1e-3 bits; fails if the divergence's sign, v, or the prior's deviation is wrong."""
+    with jax.enable_x64(True):
+        process = PROCESSES[process]
+        oracle = mixture(process, d)
+        x = points(16, d)
+        exact = density(oracle, x)
+        integrator = likelihood.RK4(30)
+        got = flow(process, oracle, x, keys_of(16), likelihood.Exact(), integrator=integrator)
+        bits = likelihood.bits_per_dimension(got[:, 0], jnp.zeros(16), d)
+        expected = likelihood.bits_per_dimension(exact, jnp.zeros(16), d)
+        np.testing.assert_allclose(bits, expected, atol=1e-3)
+        np.testing.assert_allclose(expected, -np.asarray(exact) / (d * np.log(2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("integrator", "order"), [("Heun", 2), ("RK4", 4)])
+def test_the_flow_starts_with_its_noise_and_converges_at_its_order(integrator, order):
+    """Fails if the volume of z = cos(φ)·x is forgotten or a slope has the wrong weight."""
+    with jax.enable_x64(True):
+        process = PROCESSES["rectified_flow"]
+        oracle = oracles.Gaussian(process, jnp.array([0.3, -0.2]), 0.5)
+        x, level = jnp.array([[0.1, 0.4], [-0.9, 0.2]]), 0.3
+        exact = norm.logpdf(x, oracle.mean, np.hypot(0.5, level)).sum(axis=1)
+
+        def error(steps):
+            method = getattr(likelihood, integrator)(steps)
+            options = {"integrator": method, "noise_level": level}
+            got = flow(process, oracle, x, keys_of(2), likelihood.Exact(), **options)
+            return np.abs(got[:, 0] - exact).mean()
+
+        coarse, fine = error(8), error(32)
+        assert abs(np.log(coarse / fine) / np.log(4) - order) < 0.3
+        assert fine < 5e-3
+
+
+def test_adaptive_steps_follow_the_tolerance_and_no_neighbour():
+    """Fails if examples share their steps, or an error estimate sees other probes each time."""
+    pytest.importorskip("diffrax")
+    with jax.enable_x64(True):
+        process = PROCESSES["cosine"]
+        oracle, x, keys = mixture(process), points(4, 1), keys_of(4)
+        method = likelihood.Adaptive(rtol=1e-4)
+        run = jax.jit(
+            lambda x: likelihood.log_density(
+                process, oracle, x, {}, keys, likelihood.Exact(), integrator=method
+            )[:, 0]
+        )
+        got = run(x)
+        np.testing.assert_allclose(got, density(oracle, x), atol=2e-3)
+        among_others = run(x.at[0].set(9.0).at[3].set(-4.0))
+        np.testing.assert_array_equal(got[1:3], among_others[1:3])
+
+
+@pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
+def test_hutchinson_is_within_its_standard_error(distribution):
+    """Fails if probes are shared by examples, or their standard error is not what it claims."""
+    with jax.enable_x64(True):
+        process, n, probes = PROCESSES["cosine"], 64, 16
+        oracle = mixture(process, 2)
+        x = points(n, 2)
+        options = {"integrator": likelihood.RK4(24)}
+        exact = density(oracle, x)
+        hutchinson = likelihood.Hutchinson(probes, distribution)
+        got = flow(process, oracle, x, keys_of(n, 1), hutchinson, **options)
+        assert got.shape == (n, probes)
+        deviation = np.mean(got, axis=1) - exact
+        standard_error = np.std(got, axis=1, ddof=1) / probes**0.5
+        assert abs(np.mean(deviation)) < 3 * np.sqrt(np.mean(standard_error**2) / n)
+        assert 0.6 < np.mean((deviation / standard_error) ** 2) < 1.7
+        assert np.all(standard_error > 0)
+
+
+def test_divergences_do_not_depend_on_the_chunk():
+    """The trace of the Jacobian, on images; fails if a remainder of the chunks is lost."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        z, matrix = jnp.asarray(rng.normal(size=(3, 2, 2, 2))), rng.normal(size=(8, 8))
+        f = lambda z: jnp.sin(z.reshape(-1, 8) @ matrix).reshape(z.shape)
+        # d sin(Mz)_i / dz_i = cos(Mz)_i·M_ii.
+        trace = np.cos(z.reshape(3, 8) @ matrix) @ np.diag(matrix)
+        exact = [likelihood.Exact(chunk) for chunk in (3, 100)]
+        probed = [likelihood.Hutchinson(5, chunk=chunk) for chunk in (3, 100)]
+        run = jax.jit(lambda z, keys: [rule(f, z, keys) for rule in exact + probed])
+        (value, one), (_, other), (_, few), (_, many) = run(z, keys_of(3))
+        np.testing.assert_allclose(value, f(z))
+        np.testing.assert_allclose(jnp.stack([one, other])[..., 0], [trace] * 2, rtol=1e-9)
+        assert few.shape == (3, 5)
+        np.testing.assert_allclose(few, many, rtol=1e-9)
+
+
+def test_an_example_has_the_same_likelihood_at_any_place_of_a_batch():
+    """Fails if probes or noise come from the place and not from the example's key."""
+    with jax.enable_x64(True):
+        process = PROCESSES["cosine"]
+        oracle, keys, x = mixture(process, 2), keys_of(6), points(6, 2)
+        times = jnp.array([1.0, 0.5, 0.1, 0.0])
+
+        @jax.jit
+        def every(x, keys):
+            return (
+                likelihood.log_density(
+                    process,
+                    oracle,
+                    x,
+                    {},
+                    keys,
+                    likelihood.Hutchinson(2),
+                    integrator=likelihood.Heun(3),
+                ),
+                likelihood.variational_bound(process, oracle, x, {}, times, keys).total,
+                likelihood.continuous_bound(process, oracle, x, {}, keys, strata=3).total,
+                likelihood.TruncatedNormal(5)(keys, jnp.round(2 * x) / 2)[0],
+            )
+
+        for values, reversed_ones in zip(every(x, keys), every(x[::-1], keys[::-1]), strict=True):
+            np.testing.assert_allclose(values[::-1], reversed_ones, rtol=1e-9)
+
+
+def test_data_of_equal_levels_have_log2_levels_bits():
+    """Under the uniform density; fails if the bin's width is 2/levels or its volume is left out."""
+    with jax.enable_x64(True):
+        count = 17
+        x = jnp.asarray(np.random.default_rng(0).choice(np.linspace(-1, 1, count), (4000, 3)))
+        y, log_q = jax.jit(likelihood.Uniform(count))(keys_of(4000), x)
+        edge = 1 + 1 / (count - 1)
+        assert -edge < y.min() < -edge + 1e-3 < edge - 1e-3 < y.max() < edge
+        log_p = jnp.full(4000, -3 * jnp.log(2 * edge))
+        bits = likelihood.bits_per_dimension(log_p, log_q, 3)
+        np.testing.assert_allclose(bits, np.log2(count), rtol=1e-9)
+
+
+def test_the_truncated_normal_is_a_density_on_the_bin():
+    """E[1/q] is the bin's width; fails if log q forgets what was cut off, or the noise level."""
+    with jax.enable_x64(True):
+        rule, x = likelihood.TruncatedNormal(5, edge=1.5), jnp.full((4000, 1), 0.49)
+        y, log_q = jax.jit(rule)(keys_of(4000), x)
+        assert 0.25 < y.min() < 0.27 and 0.73 < y.max() < 0.75
+        np.testing.assert_allclose(jnp.mean(jnp.exp(-log_q)), 0.5, rtol=0.04)
+
+
+def test_bits_of_levels_that_the_model_knows_are_their_entropy():
+    """-log2 of each level's weight: fails if the flow's noise is not the dequantization's."""
+    with jax.enable_x64(True):
+        process, rule = PROCESSES["cosine"], likelihood.TruncatedNormal(3)
+        weights = jnp.array([0.25, 0.5, 0.25])
+        x = jnp.array([[-1.0], [0.0], [1.0]])
+        oracle = oracles.GaussianMixture(process, weights, x, jnp.full(3, 1e-3))
+
+        @jax.jit
+        def run(keys):
+            y, log_q = rule(keys, x)
+            options = {"integrator": likelihood.RK4(40), "noise_level": rule.noise_level}
+            exact = likelihood.Exact()
+            return likelihood.log_density(process, oracle, y, {}, keys, exact, **options), log_q
+
+        log_p, log_q = run(keys_of(3))
+        bits = likelihood.bits_per_dimension(log_p[:, 0], log_q, 1)
+        np.testing.assert_allclose(bits, -np.log2(weights), atol=0.01)
+        options = {"noise_level": rule.noise_level, "levels": 3, "strata": 10}
+        limit = bound(process, oracle, jnp.repeat(x, 300, axis=0), keys_of(900), **options)
+        bits = limit.total.reshape(3, 300) / jnp.log(2)
+        error = bits.std(axis=1) / 300**0.5
+        assert np.all(np.abs(bits.mean(axis=1) + np.log2(weights)) < 4 * error + 0.01)
+
+
+def test_intervals_keep_their_precision_in_the_tails():
+    """log(Φ(b) - Φ(a)) at 30 deviations; fails if it is taken as a difference of two ones."""
+    low, high = jnp.array([29.0, -30.0, -1.0, 2.0]), jnp.array([30.0, -29.0, 1.0, jnp.inf])
+    expected = [norm.logcdf(-29.0), norm.logcdf(-29.0), np.log(0.6826895), norm.logcdf(-2.0)]
+    np.testing.assert_allclose(levels.log_interval(low, high), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("process", "variance"), [("edm", "small"), ("cosine", "large"), ("cosine", "learned")]
+)
+def test_every_term_of_the_bound_of_a_gaussian(process, variance):
+    """Closed form: fails if a term has the wrong SNR, loses its ½, or a share of 1 is "small"."""
+    with jax.enable_x64(True):
+        process, n, mean, std, x0 = PROCESSES[process], 4000, 0.3, 0.5, 0.9
+        oracle = oracles.Gaussian(process, jnp.array([mean]), std)
+        times = jnp.array([1.0, 0.5, 0.1, 0.02, 0.0])
+        x = jnp.full((n, 1), x0)
+        if variance == "learned":
+            as_large = lambda x, t, cond: oracle(x, t, cond)._replace(variance=jnp.ones_like(x))
+            got = bound(process, as_large, x, keys_of(n), times)
+        else:
+            got = bound(process, oracle, x, keys_of(n), times, variance=variance)
+        alpha, sigma = process.schedule.alpha(times), process.schedule.sigma(times)
+        total = (alpha * std) ** 2 + sigma**2
+        bias, noise = (mean - x0) * sigma**2 / total, alpha * sigma * std**2 / total
+        squared, snr = (bias**2 + noise**2)[:-1], (alpha / sigma)[:-1] ** 2
+        ratio = (sigma[1:-1] / sigma[:-2]) ** 2 if variance != "small" else 1.0
+        steps = 0.5 * (ratio - 1 - jnp.log(ratio) + ratio * (snr[1:] - snr[:-1]) * squared[:-1])
+        decoder = 0.5 * (jnp.log(2 * jnp.pi * sigma[-2] ** 2) + squared[-1] / sigma[-2] ** 2)
+        np.testing.assert_allclose(got.prior, 0.5 * snr[0] * x0**2, rtol=1e-9)
+        terms = np.concatenate([got.steps, got.decoder[None]])
+        error = terms.std(axis=1) / n**0.5
+        expected = np.append(steps, decoder)
+        assert np.all(np.abs(terms.mean(axis=1) - expected) < 4 * error + 1e-12)
+
+
+def test_the_bound_falls_to_the_negative_log_likelihood():
+    """Its gap is as 1/steps; fails on a step too few or a noisy example at the wrong time."""
+    with jax.enable_x64(True):
+        process, x = PROCESSES["cosine"], points(1000, 1)
+        oracle, keys = mixture(process), keys_of(1000, 1)
+
+        def gap(steps):
+            times = jax.jit(lambda: even_times(process, 1e-3, steps))()
+            return np.asarray(bound(process, oracle, x, keys, times).total + density(oracle, x))
+
+        coarse, fine = gap(30), gap(120)
+        assert coarse.mean() > fine.mean() > 4 * fine.std() / 1000**0.5
+        assert 3 < coarse.mean() / fine.mean() < 5
+
+
+@pytest.mark.parametrize("process", ["cosine", "edm"])
+def test_the_continuous_bound_of_an_exact_denoiser_is_tight(process):
+    """Fails if the slope of SNR is wrong, or the strata leave a part of the times out."""
+    with jax.enable_x64(True):
+        process, x = PROCESSES[process], points(4000, 1)
+        oracle = mixture(process)
+        gap = bound(process, oracle, x, keys_of(4000, 1), strata=10).total + density(oracle, x)
+        assert abs(jnp.mean(gap)) < 3 * jnp.std(gap) / 4000**0.5
+
+
+def test_the_decoder_s_probabilities_add_up_to_one():
+    """Fails if the outermost bins end, or bins overlap where levels were rounded to bytes."""
+    with jax.enable_x64(True):
+        process = PROCESSES["cosine"]
+        constant = lambda x, t, cond: Prediction(jnp.full_like(x, 0.93), x)
+        x = jnp.round(jnp.linspace(0, 255, 17))[:, None] / 127.5 - 1
+        times = jnp.array([1.0, 0.9, 0.05, 0.0])
+        decoder = bound(process, constant, x, keys_of(17), times, levels=17).decoder
+        np.testing.assert_allclose(jnp.sum(jnp.exp(-decoder)), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: likelihood.RK4(0), "steps=0: RK4"),
+        (lambda: likelihood.Hutchinson(0), "probes=0"),
+        (lambda: likelihood.Uniform(1), "levels=1"),
+        (lambda: likelihood.TruncatedNormal(17, edge=0.0), "edge=0.0"),
+        (lambda: even_times(PROCESSES["cosine"], 1e-3, 1), "steps=1"),
+        (lambda: levels.check_levels(jnp.array([[0.1]]), 17), "levels=17: the data have values"),
+        (lambda: levels.check_levels(jnp.array([[1.1]]), 256), r"outside \[-1, 1\]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_digits_have_seventeen_levels():
+    """Bytes pass for levels that were rounded to them; fails if rounding counts as a value."""
+    digits = jnp.round(jnp.linspace(0, 255, 17)) / 127.5 - 1
+    levels.check_levels(digits[None], 17)
+    levels.check_levels(digits[None], 256)
+    assert dequantization.Uniform().noise_level == pytest.approx(0.1 * 2 / 255)

@@ -1,0 +1,96 @@
+"""The distributions of training times of Esser et al. (2024), and times on a grid."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff import random
+from jaxdiff.build import build
+from jaxdiff.diffusion import schedules, time_sampling
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Draw
+
+FLOW = Process(schedules.RectifiedFlow())
+
+
+def draw_of(n):
+    lattice = (0.3 + jnp.arange(n) / n) % 1
+    return Draw(random.example_keys(jax.random.key(1), jnp.arange(n)), lattice)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.3, 0.0, 1.29, 1.75])
+def test_mode_is_the_papers(scale):
+    """Fails on a sign of the scale, or a sine for the cosine; never falls to t = 0."""
+    u = np.linspace(0.0, 1.0, 102)[:-1]
+    with jax.enable_x64(True):
+        t = time_sampling.Mode(scale).quantile(FLOW, jnp.asarray(u))
+    expected = 1 - u - scale * (np.cos(np.pi * u / 2) ** 2 - 1 + u)
+    np.testing.assert_allclose(t, expected, atol=1e-14)
+    assert 0 < time_sampling.Mode(scale).quantile(FLOW, jnp.float32([1 - 6e-8]))[0] < 1e-6
+
+
+def test_cosine_map_has_the_papers_density():
+    """dt/du = 1/density(t), 2/(π - 2πt + 2πt²), and the log-SNR of the cosine schedule."""
+    with jax.enable_x64(True):
+        u = jnp.asarray(np.linspace(0.0, 1.0, 102)[:-1])
+        quantile = lambda u: time_sampling.CosineMap().quantile(FLOW, u)
+        t, slope = jax.jvp(quantile, (u,), (jnp.ones_like(u),))
+        density = 2 / (np.pi - 2 * np.pi * t + 2 * np.pi * t**2)
+        np.testing.assert_allclose(-slope, 1 / density, rtol=1e-9)
+        cosine = Process(schedules.Cosine()).logsnr(1 - u)
+        np.testing.assert_allclose(FLOW.logsnr(t), cosine, rtol=1e-9, atol=1e-12)
+    ends = time_sampling.CosineMap().quantile(FLOW, jnp.float32([0.0, 1 - 6e-8]))
+    assert ends[0] == 1
+    assert ends[1] > 0
+
+
+@pytest.mark.parametrize("name", ["Mode", "CosineMap", "Discretized"])
+def test_independent_times_are_the_quantile_of_uniform_numbers(name):
+    """Fails if calling a distribution uses the lattice in place of the keys."""
+    draw, rule = draw_of(101), build(time_sampling, name + "()")
+    np.testing.assert_array_equal(rule(FLOW, draw), rule.quantile(FLOW, random.uniform(draw.keys)))
+
+
+@pytest.mark.parametrize("steps", [1, 10, 1000])
+def test_discretized_rounds_up_and_once(steps):
+    """Fails if times are rounded down or to nearest, and if a step's own time moves up."""
+    rule = time_sampling.Discretized(time_sampling.LogitNormal(), steps)
+    u = jnp.asarray(np.linspace(0.0, 1.0, 102, dtype=np.float32)[:-1])
+    t, exact = rule.quantile(FLOW, u), rule.of.quantile(FLOW, u)
+    index = np.round(np.asarray(t, float) * steps)
+    np.testing.assert_allclose(t, index / steps, rtol=1e-6)
+    assert index.min() >= 1
+    assert index.max() <= steps
+    assert np.all((index / steps - exact >= -1e-6) & (index / steps - exact < 1 / steps + 1e-6))
+    grid = time_sampling.Discrete(steps)
+    again = time_sampling.Discretized(grid, steps).quantile(FLOW, u)
+    np.testing.assert_array_equal(again, grid.quantile(FLOW, u))
+
+
+def test_discretized_times_can_be_stratified():
+    """Fails if the wrapper has no quantile of its own."""
+    rule = build(time_sampling, "Stratified(of=Discretized(of=Mode(scale=0.5), steps=8))")
+    t = rule(FLOW, draw_of(101))
+    np.testing.assert_array_equal(jnp.unique(t), jnp.arange(1, 9) / 8)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("Mode(scale=2.0)", r"Mode: scale=2.0 is not in \[-1"),
+        ("Discretized(steps=0)", "Discretized: steps=0 is not at least 1"),
+    ],
+)
+def test_bad_options_are_named(spec, message):
+    with pytest.raises(ValueError, match=message):
+        build(time_sampling, spec)
+
+
+def test_what_has_no_quantile_is_named():
+    """Past the type checks that only tests have."""
+    wrong = SimpleNamespace(of=time_sampling.Stratified(), steps=1000)
+    with pytest.raises(ValueError, match=r"has no quantile.*Stratified around"):
+        time_sampling.Discretized.__post_init__(wrong)
