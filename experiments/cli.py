@@ -20,14 +20,15 @@ def define_sampling_flags() -> None:
     flags.DEFINE_string("solver", None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
     flags.DEFINE_string("timesteps", None, 'Such as "Uniform" or "Karras(rho=7.0)".')
     flags.DEFINE_integer("steps", None, "Solver steps.")
-    flags.DEFINE_float("guidance_scale", None, "Classifier-free guidance; 1 for none.")
+    flags.DEFINE_string("guidance", None, 'Such as "CFGZeroStar" or "Interval(low=0.2, high=0.8)".')
+    flags.DEFINE_float("guidance_scale", None, "How strong the guidance is; 1 for none.")
     flags.DEFINE_integer("batch_size", None, "Samples at a time.")
     flags.DEFINE_integer("seed", 0, "Sample i of a seed is the same picture in any batch.")
 
 
 def sampling_options() -> dict:
     """Returns the sampling flags as options of `Run.sample`."""
-    names = ("solver", "timesteps", "steps", "guidance_scale", "batch_size", "seed")
+    names = ("solver", "timesteps", "steps", "guidance", "guidance_scale", "batch_size", "seed")
     return {name: FLAGS[name].value for name in names}
 
 

@@ -63,6 +63,7 @@ def default() -> ConfigDict:
                 "solver": "DDIM",
                 "timesteps": "Uniform",
                 "steps": 50,
+                "guidance": "ClassifierFree",
                 "guidance_scale": 1.0,
                 "batch_size": 64,
             },

@@ -27,9 +27,9 @@ class Run:
         """Returns the experiment's config."""
         return self.experiment.config
 
-    def denoiser(self, guidance_scale: float = 1.0) -> Denoiser:
+    def denoiser(self, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree") -> Denoiser:
         """Returns the EMA's denoiser `(x, t, cond) -> Prediction`."""
-        return self.experiment.sampler.denoiser(self.state, guidance_scale)
+        return self.experiment.sampler.denoiser(self.state, guidance_scale, guidance)
 
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""

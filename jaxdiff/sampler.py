@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
 from jaxdiff.build import build
-from jaxdiff.diffusion import guidance, sampling, solvers, timesteps
+from jaxdiff.diffusion import guidance as guidances
+from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.networks.model import Model
 from jaxdiff.training.partition import AXIS
 from jaxdiff.training.state import TrainState
@@ -29,6 +30,7 @@ class Options:
     solver: Any = "DDIM"
     timesteps: Any = "Uniform"
     steps: int = 50
+    guidance: Any = "ClassifierFree"
     guidance_scale: float = 1.0
     batch_size: int = 64
 
@@ -76,7 +78,7 @@ class Sampler:
         """
         if num < 1:
             raise ValueError(f"num={num}: at least one sample")
-        cond = self._checked(num, cond or {}, options.get("guidance_scale"))
+        cond = self._checked(num, cond or {})
         program = self.program(trajectory=trajectory, **options)
         size = min(num, batch_size or self._options.batch_size)
         parts = []
@@ -90,7 +92,8 @@ class Sampler:
     def program(self, *, trajectory: bool = False, **options: Any) -> Program:
         """Returns the compiled `(state, keys [b], cond) -> samples [b, ...]`.
 
-        `options` are solver, timesteps, steps and guidance_scale; None stands for the default.
+        `options` are solver, timesteps, steps, guidance and guidance_scale; None stands for the
+        default.
 
         Raises:
             ValueError: a name is unknown, or the model says nothing at one of the times.
@@ -106,36 +109,41 @@ class Sampler:
         grid, steps = grid or self._options.timesteps, steps or self._options.steps
         return build(timesteps, grid)(self._model.process, steps)
 
-    def denoiser(self, state: TrainState, guidance_scale: float = 1.0) -> Denoiser:
+    def denoiser(
+        self, state: TrainState, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree"
+    ) -> Denoiser:
         """Returns the EMA's denoiser, guided where the scale is not 1, compiled when it is called.
 
         It raises ValueError where there is nothing to be guided by.
         """
-        return functools.partial(self._denoise(guidance_scale), state.ema)
+        return functools.partial(self._denoise(guidance, guidance_scale), state.ema)
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
-    def _denoise(self, guidance_scale):
-        def denoise(ema, x, t, cond):
-            denoiser = self._model.bind(ema)
-            if guidance_scale != 1:
-                denoiser = guidance.classifier_free(denoiser, guidance_scale)
-            return denoiser(x, t, cond)
-
-        return jax.jit(denoise)
+    def _denoise(self, guidance, guidance_scale):
+        guide = build(
+            guidances,
+            guidance,
+            process=self._model.process,
+            parameterization=self._model.parameterization,
+            guidance_scale=guidance_scale,
+        )
+        return jax.jit(lambda ema, x, t, cond: guide(self._model.bind(ema))(x, t, cond))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
-    def _program(self, solver, grid, steps, guidance_scale, trajectory):
+    def _program(self, solver, grid, steps, guidance, guidance_scale, trajectory):
         process = self._model.process
         solve = build(solvers, solver, process=process)
         times = build(timesteps, grid)(process, steps)
         process.check(self._model.parameterization, times[:-1])
+        denoise = self._denoise(guidance, guidance_scale)
         run = sampling.trajectory if trajectory else sampling.sample
 
         def draw(state, keys, cond):
             decode = functools.partial(self._codec.decode, state.frozen.get("codec"))
             like = jnp.zeros((len(keys), *self._latent_shape))
             x = sampling.prior(process, keys, like, times[0])
-            x = run(solve, self.denoiser(state, guidance_scale), x, times, cond, keys)
+            denoiser = functools.partial(denoise, state.ema)
+            x = run(solve, denoiser, x, times, cond, keys)
             return jax.vmap(decode)(x) if trajectory else decode(x)
 
         return jax.jit(draw)
@@ -148,13 +156,7 @@ class Sampler:
         divided = PartitionSpec(AXIS) if divisible else PartitionSpec()
         return jax.device_put(inputs, NamedSharding(self._mesh, divided))
 
-    def _checked(self, num, cond, guidance_scale):
-        scale = self._options.guidance_scale if guidance_scale is None else guidance_scale
-        if scale != 1 and not cond:
-            raise ValueError(
-                f"guidance_scale={scale} needs a condition; "
-                + (f"give one of {list(self._conditions)}" if self._conditions else "use 1")
-            )
+    def _checked(self, num, cond):
         arrays = {}
         for name, value in cond.items():
             if name not in self._conditions:
@@ -170,4 +172,4 @@ class Sampler:
         return arrays
 
 
-_OPTIONS = ("solver", "timesteps", "steps", "guidance_scale")
+_OPTIONS = ("solver", "timesteps", "steps", "guidance", "guidance_scale")

@@ -66,6 +66,8 @@ def test_the_parameter_count_is_the_paper_s():
     [
         ("sampling.solver", "Huen", "unknown solvers 'Huen'; known: .*Heun"),
         ("sampling.timesteps", "Karas", "unknown timesteps 'Karas'; known: Karras"),
+        ("sampling.guidance", "Interval(low=0.9, high=0.1)", "low must be less than high"),
+        ("sampling.guidance", "PiGDM()", "PiGDM needs operator, measurement"),
         ("process", "Cosin", "unknown schedules 'Cosin'; known: Cosine"),
         ("objective", "Denoise", "unknown objectives 'Denoise'; known: Denoising"),
         ("network.name", "Unet", "unknown networks 'Unet'; known: .*UNet"),
@@ -136,6 +138,7 @@ def run():
         (0, {"label": 1}, {}, "num=0"),
         (4, {"label": 1}, {"step": 3}, r"unknown options \['step'\]"),
         (4, {"label": 1}, {"solver": "DDIMM"}, "unknown solvers 'DDIMM'"),
+        (4, {}, {"guidance": "Interval(low=0.5)"}, "needs a condition"),
     ],
 )
 def test_requests_that_cannot_be_met_are_named(run, num, cond, options, message):

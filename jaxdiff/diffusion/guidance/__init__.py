@@ -1,0 +1,48 @@
+"""Guidance: functions from denoisers to denoisers, which compose; no solver knows of them.
+
+Configs name those that a string can describe, `"Interval(low=0.2, of=CFGZeroStar())"`; what needs
+another model, a classifier or a measurement is given as an object.
+"""
+
+from jaxdiff.diffusion.guidance.branches import drop
+from jaxdiff.diffusion.guidance.extrapolation import (
+    AdaptiveProjected,
+    AutoGuidance,
+    CFGPlusPlus,
+    CFGZeroStar,
+    ClassifierFree,
+    LinearScale,
+    Rescaled,
+    classifier_free,
+)
+from jaxdiff.diffusion.guidance.inverse import DPS, KnownPixels, PiGDM
+from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
+from jaxdiff.diffusion.guidance.wrappers import (
+    Composed,
+    DynamicThreshold,
+    Interval,
+    Negative,
+    StaticThreshold,
+)
+
+__all__ = [
+    "DPS",
+    "AdaptiveProjected",
+    "AutoGuidance",
+    "CFGPlusPlus",
+    "CFGZeroStar",
+    "ClassifierFree",
+    "ClassifierGuidance",
+    "Composed",
+    "DynamicThreshold",
+    "Interval",
+    "KnownPixels",
+    "LinearScale",
+    "LossGuidance",
+    "Negative",
+    "PiGDM",
+    "Rescaled",
+    "StaticThreshold",
+    "classifier_free",
+    "drop",
+]

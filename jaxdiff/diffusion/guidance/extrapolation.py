@@ -1,0 +1,265 @@
+"""Guidance from two predictions of one x_t: with a condition and without, or strong and weak.
+
+A rule `combine`s the two; called with a denoiser, it is guidance. `guidance_scale` is 1 for no
+guidance: the denoiser itself, which needs no condition.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.guidance.branches import Guidance, branches, dot, with_x0
+from jaxdiff.diffusion.parameterizations import v, velocity
+from jaxdiff.diffusion.process import Parameterization, Process, expand
+from jaxdiff.typing import Denoiser, Prediction
+
+Scale = float | Callable[[Array], Array]
+"""A number, or a function of the times [b] that returns one for each."""
+
+Data = Float[Array, "b *shape"]
+Time = Float[Array, "b *frames"]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What becomes of the conditional and the unconditional prediction of x_t."""
+
+    guidance_scale: Scale
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """Returns the guided prediction."""
+
+
+def classifier_free(denoiser: Denoiser, guidance_scale: Scale) -> Denoiser:
+    """Extrapolates from the unconditional prediction through the conditional one."""
+    return ClassifierFree(guidance_scale)(denoiser)
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """A scale that grows from `start` at t = 1 to `guidance_scale` at t = 0 (Wang et al. 2024)."""
+
+    guidance_scale: float
+    start: float = 1.0
+
+    def __call__(self, t: Time) -> Time:
+        """Returns the scale at each time."""
+        return self.guidance_scale + (self.start - self.guidance_scale) * t
+
+
+@dataclass(frozen=True)
+class ClassifierFree:
+    """unconditional + scale·(conditional - unconditional), 1 + w in Ho & Salimans (2022, eq. 6).
+
+    Raises:
+        ValueError: when it is called, if there is no condition to be guided by.
+    """
+
+    guidance_scale: Scale = 1.0
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """Extrapolates x0 and noise alike."""
+        scale = _at(self.guidance_scale, t, x)
+        extrapolate = lambda c, u: u + scale * (c - u)
+        return conditional._replace(
+            x0=extrapolate(conditional.x0, unconditional.x0),
+            noise=extrapolate(conditional.noise, unconditional.noise),
+        )
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """Another rule, its result given back the deviation of the conditional (Lin et al. 2024, 3.4).
+
+    `rescale` in [0, 1] is how far. The deviations are those of what the network predicts.
+    """
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    rescale: float = 0.7
+    parameterization: Parameterization = v
+    of: Rule | Guidance | None = None
+
+    def __post_init__(self):
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"Rescaled: rescale={self.rescale} is not in [0, 1]")
+        _rule(self)
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        return denoiser if _rule(self).guidance_scale == 1 else _two_branches(self, denoiser)
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """Multiplies by the ratio of the deviations over each example."""
+        guided = _rule(self).combine(conditional, unconditional, x, t)
+        y = self.process.read(self.parameterization, guided, t)
+        deviation = lambda y: jnp.std(y, axis=tuple(range(1, y.ndim)), keepdims=True)
+        wanted = deviation(self.process.read(self.parameterization, conditional, t))
+        found = deviation(y)
+        ratio = jnp.where(found > 0, wanted / jnp.where(found > 0, found, 1), 1)
+        y = self.rescale * ratio * y + (1 - self.rescale) * y
+        x0, noise, _ = self.process.solve(self.parameterization, y, x, t)
+        return guided._replace(x0=x0, noise=noise)
+
+
+@dataclass(frozen=True)
+class AdaptiveProjected:
+    """Extrapolates x0 at right angles to it, and not too far (APG; Sadat et al. 2024).
+
+    `eta` is what is kept of the parallel part, which saturates images; 1 keeps all.
+    `norm_threshold` is the greatest length of the difference, 0 for any. Their momentum is left
+    out: it remembers the steps before, and a denoiser knows of one x_t only.
+    """
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    eta: float = 0.0
+    norm_threshold: float = 0.0
+
+    def __post_init__(self):
+        if self.norm_threshold < 0:
+            raise ValueError(
+                f"AdaptiveProjected: norm_threshold={self.norm_threshold} is negative; 0 for none"
+            )
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """x0 + (scale - 1)·(orthogonal + eta·parallel), from the conditional x0."""
+        x0 = conditional.x0
+        difference = x0 - unconditional.x0
+        if self.norm_threshold > 0:
+            norm = jnp.sqrt(dot(difference, difference))
+            difference *= self.norm_threshold / jnp.maximum(norm, self.norm_threshold)
+        parallel = _projection(difference, x0)
+        update = difference - parallel + self.eta * parallel
+        scale = _at(self.guidance_scale, t, x)
+        return with_x0(self.process, conditional, x0 + (scale - 1) * update, t)
+
+
+@dataclass(frozen=True)
+class CFGZeroStar:
+    """Extrapolates velocities, from the best multiple of the unconditional one (Fan et al. 2025).
+
+    At times above `zero_above` the velocity is zero, as theirs is in the first steps; 1 for never.
+    """
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    zero_above: float = 0.96
+
+    def __post_init__(self):
+        if not 0 <= self.zero_above <= 1:
+            raise ValueError(f"CFGZeroStar: zero_above={self.zero_above} is not in [0, 1]")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """s·u + scale·(c - s·u), where s·u is the projection of c on u."""
+        c = self.process.read(velocity, conditional, t)
+        su = _projection(c, self.process.read(velocity, unconditional, t))
+        guided = su + _at(self.guidance_scale, t, x) * (c - su)
+        y = jnp.where(expand(t, x) > self.zero_above, 0, guided)
+        x0, noise, _ = self.process.solve(velocity, y, x, t)
+        return conditional._replace(x0=x0, noise=noise)
+
+
+@dataclass(frozen=True)
+class CFGPlusPlus:
+    """The guided x0 with the unconditional noise (Chung et al. 2024).
+
+    `weight` in [0, 1] is their λ, with which x0 interpolates: 0 is unconditional, and
+    `guidance_scale` has no say. The two do not explain x_t, which is the method: use a solver whose
+    step is alpha·x0 + sigma·noise, such as DDIM; one that reads x0 alone sees a weak guidance.
+    """
+
+    weight: float = 0.6
+
+    def __post_init__(self):
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"CFGPlusPlus: weight={self.weight} is not in [0, 1]")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        return _two_branches(self, denoiser)
+
+    def combine(
+        self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
+    ) -> Prediction:
+        """Returns x0 of `ClassifierFree` at the scale `weight`, and the unconditional noise."""
+        guided = ClassifierFree(self.weight).combine(conditional, unconditional, x, t)
+        return guided._replace(noise=unconditional.noise)
+
+
+@dataclass(frozen=True)
+class AutoGuidance:
+    """Any rule, with a weaker model in the place of the unconditional one (Karras et al. 2024).
+
+    `weak` sees the same condition; a smaller or less trained network, or an earlier EMA.
+    """
+
+    weak: Denoiser
+    guidance_scale: Scale = 1.0
+    of: Rule | Guidance | None = None
+
+    def __post_init__(self):
+        _rule(self)
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        rule = _rule(self)
+
+        def guided(x, t, cond):
+            return rule.combine(denoiser(x, t, cond), self.weak(x, t, cond), x, t)
+
+        return guided
+
+
+def _rule(guidance):
+    if guidance.of is None:
+        return ClassifierFree(guidance.guidance_scale)
+    if not isinstance(guidance.of, Rule):
+        raise ValueError(
+            f"{type(guidance).__name__}: of={guidance.of} is not a rule for two predictions, such "
+            "as ClassifierFree(); put it around instead"
+        )
+    return guidance.of
+
+
+def _two_branches(rule, denoiser):
+    def guided(x, t, cond):
+        if not cond:
+            raise ValueError(f"{rule}: guidance needs a condition; without one, use scale 1")
+        return rule.combine(*branches(denoiser, x, t, cond), x, t)
+
+    return guided
+
+
+def _at(scale, t, x):
+    return expand(scale(t), x) if callable(scale) else scale
+
+
+def _projection(a, b):
+    squared = dot(b, b)
+    return dot(a, b) / jnp.where(squared > 0, squared, 1) * b

@@ -1,0 +1,123 @@
+"""Inverse problems: x0 from a measurement `operator(x0) + noise`, by guidance.
+
+An operator is a function of a batch, such as those of `operators.py`. A measurement is
+`operator(x0)`'s shape [b, ...], or [1, ...] for every example.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from jaxdiff.diffusion.guidance.branches import dot, with_score, with_x0
+from jaxdiff.diffusion.guidance.likelihoods import LossGuidance
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Denoiser
+
+Operator = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class DPS:
+    """score - scale/‖r‖·∇‖r‖² with the residual r = y - operator(x0(x_t)) (Chung et al. 2023).
+
+    Their algorithm 1 takes the same gradient from x after each step; here it is the score's, for
+    any solver. The operator may be nonlinear. `scale` is their ζ': it grows with √(measurements).
+    """
+
+    process: Process
+    operator: Operator
+    measurement: ArrayLike
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if not self.scale > 0:
+            raise ValueError(f"DPS: scale={self.scale} must be positive")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+
+        def twice_the_norm(x0):  # ∇‖r‖²/‖r‖ = 2∇‖r‖
+            residual = self.measurement - self.operator(x0)
+            squared = dot(residual, residual).reshape(len(x0))
+            # A norm has no slope at zero; the inner `where` keeps a NaN out of the gradient.
+            return 2 * jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+        return LossGuidance(self.process, twice_the_norm, self.scale)(denoiser)
+
+
+@dataclass(frozen=True, eq=False)
+class PiGDM:
+    """ΠGDM, for linear operators A (Song, J. et al. 2023), exact for Gaussian data of `data_std`.
+
+    With p(x0 | x_t) = N(x0(x_t), r²): the score plus Jᵀ·(r²·AᵀA + noise_std²)⁻¹·Aᵀ·(y - A·x0),
+    where J is the derivative of x0(x_t). Conjugate gradients solve it, with what autodiff knows of
+    A; for noise_std = 0 they give the pseudo-inverse.
+    """
+
+    process: Process
+    operator: Operator
+    measurement: ArrayLike
+    noise_std: float = 0.0
+    data_std: float = 1.0
+    iterations: int = 50
+
+    def __post_init__(self):
+        if self.noise_std < 0:
+            raise ValueError(f"PiGDM: noise_std={self.noise_std} is negative; 0 is for no noise")
+        if not self.data_std > 0:
+            raise ValueError(f"PiGDM: data_std={self.data_std} must be positive")
+        if self.iterations < 1:
+            raise ValueError(f"PiGDM: iterations={self.iterations}: at least 1")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+
+        def guided(x, t, cond):
+            def x0_of(x):
+                prediction = denoiser(x, t, cond)
+                return prediction.x0, prediction
+
+            x0, transpose_j, prediction = jax.vjp(x0_of, x, has_aux=True)
+            alpha, sigma = self.process.at(t, x)
+            r2 = (self.data_std * sigma) ** 2 / ((self.data_std * alpha) ** 2 + sigma**2)
+            r2 = jnp.where(sigma > 0, r2, 1)  # at sigma = 0 the score counts for nothing
+            A = lambda z: self.operator(z[None])[0]
+            transpose = jax.linear_transpose(A, x0[0])
+            misfit = jax.vmap(lambda r: transpose(r)[0])(self.measurement - self.operator(x0))
+
+            def solve(misfit, ridge):
+                normal = lambda z: transpose(A(z))[0] + ridge * z
+                return cg(normal, misfit, tol=1e-6, maxiter=self.iterations)[0]
+
+            # One example at a time, so that none decides when another has converged.
+            z = jax.vmap(solve)(misfit, self.noise_std**2 / r2) / r2
+            return with_score(self.process, prediction, transpose_j(z)[0], t)
+
+        return guided
+
+
+@dataclass(frozen=True, eq=False)
+class KnownPixels:
+    """x0 replaced where it is known, as DDNM does for a mask (Wang, Y. et al. 2023).
+
+    `mask` is True where `known` is; both have the shape of x, or broadcast to it.
+    """
+
+    process: Process
+    mask: ArrayLike
+    known: ArrayLike
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser that knows these pixels."""
+
+        def guided(x, t, cond):
+            prediction = denoiser(x, t, cond)
+            x0 = jnp.where(self.mask, self.known, prediction.x0)
+            return with_x0(self.process, prediction, x0, t)
+
+        return guided

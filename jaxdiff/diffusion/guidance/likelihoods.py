@@ -1,0 +1,57 @@
+"""Guidance by a gradient: the score of x_t, plus the gradient of what else is known of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Array
+
+from jaxdiff.diffusion.guidance.branches import with_score
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Cond, Denoiser
+
+
+@dataclass(frozen=True)
+class ClassifierGuidance:
+    """score + scale·∇ log p(y | x_t) (Dhariwal & Nichol 2021).
+
+    `log_probability(x, t, cond)` returns log p(y | x_t) [b] of the classes that `cond` asks for.
+    """
+
+    process: Process
+    log_probability: Callable[[Array, Array, Cond], Array]
+    scale: float = 1.0
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+
+        def guided(x, t, cond):
+            gradient = jax.grad(lambda x: self.log_probability(x, t, cond).sum())(x)
+            return with_score(self.process, denoiser(x, t, cond), self.scale * gradient, t)
+
+        return guided
+
+
+@dataclass(frozen=True)
+class LossGuidance:
+    """score - scale·∇ loss(x0(x_t)), differentiated through the denoiser (Chung et al. 2023).
+
+    `loss(x0)` returns one value [b] per example.
+    """
+
+    process: Process
+    loss: Callable[[Array], Array]
+    scale: float = 1.0
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+
+        def guided(x, t, cond):
+            def total(x):
+                prediction = denoiser(x, t, cond)
+                return self.loss(prediction.x0).sum(), prediction
+
+            gradient, prediction = jax.grad(total, has_aux=True)(x)
+            return with_score(self.process, prediction, -self.scale * gradient, t)
+
+        return guided

@@ -1,0 +1,210 @@
+"""Guidance around guidance: where it acts, against what, and what its x0 may be.
+
+`of` is the guidance inside; classifier-free at `guidance_scale` where it is not given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.guidance.branches import Guidance, ask, with_x0
+from jaxdiff.diffusion.guidance.extrapolation import ClassifierFree, Scale
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.typing import Denoiser
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Guidance at some noise levels only (Kynkäänniemi et al. 2024): plain elsewhere, at its cost.
+
+    `low` and `high` are times in [0, 1], or with `unit="noise"` values of sigma/alpha.
+    """
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    unit: str = "time"
+    of: Guidance | None = None
+
+    def __post_init__(self):
+        if self.unit not in ("time", "noise"):
+            raise ValueError(f"Interval: unit={self.unit!r}; known: 'time', 'noise'")
+        end, range_ = (1, "[0, 1]") if self.unit == "time" else (float("inf"), "[0, inf)")
+        if not 0 <= self.low < self.high <= end:
+            raise ValueError(
+                f"Interval: low={self.low}, high={self.high}: low must be less than high, and both "
+                f"in {range_} for unit={self.unit!r}"
+            )
+
+    def inside(self, t: Float[Array, "*t"]) -> Array:
+        """Returns where the guidance acts."""
+        level = t if self.unit == "time" else jnp.exp(-self.process.logsnr(t) / 2)
+        return (self.low <= level) & (level <= self.high)
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser that is guided inside."""
+        guided = _inner(self)(denoiser)
+
+        def limited(x, t, cond):
+            inside = self.inside(t)
+            # Each is asked only if an example needs it: where the whole batch is at one time, as in
+            # sampling, the other costs nothing.
+            within = _ask_if(inside.any(), guided, x, t, cond)
+            outside = _ask_if(~inside.all(), denoiser, x, t, cond)
+            return jax.tree.map(lambda a, b: jnp.where(expand(inside, a), a, b), within, outside)
+
+        return limited
+
+
+@dataclass(frozen=True)
+class StaticThreshold:
+    """x0 clipped to ±`limit`, the range of the data (Saharia et al. 2022, section 2.3)."""
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    limit: float = 1.0
+    of: Guidance | None = None
+
+    def __post_init__(self):
+        _check_limit(self)
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser whose x0 is in range."""
+        clip = lambda x0: jnp.clip(x0, -self.limit, self.limit)
+        return _mapped(self.process, _inner(self)(denoiser), clip)
+
+
+@dataclass(frozen=True)
+class DynamicThreshold:
+    """x0 clipped at each example's own `percentile` of |x0|, and divided down into ±`limit`.
+
+    Where the percentile is within the limit, the limit clips (Saharia et al. 2022, section 2.3).
+    """
+
+    process: Process
+    guidance_scale: Scale = 1.0
+    percentile: float = 99.5
+    limit: float = 1.0
+    of: Guidance | None = None
+
+    def __post_init__(self):
+        _check_limit(self)
+        if not 0 <= self.percentile <= 100:
+            raise ValueError(f"DynamicThreshold: percentile={self.percentile} is not in [0, 100]")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser whose x0 is in range."""
+
+        def clip(x0):
+            flat = jnp.abs(x0).reshape(len(x0), -1)
+            s = expand(jnp.percentile(flat, self.percentile, axis=1), x0)
+            s = jnp.maximum(s, self.limit)
+            return jnp.clip(x0, -s, s) * (self.limit / s)
+
+        return _mapped(self.process, _inner(self)(denoiser), clip)
+
+
+@dataclass(frozen=True, eq=False)
+class Negative:
+    """Guidance away from a condition: it stands wherever a condition is dropped.
+
+    `condition` has one example's value for each name, which serves all: `{"label": 3}`.
+    """
+
+    condition: Mapping[str, Any]
+    guidance_scale: Scale = 1.0
+    of: Guidance | None = None
+
+    def __post_init__(self):
+        if not self.condition:
+            raise ValueError("Negative: condition={}: name at least one, such as {'label': 3}")
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+
+        def substituted(x, t, cond):
+            if not cond:
+                return denoiser(x, t, cond)
+            cond = dict(cond)
+            for name, value in self.condition.items():
+                if name not in cond:
+                    known = sorted(k for k in cond if not k.endswith("_kept"))
+                    raise ValueError(f"Negative: no condition {name!r} is given; given: {known}")
+                kept = cond.get(f"{name}_kept", jnp.ones(len(x), bool))
+                kept = kept.reshape(kept.shape + (1,) * (cond[name].ndim - 1))
+                cond[name] = jnp.where(kept, cond[name], value)
+                cond[f"{name}_kept"] = jnp.ones(len(x), bool)
+            return denoiser(x, t, cond)
+
+        return _inner(self)(substituted)
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """Several conditions at once: u + Σ scale_i·(c_i - u) (Liu et al. 2022), in one call.
+
+    Each of `conditions` has one example's value for each name; what one of them does not name is
+    dropped in it, and the caller's conditions play no part. A negative scale negates.
+    """
+
+    conditions: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]]
+    scales: tuple[float, ...] | list[float]
+
+    def __post_init__(self):
+        if not self.conditions or len(self.conditions) != len(self.scales):
+            raise ValueError(
+                f"Composed: {len(self.conditions)} conditions and scales={self.scales}: there must "
+                "be one scale for each, and at least one"
+            )
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the guided denoiser."""
+        placeholders = {name: value for c in self.conditions for name, value in c.items()}
+
+        def branch(condition, b):
+            fill = lambda value: jnp.broadcast_to(value, (b, *jnp.shape(value)))
+            values = {k: fill(condition.get(k, value)) for k, value in placeholders.items()}
+            return values | {f"{k}_kept": jnp.full(b, k in condition) for k in placeholders}
+
+        def guided(x, t, cond):
+            asked = [branch(condition, len(x)) for condition in (*self.conditions, {})]
+            *conditional, u = ask(denoiser, x, t, asked)
+            weighted = lambda u, *cs: (
+                u + sum(scale * (c - u) for scale, c in zip(self.scales, cs, strict=True))
+            )
+            return conditional[0]._replace(
+                x0=weighted(u.x0, *(c.x0 for c in conditional)),
+                noise=weighted(u.noise, *(c.noise for c in conditional)),
+            )
+
+        return guided
+
+
+def _inner(wrapper):
+    return ClassifierFree(wrapper.guidance_scale) if wrapper.of is None else wrapper.of
+
+
+def _ask_if(wanted, denoiser, x, t, cond):
+    shapes = jax.eval_shape(denoiser, x, t, cond)
+    nothing = lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.cond(wanted, lambda: denoiser(x, t, cond), nothing)
+
+
+def _mapped(process, denoiser, f):
+    def mapped(x, t, cond):
+        prediction = denoiser(x, t, cond)
+        return with_x0(process, prediction, f(prediction.x0), t)
+
+    return mapped
+
+
+def _check_limit(threshold):
+    if not threshold.limit > 0:
+        raise ValueError(
+            f"{type(threshold).__name__}: limit={threshold.limit} must be positive; data end at 1"
+        )

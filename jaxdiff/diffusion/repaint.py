@@ -1,0 +1,72 @@
+"""RePaint: inpainting that goes back and forth, a solver around a solver.
+
+It has to add noise again between evaluations, which no denoiser can do.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
+
+
+@dataclass(frozen=True, eq=False)
+class RePaint:
+    """Takes each step `resamples` times, the known pixels noised in (Lugmayr et al. 2022, alg. 1).
+
+    `mask` is True where `known` is; both broadcast to x. Between two takes of a step x_s is brought
+    back to time t by the forward process, one step long (their jump length 1).
+    """
+
+    process: Process
+    solver: Solver
+    mask: ArrayLike
+    known: ArrayLike
+    resamples: int = 10
+
+    def __post_init__(self):
+        if self.resamples < 1:
+            raise ValueError(f"RePaint: resamples={self.resamples}: at least 1")
+
+    def init(self, x: Float[Array, "b *shape"]) -> Any:
+        """Returns the solver's history."""
+        return self.solver.init(x)
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x: Float[Array, "b *shape"],
+        span: Span,
+        cond: Cond,
+        history: Any,
+    ) -> tuple[Float[Array, "b *shape"], Any]:
+        """Takes the step, replaces the known pixels, returns, and takes it again."""
+
+        def take(index, carry):
+            x_t, _, _ = carry
+            keys = random.fold_in(random.stream(span.keys, "repaint"), index)
+            inner = span._replace(keys=random.stream(keys, "solver"))
+            unknown, after = self.solver.step(denoiser, x_t, inner, cond, history)
+            noise = random.normal(random.stream(keys, "known"), x)
+            clean = Prediction(
+                x0=jnp.broadcast_to(self.known, x.shape).astype(x.dtype), noise=noise
+            )
+            x_s = jnp.where(self.mask, self.process.perturb(clean, span.s), unknown)
+            return self._back(x_t, x_s, span, random.stream(keys, "back")), x_s, after
+
+        _, x_s, after = jax.lax.fori_loop(0, self.resamples, take, (x, x, history))
+        return x_s, after
+
+    def _back(self, x_t, x_s, span, keys):
+        alpha_t, sigma_t = self.process.at(span.t, x_s)
+        alpha_s, sigma_s = self.process.at(span.s, x_s)
+        scale = alpha_t / alpha_s
+        added = jnp.sqrt(jnp.maximum(sigma_t**2 - (scale * sigma_s) ** 2, 0))
+        # Their last step, to the data, does not go back.
+        return jnp.where(sigma_s > 0, scale * x_s + added * random.normal(keys, x_s), x_t)
