@@ -20,16 +20,16 @@ def build(family: ModuleType, spec: Any, **context: Any) -> Any:
 
     Of `context`, each constructor gets what it has a parameter for and what the spec left open.
     An object that is neither a string nor a mapping is returned as it is; a function without
-    options stands for itself.
+    options stands for itself, unless it takes something of the context.
 
     Raises:
-        ValueError: the name or an option is unknown; names the closest or lists what there is.
+        ValueError: the name or an option is unknown, or one is missing; says what there is.
     """
     if isinstance(spec, str):
         return _evaluate(family, _parse(spec), spec, context)
     if isinstance(spec, Mapping):
         nested = lambda value: isinstance(value, Mapping) and "name" in value
-        options = {k: build(family, v) if nested(v) else v for k, v in spec.items()}
+        options = {k: build(family, v, **context) if nested(v) else v for k, v in spec.items()}
         return _construct(family, options.pop("name"), options, context, called=True)
     return spec
 
@@ -90,13 +90,19 @@ def _construct(
     target = _find(family, name)
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if not called and inspect.isfunction(target):
+    if not called and inspect.isfunction(target) and not parameters.keys() & context.keys():
         return target
     for option in options:
         if option not in parameters and not open_ended:
             raise ValueError(f"{name} has no option {option!r}{closest(option, list(parameters))}")
-    given = {k: v for k, v in context.items() if k in parameters}
-    return target(**{**given, **options})
+    given = {**{k: v for k, v in context.items() if k in parameters}, **options}
+    required = [k for k, p in parameters.items() if p.default is p.empty and p.kind not in _REST]
+    if missing := [k for k in required if k not in given]:
+        raise ValueError(f"{name} needs {', '.join(missing)}: name them, or build it in Python")
+    return target(**given)
+
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _find(family: ModuleType, name: str) -> Callable:

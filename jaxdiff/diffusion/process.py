@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxdiff.diffusion.schedules import Schedule
 from jaxdiff.typing import Prediction
@@ -13,7 +13,7 @@ from jaxdiff.typing import Prediction
 Parameterization = Callable[[Schedule, Array], tuple[Array, Array]]
 
 
-def expand(t: Float[Array, "*t"], x: Float[Array, "*shape"]) -> Float[Array, "*expanded"]:
+def expand(t: Shaped[Array, "*t"], x: Float[Array, "*shape"]) -> Shaped[Array, "*expanded"]:
     """Appends axes to `t` until it broadcasts against `x` from the left."""
     return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
 

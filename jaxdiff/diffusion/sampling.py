@@ -42,6 +42,36 @@ def trajectory(
     return jnp.concatenate([x[None], xs])
 
 
+def invert(
+    solver: Solver,
+    denoiser: Denoiser,
+    x0: Float[Array, "b *shape"],
+    times: Float[Array, " times"],
+    cond: Cond,
+    keys: Key[Array, " b"],
+) -> Float[Array, "b *shape"]:
+    """Encodes data as noise by a deterministic solver run backwards (Song, J. et al. 2021, 4.3).
+
+    The data stand for x at the last time but one of the sampling grid `times`: at the last, sigma
+    is zero, and many networks are not defined. Sampling the result on the same grid decodes it.
+    """
+    return sample(solver, denoiser, x0, times[-2::-1], cond, keys)
+
+
+def within(times: Float[Array, " times"], t_start: float, t_end: float) -> Float[Array, " inner"]:
+    """Returns the part of a grid from `t_start` down to `t_end`, both of them included.
+
+    Raises:
+        ValueError: not 0 <= t_end < t_start <= 1.
+    """
+    if not 0 <= t_end < t_start <= 1:
+        raise ValueError(
+            f"t_start={t_start} and t_end={t_end}: 0 <= t_end < t_start <= 1 must hold"
+        )
+    inner = times[(times < t_start) & (times > t_end)]
+    return jnp.concatenate([jnp.full(1, t_start), inner, jnp.full(1, t_end)])
+
+
 def _scan(solver, denoiser, x, times, cond, keys, emit):
     keys = random.stream(keys, "solver")
     steps = len(times) - 1

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.diffusion import oracles, schedules, solvers
+from jaxdiff.build import build
+from jaxdiff.diffusion import convergence, schedules, solvers
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.sampling import sample
 from jaxdiff.diffusion.timesteps import Uniform
 
 PROCESSES = {
@@ -15,52 +15,53 @@ PROCESSES = {
     "rectified_flow": Process(schedules.RectifiedFlow()),
     "edm": Process(schedules.EDM(sigma_max=20.0)),
 }
-ORDER = {"DDIM": 1, "Euler": 1, "Heun": 2, "DPMpp2M": 2}
+ORDERS = {
+    "Euler": 1,
+    "DDIM": 1,
+    "Heun": 2,
+    "Midpoint": 2,
+    "RK4": 4,
+    "DPMSolver2": 2,
+    "DPMSolver3": 3,
+    "DPMpp2S": 2,
+    "LMS(order=2)": 2,
+    "LMS(order=3)": 3,
+    "DEIS(order=2)": 2,
+    "DEIS(order=3)": 3,
+    "IPNDM": 2,
+    "PLMS": 2,
+    "PNDM": 2,
+    "DPMpp2M": 2,
+    "DPMpp3M": 3,
+    "UniPC(order=1)": 2,
+    "UniPC(order=2)": 3,
+    "UniPC(order=2, variant='bh1')": 3,
+    "SASolver(predictor=2, corrector=0, tau=0.0)": 2,
+}
+"""The theory's; UniPC's corrector adds one to its name, iPNDM's weights are for even steps."""
 
 
-def mixture(process):
-    return oracles.GaussianMixture(
-        process,
-        weights=jnp.array([0.3, 0.5, 0.2]),
-        means=jnp.array([[-1.0], [0.4], [1.5]]),
-        stds=jnp.array([0.5, 0.4, 0.6]),
-    )
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_is_the_theory_s_between_two_noise_levels(name):
+    """Fails if Heun averages wrong slopes, or a multistep method's weights are a little off.
 
-
-def errors(solver, process, grid, counts):
-    """Mean absolute distance to the exact flow for each number of steps."""
-    oracle = mixture(process)
-    z = jnp.linspace(-1.5, 1.5, 16)[:, None]
-    keys = jax.random.split(jax.random.key(0), 16)
-    result = []
-    for steps in counts:
-        times = grid(process, steps)
-        start, end = jnp.full(16, times[0]), jnp.full(16, times[-1])
-        alpha, sigma = process.at(start, z)
-        x = jnp.sqrt(alpha**2 + sigma**2) * z
-        got = jax.jit(lambda x, times=times: sample(solver, oracle, x, times, {}, keys))(x)
-        result.append(float(jnp.abs(got - oracle.flow(x, start, end)).mean()))
-    return result
-
-
-def order(solver, process, grid):
-    """Slope of log error against log steps between 64 and 256 steps."""
-    coarse, fine = errors(solver, process, grid, [64, 256])
-    return np.log(coarse / fine) / np.log(4)
-
-
-@pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("name", ORDER)
-def test_order_is_the_theory_s_between_two_noise_levels(name, process):
-    """Fails if Heun averages the wrong slopes or if 2M's extrapolation weight is off."""
+    Such as the factor 2 that is commonly missing in the 3M method's second difference.
+    """
     with jax.enable_x64(True):
-        process = PROCESSES[process]
-        solver = getattr(solvers, name)(process)
+        process = list(PROCESSES.values())[list(ORDERS).index(name) % 3]
+        solver = build(solvers, name, process=process)
+        assert abs(convergence.order(solver, process) - ORDERS[name]) < 0.15
 
-        def interior(process, steps):
-            return process.time(jnp.linspace(-4.0, 6.0, steps + 1))
 
-        assert abs(order(solver, process, interior) - ORDER[name]) < 0.15
+@pytest.mark.slow
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("name", [*ORDERS, "LMS", "UniPC(order=3)"])
+def test_order_is_the_theory_s_on_every_process(name, process):
+    """Fails if a solver knows a schedule."""
+    with jax.enable_x64(True):
+        solver = build(solvers, name, process=PROCESSES[process])
+        found = convergence.order(solver, PROCESSES[process], steps=(128, 256))
+        assert abs(found - {**ORDERS, "LMS": 4, "UniPC(order=3)": 4}[name]) < 0.15
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,23 @@ def test_order_survives_the_ends(name, start, lowest):
     with jax.enable_x64(True):
         process = PROCESSES["cosine"]
         solver = getattr(solvers, name)(process)
-        coarse, fine = errors(solver, process, Uniform(start), [16, 256])
+        grids = [Uniform(start)(process, n) for n in (16, 256)]
+        coarse, fine = convergence.errors(solver, process, grids)
         assert np.log(coarse / fine) / np.log(16) > lowest
         assert fine < 5e-3
+
+
+@pytest.mark.parametrize(("name", "asked"), [("Euler", 1), ("RK4", 4), ("UniPC", 1)])
+def test_evaluations_are_counted(name, asked):
+    """Fails if UniPC's corrector asks the denoiser again."""
+    process = PROCESSES["cosine"]
+    assert convergence.evaluations(build(solvers, name, process=process), process) == asked
+
+
+def test_adaptive_steps_reach_their_tolerance():
+    """One step from pure noise to data: fails if the angle or its ends are wrong."""
+    pytest.importorskip("diffrax")
+    with jax.enable_x64(True):
+        process = PROCESSES["cosine"]
+        solver = solvers.Adaptive(process, rtol=1e-8, atol=1e-8)
+        assert convergence.errors(solver, process, [jnp.array([1.0, 0.0])])[0] < 1e-5

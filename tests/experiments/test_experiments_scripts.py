@@ -80,6 +80,48 @@ def test_samples_come_out_as_an_array_or_a_picture(workdir, tmp_path):
     assert np.load(out).shape == (10, 2)
 
 
+@pytest.mark.parametrize("flags", [["--solver=Heun", "--probes=2"], ["--method=bound"]])
+def test_likelihoods_come_with_their_standard_errors(workdir, tmp_path, flags):
+    """Of points, as a density; fails if the last batch's filling is counted."""
+    script(
+        "likelihood",
+        f"--workdir={workdir}",
+        f"--out={tmp_path}",
+        "--num=20",
+        "--batch_size=16",
+        "--steps=8",
+        *flags,
+    )
+    found = json.loads((tmp_path / "likelihood.json").read_text())
+    assert found["num"] == 20
+    assert found["levels"] is None
+    assert found["nats_per_example"] == pytest.approx(
+        2 * np.log(2) * found["bits_per_dimension"], rel=1e-6
+    )
+    assert 0 < found["standard_error"] < 2
+    if "--probes=2" in flags:
+        assert 0 < found["standard_error_of_probes"] < found["standard_error"]
+    else:
+        parts = sum(found[f"bound_{part}"] for part in ("prior", "steps", "decoder"))
+        assert parts == pytest.approx(found["bits_per_dimension"], rel=1e-4)
+        assert len(found["terms"]["bits_per_dimension"]) == 7
+    assert np.asarray(Image.open(tmp_path / "likelihood.png")).std() > 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--solver=DDPM"], "solver='DDPM' draws samples"),
+        (["--conditional"], "the run has no labels as a condition"),
+    ],
+)
+def test_a_likelihood_that_there_is_not_is_one_message(workdir, flags, message):
+    done = script("likelihood", f"--workdir={workdir}", *flags, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

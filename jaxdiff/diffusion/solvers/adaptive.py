@@ -1,0 +1,75 @@
+"""Adaptive steps, by diffrax."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.diffusion.solvers.frames import Data, no_history
+from jaxdiff.typing import Cond, Denoiser, Span
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """An embedded Runge-Kutta method of diffrax's that chooses its own steps within each span.
+
+    It runs in the angle atan(sigma/alpha), as `RK4` does, for each example of its own, and stops at
+    the log-SNR `clean`, from where a last step of Euler's leads to the data. With steps=1 nothing
+    but the tolerances counts. Needs the extra `ode`.
+
+    Raises:
+        ValueError: a tolerance is not positive.
+    """
+
+    process: Process
+    method: str = "Tsit5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    max_steps: int = 4096
+    clean: float = 16.0
+    init = no_history
+
+    def __post_init__(self):
+        if self.rtol <= 0 or self.atol <= 0:
+            raise ValueError(f"Adaptive: rtol={self.rtol} and atol={self.atol} must be positive")
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Integrates from t to s."""
+        diffrax = importlib.import_module("diffrax")
+        schedule = self.process.schedule
+        angle = lambda t: jnp.arctan2(schedule.sigma(t), schedule.alpha(t))
+        scale = lambda t, x: jnp.hypot(*self.process.at(t, x))
+        last = schedule.sigma(span.s) == 0
+        clean = self.process.time(jnp.full_like(span.s, self.clean))
+        s = jnp.where(last, jnp.minimum(clean, span.t), span.s)
+
+        def slope(theta, y, cond):
+            t = self.process.time(2 * jnp.log(jnp.cos(theta) / jnp.sin(theta)))[None]
+            r = scale(t, y[None])
+            prediction = denoiser(r * y[None], t, cond)
+            alpha, sigma = self.process.at(t, y[None])
+            return ((alpha * prediction.noise - sigma * prediction.x0) / r)[0]
+
+        def solve(y, start, end, cond):
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(slope),
+                getattr(diffrax, self.method)(),
+                t0=start,
+                t1=end,
+                dt0=None,
+                y0=y,
+                args=jax.tree.map(lambda c: c[None], cond),
+                stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+                max_steps=self.max_steps,
+            )
+            return solution.ys[0]
+
+        y = jax.vmap(solve)(x / scale(span.t, x), angle(span.t), angle(s), dict(cond))
+        x_s = scale(s, x) * y
+        final = self.process.perturb(denoiser(x_s, s, cond), span.s)
+        return jnp.where(expand(last, x), final, x_s), history

@@ -1,0 +1,128 @@
+"""Solvers that replace part of the noise in each step: ancestral sampling and DDIM."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.diffusion.solvers.frames import Data, half_logsnr, no_history
+from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
+from jaxdiff.typing import Cond, Denoiser, Span
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2).
+
+    `variance` is that of the posterior given x0 ("small"), of the forward step ("large"), or the
+    one that the model predicts, as the share of the way from small to large in the logarithm
+    ("learned", Nichol & Dhariwal 2021, eq. 15; in `Prediction.variance`, from 0 to 1).
+
+    Raises:
+        ValueError: `variance` is none of these.
+    """
+
+    process: Process
+    variance: str = "small"
+    init = no_history
+
+    def __post_init__(self):
+        if self.variance not in ("small", "large", "learned"):
+            raise ValueError(f"DDPM: variance={self.variance!r}; known: small, large, learned")
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Samples from q(x_s | x_t, x0) with the predicted x0."""
+        alpha_t, sigma_t = self.process.at(span.t, x)
+        alpha_s, sigma_s = self.process.at(span.s, x)
+        ratio = alpha_t * sigma_s / (alpha_s * sigma_t)
+        x0, noise, share = denoiser(x, span.t, cond)
+        if self.variance == "learned" and share is None:
+            raise ValueError("DDPM: variance='learned', but the model predicts none")
+        large = jnp.where(sigma_s > 0, sigma_t, 0)
+        if self.variance == "learned":
+            spread = sigma_s * (large / jnp.where(sigma_s > 0, sigma_s, 1)) ** share
+        else:
+            spread = {"small": sigma_s, "large": large}[self.variance]
+        mean = alpha_s * x0 + sigma_s * ratio * noise
+        return mean + spread * jnp.sqrt(1 - ratio**2) * random.normal(span.keys, x), history
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """Non-Markovian sampling, deterministic for eta = 0 (Song, J. et al. 2021, eq. 12, 16).
+
+    `eta` in [0, 1]; at 1 it is `DDPM`.
+    """
+
+    process: Process
+    eta: float = 0.0
+    init = no_history
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"DDIM: eta={self.eta} is not in [0, 1]")
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Keeps part of the predicted noise and draws the rest afresh."""
+        prediction = denoiser(x, span.t, cond)
+        if self.eta == 0:
+            return self.process.perturb(prediction, span.s), history
+        alpha_t, sigma_t = self.process.at(span.t, x)
+        alpha_s, sigma_s = self.process.at(span.s, x)
+        ratio = alpha_t * sigma_s / (alpha_s * sigma_t)
+        fresh = self.eta * jnp.sqrt(1 - ratio**2)
+        noise = jnp.sqrt(1 - fresh**2) * prediction.noise + fresh * random.normal(span.keys, x)
+        return alpha_s * prediction.x0 + sigma_s * noise, history
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """A solver's step down to ŝ_d, and from there noise up to ŝ_s (k-diffusion).
+
+    Of the noise that ancestral sampling would renew, `eta` is renewed: ŝ_d² = ŝ_s²·(1 - eta²·
+    (1 - ŝ_s²/ŝ_t²)). The solver is one without history.
+    """
+
+    solver: Any
+    eta: float = 1.0
+    init = no_history
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"Ancestral: eta={self.eta} is not in [0, 1]")
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Less noise than asked for, then noise."""
+        process = self.solver.process
+        lambda_t, lambda_s = half_logsnr(process, span.t), half_logsnr(process, span.s)
+        fresh = self.eta**2 * -jnp.expm1(2 * (lambda_t - lambda_s))
+        down = process.time(2 * lambda_s - jnp.log1p(-fresh))
+        down = jnp.where(jnp.isinf(lambda_s), span.s, down)
+        x, _ = self.solver.step(denoiser, x, span._replace(s=down), cond, ())
+        alpha_d, _ = process.at(down, x)
+        alpha_s, sigma_s = process.at(span.s, x)
+        added = sigma_s * jnp.sqrt(expand(fresh, x)) * random.normal(span.keys, x)
+        return alpha_s / alpha_d * x + added, history
+
+
+def EulerAncestral(process: Process, eta: float = 1.0) -> DDIM:
+    """Euler's step down, then noise up, which is DDIM's step with this eta."""
+    return DDIM(process, eta)
+
+
+def DPM2Ancestral(process: Process, eta: float = 1.0) -> Ancestral:
+    """DPM2 down, then noise up (k-diffusion)."""
+    return Ancestral(DPMSolver2(process), eta)
+
+
+def DPMpp2SAncestral(process: Process, eta: float = 1.0) -> Ancestral:
+    """DPM-Solver++(2S) down, then noise up (k-diffusion)."""
+    return Ancestral(DPMpp2S(process), eta)

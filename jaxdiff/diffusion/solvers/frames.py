@@ -1,0 +1,63 @@
+"""Steps that hold at both ends of every process: what the solvers are made of."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Cond, Denoiser, Prediction
+
+Data = Float[Array, "b *shape"]
+Time = Float[Array, "*times"]
+
+
+def no_history(self: Any, x: Data) -> tuple:
+    """The `init` of a solver that remembers nothing."""
+    return ()
+
+
+def half_logsnr(process: Process, t: Time) -> Time:
+    """λ = log(alpha/sigma), infinite at the ends."""
+    return process.logsnr(t) / 2
+
+
+def between(process: Process, t: Time, s: Time, share: float) -> Time:
+    """Returns the time at λ_t + share·(λ_s - λ_t); `t` itself where that is not finite."""
+    lambda_t, lambda_s = half_logsnr(process, t), half_logsnr(process, s)
+    middle = process.time(2 * (lambda_t + share * (lambda_s - lambda_t)))
+    return jnp.where(at_an_end(process, t, s), t, middle)
+
+
+def at_an_end(process: Process, t: Time, s: Time) -> Array:
+    """Says whether the step starts at alpha = 0 or stops at sigma = 0 (or the other way round)."""
+    finite = jnp.isfinite(half_logsnr(process, t)) & jnp.isfinite(half_logsnr(process, s))
+    return ~finite
+
+
+def noise_step(process: Process, x: Data, t: Time, s: Time, first: Prediction, noise: Data) -> Data:
+    """x̂_s = x̂_t + (ŝ_s - ŝ_t)·noise; DDIM's step with the prediction `first` where alpha_t = 0.
+
+    `first` is the prediction at (x, t), so that x need not be divided by alpha_t.
+    """
+    alpha_t, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    ratio = alpha_s / jnp.where(alpha_t == 0, 1, alpha_t)
+    change = (sigma_s - ratio * sigma_t) * (noise - first.noise)
+    return process.perturb(first, s) + jnp.where(alpha_t == 0, 0, change)
+
+
+def data_step(process: Process, x: Data, t: Time, s: Time, x0: Data) -> Data:
+    """x_s/sigma_s = x_t/sigma_t + (alpha_s/sigma_s - alpha_t/sigma_t)·x0, for sigma_t > 0."""
+    alpha_t, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    shrink = sigma_s / sigma_t
+    return shrink * x + (alpha_s - shrink * alpha_t) * x0
+
+
+def ask(denoiser: Denoiser, x: Data, t: Time, cond: Cond, instead: Time, where: Array) -> Any:
+    """Asks the denoiser at t, or at `instead` where the answer will not be used.
+
+    A time at which every network is defined must stand in at the ends.
+    """
+    return denoiser(x, jnp.where(where, instead, t), cond)

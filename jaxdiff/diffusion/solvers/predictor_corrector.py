@@ -1,0 +1,183 @@
+"""Multistep methods with data prediction, deterministic or stochastic, with or without corrector.
+
+With τ the share of noise that is renewed, x_s = e^(-τ²h)·sigma_s/sigma_t·x_t + alpha_s·
+(1 - e^(-(1 + τ²)h))·x0 + sigma_s·√(1 - e^(-2τ²h))·z, where h = λ_s - λ_t and x0 is a mean over the
+step of weight e^((1 + τ²)λ) (Xue et al. 2023, SA-Solver). The polynomial through the x0 of earlier
+steps gives that mean; with the x0 at s itself, a corrector.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.diffusion.solvers import adams
+from jaxdiff.diffusion.solvers.frames import Data, Time, half_logsnr
+from jaxdiff.diffusion.solvers.multistep import check_order
+from jaxdiff.typing import Cond, Denoiser, Span
+
+
+class History(NamedTuple):
+    """The x0 of earlier steps, and the start and the noise of the last one."""
+
+    memory: adams.Memory
+    x: Data
+    added: Data
+
+
+@dataclass(frozen=True)
+class DataMultistep:
+    """The general method.
+
+    `predictor` and `corrector` count the x0 that each uses; 0 for no corrector. One evaluation a
+    step: the corrector uses the one that the next step asks for anyway.
+    """
+
+    process: Process
+    predictor: int
+    corrector: int = 0
+    tau: float = 0.0
+    variant: Literal["", "bh1", "bh2"] = ""
+
+    def init(self, x: Data) -> History:
+        """Nothing remembered yet."""
+        size = max(self.predictor, self.corrector)
+        return History(adams.empty(size, x), jnp.zeros_like(x), jnp.zeros_like(x))
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: History
+    ) -> tuple[Data, History]:
+        """Corrects x with the x0 found there, then predicts."""
+        memory = history.memory.push(denoiser(x, span.t, cond).x0, span.t)
+        if self.corrector:
+            before = jnp.where(jnp.isnan(memory.times[1]), span.t, memory.times[1])
+            x0 = self._mean(memory, before, span.t, self.corrector, corrects=True)
+            corrected = self._move(history.x, before, span.t, x0) + history.added
+            usable = jnp.isfinite(half_logsnr(self.process, memory.times[1]))
+            x = jnp.where(expand(usable, x), corrected, x)
+        x0 = self._mean(memory, span.t, span.s, self.predictor)
+        added = self._noise(x, span)
+        return self._move(x, span.t, span.s, x0) + added, History(memory, x, added)
+
+    def _mean(self, memory, t, s, order, corrects=False) -> Data:
+        nodes = half_logsnr(self.process, memory.times[:order])
+        start, end = half_logsnr(self.process, t), half_logsnr(self.process, s)
+        usable = jnp.isfinite(nodes)
+        weights = adams.weights(nodes, usable, start, end, 1 + self.tau**2)
+        if self.variant and order >= 2:
+            two = usable.sum(0) == 2
+            simple = _two_node_weights(self.variant, nodes, start, end, corrects)
+            simple = jnp.zeros_like(weights).at[:2].set(simple)
+            both = two & jnp.isfinite(start) & jnp.isfinite(end)
+            weights = jnp.where(both, simple, weights)
+        return adams.combine(weights, memory.values[:order])
+
+    def _move(self, x, t, s, x0) -> Data:
+        _, sigma_t = self.process.at(t, x)
+        alpha_s, sigma_s = self.process.at(s, x)
+        h = expand(half_logsnr(self.process, s) - half_logsnr(self.process, t), x)
+        kept = jnp.exp(-(self.tau**2) * h) if self.tau else 1.0
+        return kept * sigma_s / sigma_t * x - alpha_s * jnp.expm1(-(1 + self.tau**2) * h) * x0
+
+    def _noise(self, x, span) -> Data:
+        if not self.tau:
+            return jnp.zeros_like(x)
+        _, sigma_s = self.process.at(span.s, x)
+        h = half_logsnr(self.process, span.s) - half_logsnr(self.process, span.t)
+        renewed = jnp.sqrt(-jnp.expm1(-2 * self.tau**2 * expand(h, x)))
+        return sigma_s * renewed * random.normal(span.keys, x)
+
+
+def _two_node_weights(kind: str, nodes: Array, start: Time, end: Time, corrects: bool) -> Array:
+    """UniPC's weights where one difference is all there is: half of it, times B(h)/(1 - e^-h)."""
+    h = end - start
+    scale = jnp.ones_like(h) if kind == "bh2" else h / -jnp.expm1(-h)
+    if corrects:
+        return jnp.stack([scale / 2, 1 - scale / 2])
+    share = scale / 2 * h / (nodes[0] - nodes[1])
+    return jnp.stack([1 + share, -share])
+
+
+@dataclass(frozen=True)
+class DPMpp2M:
+    """DPM-Solver++(2M): multistep in x0 and λ, order 2 (Lu et al. 2022b, algorithm 2).
+
+    One evaluation a step; the first step and a last one to sigma = 0 are of order 1.
+    """
+
+    process: Process
+
+    def init(self, x: Data) -> tuple[Data, Time]:
+        """The step before the first began at λ = -∞, which gives its x0 no weight."""
+        return jnp.zeros_like(x), jnp.full(len(x), -jnp.inf, x.dtype)
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: tuple[Data, Time]
+    ) -> tuple[Data, tuple[Data, Time]]:
+        """Integrates with the x0 extrapolated linearly to the middle of the step."""
+        x0_before, lambda_before = history
+        lambda_t, lambda_s = (half_logsnr(self.process, t) for t in (span.t, span.s))
+        step, step_before = lambda_s - lambda_t, lambda_t - lambda_before
+        weight = jnp.where(jnp.isinf(step) | jnp.isinf(step_before), 0, step / (2 * step_before))
+        x0 = denoiser(x, span.t, cond).x0
+        extrapolated = x0 + expand(weight, x) * (x0 - x0_before)
+        alpha_t, sigma_t = self.process.at(span.t, x)
+        alpha_s, sigma_s = self.process.at(span.s, x)
+        shrink = sigma_s / sigma_t
+        return shrink * x + (alpha_s - shrink * alpha_t) * extrapolated, (x0, lambda_t)
+
+
+def DPMpp3M(process: Process) -> DataMultistep:
+    """DPM-Solver++(3M), order 3: the parabola through three x0, integrated exactly.
+
+    Lu et al. (2022b) leave it out; implementations that are in use lack a factor 2 in the second
+    difference, and are of order 2 for it.
+    """
+    return DataMultistep(process, predictor=3)
+
+
+def UniPC(process: Process, order: int = 2, variant: str = "bh2") -> DataMultistep:
+    """UniPC with data prediction (Zhao et al. 2023): corrector of order `order` + 1, for free.
+
+    `variant` is B(h), "bh1" for h and "bh2" for e^h - 1; it matters where one difference is all
+    there is.
+
+    Raises:
+        ValueError: the order is not 1, 2 or 3, or the variant is unknown.
+    """
+    check_order("UniPC", order, 3)
+    if variant not in ("bh1", "bh2"):
+        raise ValueError(f"UniPC: variant={variant!r}; known: bh1, bh2")
+    return DataMultistep(process, predictor=order, corrector=order + 1, variant=variant)
+
+
+def SASolver(
+    process: Process, predictor: int = 3, corrector: int = 3, tau: float = 1.0
+) -> DataMultistep:
+    """SA-Solver: stochastic Adams (Xue et al. 2023); `tau` is the share of noise that is renewed.
+
+    `predictor` and `corrector` are the numbers of x0 that each uses, 1 to 4; `corrector` 0 for
+    none.
+
+    Raises:
+        ValueError: an order is out of range, or tau is negative.
+    """
+    check_order("SASolver", predictor, 4)
+    if corrector:
+        check_order("SASolver", corrector, 4)
+    if tau < 0:
+        raise ValueError(f"SASolver: tau={tau} is negative")
+    return DataMultistep(process, predictor, corrector, tau)
+
+
+def DPMpp2MSDE(process: Process, tau: float = 1.0) -> DataMultistep:
+    """DPM-Solver++(2M) for the SDE (k-diffusion); 0 for `tau` is the ODE, 1 ancestral noise."""
+    return SASolver(process, predictor=2, corrector=0, tau=tau)
+
+
+def DPMpp3MSDE(process: Process, tau: float = 1.0) -> DataMultistep:
+    """DPM-Solver++(3M) for the SDE (k-diffusion); 0 for `tau` is the ODE, 1 ancestral noise."""
+    return SASolver(process, predictor=3, corrector=0, tau=tau)

@@ -1,0 +1,159 @@
+"""Solvers of the reverse SDE, and those that go back up to more noise."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff import random
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.diffusion.solvers.frames import (
+    Data,
+    Time,
+    at_an_end,
+    between,
+    half_logsnr,
+    no_history,
+)
+from jaxdiff.diffusion.solvers.single_step import Heun
+from jaxdiff.typing import Cond, Denoiser, Solver, Span
+
+
+def add_noise(process: Process, x: Data, t: Time, s: Time, keys: Any, scale: float = 1.0) -> Data:
+    """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
+    alpha_t, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
+    added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
+    return ratio * x + added * scale * random.normal(keys, x)
+
+
+@dataclass(frozen=True)
+class EDMStochastic:
+    """Heun's method with noise added before each step (Karras et al. 2022, algorithm 2).
+
+    Between the noise levels `s_min` and `s_max` of sigma/alpha, the noise level is raised by the
+    factor 1 + min(s_churn/steps, √2 - 1), with noise of standard deviation `s_noise`.
+    """
+
+    process: Process
+    s_churn: float = 40.0
+    s_min: float = 0.05
+    s_max: float = 50.0
+    s_noise: float = 1.003
+    init = no_history
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Raises x_t to a noisier time, then takes Heun's step from there."""
+        sigma_hat = jnp.exp(-half_logsnr(self.process, span.t))
+        gamma = min(self.s_churn / span.steps, 2**0.5 - 1)
+        churned = (self.s_min <= sigma_hat) & (sigma_hat <= self.s_max) & (gamma > 0)
+        raised = self.process.time(-2 * jnp.log(sigma_hat * (1 + gamma)))
+        # A schedule ends at t = 1: what it cannot be raised by is not added either.
+        raised = jnp.where(churned, jnp.maximum(raised, span.t), span.t)
+        x = add_noise(self.process, x, span.t, raised, span.keys, self.s_noise)
+        return Heun(self.process).step(denoiser, x, span._replace(t=raised), cond, history)
+
+
+@dataclass(frozen=True)
+class EulerMaruyama:
+    """The reverse SDE's simplest step (Song, Y. et al. 2021, eq. 6), in t.
+
+    dx = (f·x - g²·score) dt + g dw, with f = alpha'/alpha and g² = 2·sigma·(sigma' - f·sigma).
+    Where alpha_t = 0 it takes an ancestral step, and to sigma = 0 one without noise.
+    """
+
+    process: Process
+    init = no_history
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """The drift and the noise at t, over the whole step."""
+        slope = lambda f: expand(jax.jvp(f, (span.t,), (jnp.ones_like(span.t),))[1], x)
+        alpha, sigma = self.process.at(span.t, x)
+        end = alpha == 0
+        f = slope(self.process.schedule.alpha) / jnp.where(end, 1, alpha)
+        half_g_squared = sigma * (slope(self.process.schedule.sigma) - f * sigma)
+        prediction = denoiser(x, span.t, cond)
+        dt = expand(span.t - span.s, x)
+        z = random.normal(span.keys, x)
+        drift = -f * x - 2 * half_g_squared * prediction.noise / sigma
+        alpha_s, sigma_s = self.process.at(span.s, x)
+        spread = jnp.where(sigma_s > 0, jnp.sqrt(2 * half_g_squared * dt), 0)
+        x_s = x + drift * dt + spread * z
+        return jnp.where(end, alpha_s * prediction.x0 + sigma_s * z, x_s), history
+
+
+@dataclass(frozen=True)
+class DPMppSDE:
+    """DPM-Solver++(SDE): a midpoint in λ with data prediction and noise (k-diffusion).
+
+    `tau` is the share of noise that is renewed. Both halves of a step share one Brownian path.
+    """
+
+    process: Process
+    tau: float = 1.0
+    init = no_history
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """Half a step for the x0 in the middle, then the whole with it."""
+        end = at_an_end(self.process, span.t, span.s)
+        middle = between(self.process, span.t, span.s, 0.5)
+        first = denoiser(x, span.t, cond)
+        z1, z2 = (random.normal(random.stream(span.keys, half), x) for half in ("first", "second"))
+        to_middle = self._noise(x, span.t, middle, z1)
+        halfway = self._move(x, span.t, middle, first.x0) + to_middle
+        x0 = denoiser(halfway, middle, cond).x0
+        x0 = jnp.where(expand(end, x), first.x0, x0)
+        nothing = jnp.zeros_like(x)
+        added = self._move(to_middle, middle, span.s, nothing)
+        added += self._noise(x, middle, span.s, z2)
+        return self._move(x, span.t, span.s, x0) + added, history
+
+    def _move(self, x, t, s, x0) -> Data:
+        _, sigma_t = self.process.at(t, x)
+        alpha_s, sigma_s = self.process.at(s, x)
+        h = expand(self._interval(t, s), x)
+        kept = jnp.exp(-(self.tau**2) * h) if self.tau else 1.0
+        return kept * sigma_s / sigma_t * x - alpha_s * jnp.expm1(-(1 + self.tau**2) * h) * x0
+
+    def _noise(self, x, t, s, z) -> Data:
+        if not self.tau:
+            return jnp.zeros_like(x)
+        _, sigma_s = self.process.at(s, x)
+        return (
+            sigma_s * jnp.sqrt(-jnp.expm1(-2 * self.tau**2 * expand(self._interval(t, s), x))) * z
+        )
+
+    def _interval(self, t, s) -> Time:
+        same = t == s
+        h = half_logsnr(self.process, s) - half_logsnr(self.process, t)
+        return jnp.where(same, 0, h)
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A solver that adds noise where the grid goes back up (Xu et al. 2023).
+
+    Such grids come from `timesteps.Restarting`: `Restart(of=Heun())`.
+    """
+
+    of: Solver
+
+    def init(self, x: Data) -> Any:
+        """That of the solver."""
+        return self.of.init(x)
+
+    def step(
+        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
+    ) -> tuple[Data, Any]:
+        """The solver's step down, or noise up."""
+        solve = lambda: self.of.step(denoiser, x, span, cond, history)
+        rise = lambda: (add_noise(self.of.process, x, span.t, span.s, span.keys), history)
+        return jax.lax.cond((span.s > span.t).all(), rise, solve)
