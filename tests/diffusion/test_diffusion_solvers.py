@@ -106,12 +106,14 @@ def test_every_solver_finishes_on_every_schedule(name, schedule):
         assert jnp.isfinite(finish_on_all_grids(name, process, steps)).all()
 
 
-@pytest.mark.parametrize("process", [COSINE, EDM], ids=["cosine", "edm"])
+@pytest.mark.parametrize(
+    "process", [COSINE, pytest.param(EDM, marks=pytest.mark.slow)], ids=["cosine", "edm"]
+)
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_stochastic_solvers_draw_the_gaussian(name, process):
     """Fails if the noise that is added has another deviation than the noise that was taken."""
     oracle = oracles.Gaussian(process, mean=jnp.array([0.5, -0.25]), std=0.4)
-    times, keys = timesteps.Karras(sigma_max=40.0)(process, 128), keys_of(2048)
+    times, keys = timesteps.Karras(sigma_max=40.0)(process, 64), keys_of(2048)
     x = prior(process, keys, jnp.zeros((2048, 2)), times[0])
     x = jax.jit(lambda x: sample(solver_of(name, process), oracle, x, times, {}, keys))(x)
     np.testing.assert_allclose(x.mean(0), [0.5, -0.25], atol=0.04)
