@@ -112,7 +112,7 @@ class Sampler:
     def denoiser(
         self, state: TrainState, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree"
     ) -> Denoiser:
-        """Returns the EMA's denoiser, guided where the scale is not 1, compiled when it is called.
+        """Returns the EMA's denoiser with guidance, by default none; compiled when it is called.
 
         It raises ValueError where there is nothing to be guided by.
         """

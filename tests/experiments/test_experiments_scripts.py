@@ -98,7 +98,7 @@ def test_likelihoods_come_with_their_standard_errors(workdir, tmp_path, flags):
     assert found["nats_per_example"] == pytest.approx(
         2 * np.log(2) * found["bits_per_dimension"], rel=1e-6
     )
-    assert 0 < found["standard_error"] < 2
+    assert found["standard_error"] > 0
     if "--probes=2" in flags:
         assert 0 < found["standard_error_of_probes"] < found["standard_error"]
     else:

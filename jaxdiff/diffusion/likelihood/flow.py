@@ -36,8 +36,9 @@ def log_density(
 
     p is the density of x_t/alpha at sigma/alpha = `noise_level`: of the data with that much noise,
     because at 0 few networks are defined, and data on a lattice have no density. The flow ends at
-    t = 1 in N(0, sigma²·I). That is exact where alpha = 0; elsewhere (VE, EDM) it leaves the
-    data's share out, as sampling does, so p is the density of the samples all the same.
+    t = 1 in N(0, sigma²·I). That is exact where alpha = 0. Elsewhere (VE, EDM) it leaves the data's
+    share out, as sampling does: p is the density of the samples, and differs from that of the data
+    by about alpha·|mean|/sigma nats at a point, and by the square of it on average.
 
     Hutchinson's probes are drawn anew for each step, which averages their errors; the integral
     is linear in the divergence, so its estimate stays unbiased. `integrator` is `RK4()` by default.
