@@ -35,6 +35,8 @@ VARIANTS = [
     for name in ("digits", "fashion_mnist", "toy_2d")
     for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
 ] + [("cifar10_ddpm", None), ("cifar10_edm", None)]
+LONG = [("fashion_mnist", "ddpm"), ("fashion_mnist", "flow"), ("cifar10_edm", None)]
+VARIANTS = [pytest.param(*v, marks=pytest.mark.slow if v in LONG else ()) for v in VARIANTS]
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)

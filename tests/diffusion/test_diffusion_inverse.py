@@ -135,6 +135,7 @@ def test_known_pixels_end_up_as_they_are():
     assert bool((jnp.abs(x[:, 1] - 9.0) > 1).all())
 
 
+@pytest.mark.slow
 def test_repaint_harmonises_what_it_paints_with_what_is_known():
     """Fails if steps are not taken again, or the known pixels are not those of time s."""
     # Two far clusters, (1, 1) and (-1, -1), of which the first coordinate is known to be 1.
@@ -155,6 +156,7 @@ def test_repaint_harmonises_what_it_paints_with_what_is_known():
     np.testing.assert_allclose(painted[painted[:, 1] > 0, 1].mean(), 1.0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_going_back_and_forth_leaves_the_distribution():
     """An exact step from p_t to p_s, thrice; fails if going back adds the wrong noise."""
     oracle = oracles.Gaussian(COSINE, jnp.array([0.7]), 0.4)

@@ -99,6 +99,7 @@ def test_the_flow_starts_with_its_noise_and_converges_at_its_order(integrator, o
         assert fine < 5e-3
 
 
+@pytest.mark.slow
 def test_adaptive_steps_follow_the_tolerance_and_no_neighbour():
     """Fails if examples share their steps, or an error estimate sees other probes each time."""
     pytest.importorskip("diffrax")
@@ -154,6 +155,7 @@ def test_divergences_do_not_depend_on_the_chunk():
         np.testing.assert_allclose(few, many, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_an_example_has_the_same_likelihood_at_any_place_of_a_batch():
     """Fails if probes or noise come from the place and not from the example's key."""
     with jax.enable_x64(True):
@@ -182,6 +184,7 @@ def test_an_example_has_the_same_likelihood_at_any_place_of_a_batch():
             np.testing.assert_allclose(values[::-1], reversed_ones, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_bits_of_levels_that_the_model_knows_are_their_entropy():
     """-log2 of each level's weight: fails if the flow's noise is not the dequantization's."""
     with jax.enable_x64(True):

@@ -125,7 +125,7 @@ def test_a_likelihood_that_there_is_not_is_one_message(workdir, flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--solver=DDIMM"], "unknown solvers 'DDIMM'; known: DDIM, DDPM"),
+        (["--solver=DDIMM"], "unknown solvers 'DDIMM'; known: Adaptive, Ancestral"),
         (["--out=x.jpg"], "must end in .png or .npy"),
         (["--labels=seven"], "labels='seven'"),
     ],
