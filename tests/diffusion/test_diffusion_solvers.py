@@ -29,8 +29,9 @@ STOCHASTIC = [
     "SASolver",
     "EulerMaruyama",
     "PredictorCorrector",
-    "AnnealedLangevin(steps_per_level=4, step_size=0.5)",
+    pytest.param("AnnealedLangevin(steps_per_level=4, step_size=0.5)", marks=pytest.mark.slow),
 ]
+QUICK = ["DDPM", "Heun", "RK4", "DPMSolver3", "LMS", "PNDM", "UniPC", "SASolver", "EulerMaruyama"]
 WRAPPERS = ("LogSNRShift", "ZeroTerminalSNR")
 SCHEDULES = [n for n in names(schedules) if not n.endswith("_betas") and n not in WRAPPERS]
 GRIDS = [name for name in names(timesteps) if name != "Restarting"]
@@ -90,19 +91,21 @@ def finish_on_all_grids(name, process, steps):
     return jax.jit(jax.vmap(draw))(grids_of(process, steps))
 
 
-@pytest.mark.parametrize("name", [n for n in names(solvers) if n not in ("Adaptive",)])
-def test_every_solver_finishes_on_every_grid(name):
+@pytest.mark.parametrize("name", QUICK)
+def test_solvers_finish_on_every_grid(name):
     """Cosine has alpha(1) = 0 and sigma(0) = 0: fails if a step divides by either."""
     assert jnp.isfinite(finish_on_all_grids(name, COSINE, 3)).all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["RectifiedFlow", "EDM", "VarianceExploding", "LinearBeta"])
+@pytest.mark.parametrize(
+    "schedule", ["Cosine", "RectifiedFlow", "EDM", "VarianceExploding", "LinearBeta"]
+)
 @pytest.mark.parametrize("name", [n for n in names(solvers) if n not in ("Adaptive",)])
 def test_every_solver_finishes_on_every_schedule(name, schedule):
     """Fails where a solver knows one kind of process only."""
     process = Process(build(schedules, schedule + "()"))
-    for steps in (1, 2, 5):
+    for steps in (1, 2, 3, 5):
         assert jnp.isfinite(finish_on_all_grids(name, process, steps)).all()
 
 
@@ -113,7 +116,8 @@ def test_every_solver_finishes_on_every_schedule(name, schedule):
 def test_stochastic_solvers_draw_the_gaussian(name, process):
     """Fails if the noise that is added has another deviation than the noise that was taken."""
     oracle = oracles.Gaussian(process, mean=jnp.array([0.5, -0.25]), std=0.4)
-    times, keys = timesteps.Karras(sigma_max=40.0)(process, 64), keys_of(2048)
+    steps = 128 if "Langevin" in name else 64  # its bias falls with the number of levels
+    times, keys = timesteps.Karras(sigma_max=40.0)(process, steps), keys_of(2048)
     x = prior(process, keys, jnp.zeros((2048, 2)), times[0])
     x = jax.jit(lambda x: sample(solver_of(name, process), oracle, x, times, {}, keys))(x)
     np.testing.assert_allclose(x.mean(0), [0.5, -0.25], atol=0.04)
