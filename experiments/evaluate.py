@@ -78,7 +78,7 @@ def real_scores(run: Run) -> dict:
 
 def pictures(run: Run, options: dict, out: Path) -> None:
     """Draws samples.png, forward.png and reverse.png."""
-    num_classes, process = run.experiment.score_classes, run.experiment.process
+    num_classes, process = run.experiment.score_classes, run.process
     reference = run.experiment.reference
     points = reference.train.ndim == 2
     rows = num_classes or COLUMNS
@@ -91,7 +91,8 @@ def pictures(run: Run, options: dict, out: Path) -> None:
     frames, captions = report.forward_frames(process, reference.held_out[:num])
     report.save_frames(out / "forward.png", frames, captions)
     path = run.sample(num, _labels(num, num_classes), trajectory=True, **options)
-    times = run.experiment.sampler.times(options["timesteps"], options["steps"])
+    grid = {name: options[name] for name in ("timesteps", "steps")}
+    times = run.experiment.sampler.times(run.state, **grid)
     frames, captions = report.reverse_frames(process, path, np.asarray(times))
     report.save_frames(out / "reverse.png", frames, captions)
 

@@ -138,7 +138,7 @@ Program = tuple[Callable[..., dict], Any, dict]
 
 def flow_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
     """Returns `(state, x, cond, keys) -> nats`, and what says how they were computed."""
-    process = run.experiment.process
+    process = run.process
     steps = {"steps": STEPS.value} if STEPS.value else {}
     integrator = build(integrators, SOLVER.value, **steps)
     probes = probes if PROBES.value is None else PROBES.value
@@ -165,7 +165,7 @@ def flow_program(run: Run, rule: dequantization.Dequantization, probes: int) -> 
 
 def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
     """Returns `(state, x, cond, keys) -> nats`, the terms' log-SNR, and how they were computed."""
-    process, steps = run.experiment.process, STEPS.value or 200
+    process, steps = run.process, STEPS.value or 200
     if METHOD.value == "continuous":
         options = {"strata": steps, "noise_level": rule.noise_level}
         angles = angle.nodes(*angle.span(process, rule.noise_level), steps)[:-1]
@@ -174,7 +174,7 @@ def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) ->
     else:
         even = bound.even_times(process, rule.noise_level, steps)
         times = build(timesteps, GRID.value)(process, steps) if GRID.value else even
-        run.experiment.process.check(run.experiment.model.parameterization, times[:-1])
+        run.process.check(run.experiment.model.parameterization, times[:-1])
         options = {"variance": VARIANCE.value}
         ends, terms_of, fixed = times[1:-1], likelihood.variational_bound, (times,)
 

@@ -1,6 +1,10 @@
 """Draws samples from a trained run into a picture (.png) or an array (.npy).
 
 python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=threes_and_sevens.png
+python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
+
+With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
+--invert wrote it, which encodes images as the noise from which the solver draws them.
 """
 
 from pathlib import Path
@@ -10,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from jaxdiff import load
+from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import written_whole
@@ -19,6 +24,11 @@ NUM = flags.DEFINE_integer("num", 64, "Number of samples.")
 LABELS = flags.DEFINE_list(
     "labels", None, "Classes, each for an equal share of the samples; all by default."
 )
+T_START = flags.DEFINE_float("t_start", None, "Time at which sampling starts; 1 is noise.")
+T_END = flags.DEFINE_float("t_end", None, "Time at which sampling stops; 0 is data.")
+IMAGE = flags.DEFINE_string("image", None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
+NOISE = flags.DEFINE_string("noise", None, "x_t to start from: .npy, as --invert writes it.")
+INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
 OUT = flags.DEFINE_string("out", None, "Where to: .png or .npy; <workdir>/samples.png by default.")
 
 
@@ -27,18 +37,38 @@ def main() -> None:
     out = Path(OUT.value or Path(cli.FLAGS.workdir) / "samples.png")
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out={out}: the file name must end in .png or .npy")
+    if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):
+        raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
     run = load(cli.FLAGS.workdir)
+    channels = run.experiment.shape[-1]
+    given = {"image": _read(IMAGE.value, channels), "noise": _read(NOISE.value, channels)}
+    given = {name: value for name, value in given.items() if value is not None}
+    num = len(next(iter(given.values()))) if given else NUM.value
     if not len(labels):
         labels = np.arange(run.experiment.score_classes)
-    cond = {"label": labels[asked_labels(NUM.value, len(labels))]} if len(labels) else {}
-    samples = run.sample(NUM.value, cond, **cli.sampling_options())
+    cond = {"label": labels[asked_labels(num, len(labels))]} if len(labels) else {}
+    options = {**cli.sampling_options(), "t_start": T_START.value, "t_end": T_END.value}
+    if INVERT.value:
+        samples = run.invert(cond=cond, **given, **options)
+    else:
+        samples = run.sample(num, cond, **given, **options)
     if out.suffix == ".npy":
         with written_whole(out) as draft:
             np.save(draft, samples)
     else:
-        save_samples(out, samples, columns=min(round(NUM.value**0.5), NUM.value))
+        save_samples(out, samples, columns=min(round(num**0.5), num))
     print(out)
+
+
+def _read(path, channels):
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file")
+    if Path(path).suffix == ".npy":
+        return np.load(path)
+    return images.decode(Path(path), channels, path)[None] / 127.5 - 1
 
 
 def _label(text):

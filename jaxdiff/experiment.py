@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdiff import codecs, networks, objectives
+from jaxdiff import codecs, learned, networks, objectives
 from jaxdiff import config as configs
 from jaxdiff.build import build
 from jaxdiff.data import pipeline, sources
@@ -95,6 +95,7 @@ class Experiment:
         self.sampler = Sampler(
             self.model,
             self.codec,
+            self.shape,
             self.latent_shape,
             conditions=self.recipe.conditions,
             num_classes=config.data.num_classes,
@@ -224,8 +225,9 @@ class Experiment:
     def _create(self, key):
         x = jnp.zeros((1, *self.latent_shape))
         cond = {"label": jnp.zeros(1, jnp.int32)} if "label" in self.config.conditions else {}
-        params = self.model.init(key, x, cond)
-        return state.create(params, self.recipe.optimizer)
+        params = {**self.model.init(key, x, cond), **learned.init(self.objective)}
+        statistics = learned.begin(self.objective)
+        return state.create(params, self.recipe.optimizer, statistics=statistics)
 
     def _evaluator(self, spec, folder):
         return build(

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from jaxdiff import learned
+from jaxdiff.diffusion.process import Process
 from jaxdiff.experiment import Experiment
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.state import TrainState
@@ -27,6 +29,11 @@ class Run:
         """Returns the experiment's config."""
         return self.experiment.config
 
+    @property
+    def process(self) -> Process:
+        """Returns the forward process, its schedule as learned where it was learned."""
+        return learned.bind(self.experiment.process, self.state.ema)
+
     def denoiser(self, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree") -> Denoiser:
         """Returns the EMA's denoiser `(x, t, cond) -> Prediction`."""
         return self.experiment.sampler.denoiser(self.state, guidance_scale, guidance)
@@ -34,6 +41,10 @@ class Run:
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""
         return self.experiment.sampler(self.state, num, cond, **options)
+
+    def invert(self, image: Any, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
+        """Encodes images as noise for `sample(noise=...)`; see `Sampler.invert`."""
+        return self.experiment.sampler.invert(self.state, image, cond, **options)
 
 
 def load(workdir: str | Path) -> Run:

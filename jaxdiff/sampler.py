@@ -9,18 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Shaped
 
-from jaxdiff import random
+from jaxdiff import learned, random
 from jaxdiff.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.networks.model import Model
 from jaxdiff.training.partition import AXIS
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Codec, Cond, Denoiser
+from jaxdiff.typing import Codec, Denoiser
 
-Program = Callable[[TrainState, Key[Array, " b"], Cond], Array]
+Times = Float[Array, " times"]
+Samples = Float[np.ndarray, "..."]
+Program = Callable[..., Array]
+_RUNS = {
+    "sample": sampling.sample,
+    "trajectory": sampling.trajectory,
+    "invert": sampling.invert,
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,17 @@ class Options:
 
 
 class Sampler:
-    """Draws samples with the EMA of a state: `sampler(state, num, cond, seed=0, steps=20)`."""
+    """Draws samples with the EMA of a state: `sampler(state, num, cond, seed=0, steps=20)`.
+
+    Options of a call are those of `Options`, and `t_start` and `t_end`, between which the grid of
+    times is used (1 and 0 by default).
+    """
 
     def __init__(
         self,
         model: Model,
         codec: Codec,
+        shape: tuple[int, ...],
         latent_shape: tuple[int, ...],
         *,
         conditions: tuple[str, ...],
@@ -50,10 +62,12 @@ class Sampler:
         mesh: Mesh,
     ):
         """Checks the options, so that a wrong solver is not found after the training."""
-        self._model, self._codec, self._latent_shape = model, codec, latent_shape
+        self._model, self._codec = model, codec
+        self._shape, self._latent_shape = shape, latent_shape
         self._conditions, self._num_classes = conditions, num_classes
         self._options, self._mesh = options, mesh
-        self.program()
+        self._program("sample", *self._chosen({}, _PROGRAM))
+        self._times(model.process, *self._chosen({}, _GRID))
 
     def __call__(
         self,
@@ -61,53 +75,60 @@ class Sampler:
         num: int,
         cond: Mapping[str, Any] | None = None,
         *,
+        image: Shaped[np.ndarray, "n *shape"] | None = None,
+        noise: Shaped[np.ndarray, "n *latent"] | None = None,
         seed: int = 0,
         first: int = 0,
         batch_size: int | None = None,
         trajectory: bool = False,
         **options: Any,
-    ) -> Float[np.ndarray, "..."]:
+    ) -> Samples:
         """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
 
         `cond` holds a value for each sample, or one for all; without it the samples are
-        unconditional. `first` is the index of the first one. `options` are those of `program`.
-        With `trajectory`, x at every time comes out, the noise first: [steps + 1, num, ...].
+        unconditional. Sampling starts from noise drawn by the seed; with `image` [num, ...] from
+        these images, noised to `t_start` (Meng et al. 2022); with `noise` from this x_t itself, as
+        `invert` returns it. `first` is the index of the first sample. With `trajectory`, x at every
+        time comes out, the noise first: [steps + 1, num, ...].
 
         Raises:
-            ValueError: num, a label or an option is out of range.
+            ValueError: num, a label, a shape or an option is out of range.
         """
-        if num < 1:
-            raise ValueError(f"num={num}: at least one sample")
-        cond = self._checked(num, cond or {})
-        program = self.program(trajectory=trajectory, **options)
-        size = min(num, batch_size or self._options.batch_size)
-        parts = []
-        for start in range(0, num, size):
-            # The last batch is filled up, so that one program serves all.
-            index = np.minimum(np.arange(start, start + size), num - 1)
-            parts.append(np.asarray(program(state, *self._inputs(index, first, seed, cond))))
-        axis = 1 if trajectory else 0
-        return np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+        start = self._start(num, image, noise, options)
+        run = "trajectory" if trajectory else "sample"
+        return self._run(run, state, num, cond, start, seed, first, batch_size, options)
 
-    def program(self, *, trajectory: bool = False, **options: Any) -> Program:
-        """Returns the compiled `(state, keys [b], cond) -> samples [b, ...]`.
+    def invert(
+        self,
+        state: TrainState,
+        image: Shaped[np.ndarray, "n *shape"],
+        cond: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Samples:
+        """Encodes images as the noise from which a deterministic solver draws them.
 
-        `options` are solver, timesteps, steps, guidance and guidance_scale; None stands for the
-        default.
+        Give the result as `noise` to a call with the same options, and the images come back.
+
+        Raises:
+            ValueError: the solver is stochastic, or an option is out of range.
+        """
+        start = self._start(len(image), image, None, options)
+        return self._run("invert", state, len(image), cond, start, seed, first, batch_size, options)
+
+    def times(self, state: TrainState, **options: Any) -> Times:
+        """Returns the times [steps + 1] at which the solver stops.
 
         Raises:
             ValueError: a name is unknown, or the model says nothing at one of the times.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        chosen = [given.pop(name, getattr(self._options, name)) for name in _OPTIONS]
-        if given:
-            raise ValueError(f"unknown options {sorted(given)}; known: {', '.join(_OPTIONS)}")
-        return self._program(*chosen, trajectory)
-
-    def times(self, grid: Any = None, steps: int | None = None) -> Float[Array, " times"]:
-        """Returns the times [steps + 1] at which the solver stops."""
-        grid, steps = grid or self._options.timesteps, steps or self._options.steps
-        return build(timesteps, grid)(self._model.process, steps)
+        process = learned.bind(self._model.process, state.ema)
+        fixed = process is self._model.process
+        times = self._cached_times if fixed else functools.partial(self._times, process)
+        return times(*self._chosen(options, _GRID))
 
     def denoiser(
         self, state: TrainState, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree"
@@ -127,34 +148,94 @@ class Sampler:
             parameterization=self._model.parameterization,
             guidance_scale=guidance_scale,
         )
-        return jax.jit(lambda ema, x, t, cond: guide(self._model.bind(ema))(x, t, cond))
+        guided = lambda ema: learned.bind(guide, ema)(self._model.bind(ema))
+        return jax.jit(lambda ema, x, t, cond: guided(ema)(x, t, cond))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
-    def _program(self, solver, grid, steps, guidance, guidance_scale, trajectory):
-        process = self._model.process
-        solve = build(solvers, solver, process=process)
-        times = build(timesteps, grid)(process, steps)
-        process.check(self._model.parameterization, times[:-1])
+    def _program(self, run, solver, guidance, guidance_scale) -> Program:
+        """Returns the compiled `(state, times, keys [b], cond, start) -> x [b, ...]`."""
+        solver = build(solvers, solver, process=self._model.process)
         denoise = self._denoise(guidance, guidance_scale)
-        run = sampling.trajectory if trajectory else sampling.sample
 
-        def draw(state, keys, cond):
-            decode = functools.partial(self._codec.decode, state.frozen.get("codec"))
-            like = jnp.zeros((len(keys), *self._latent_shape))
-            x = sampling.prior(process, keys, like, times[0])
-            denoiser = functools.partial(denoise, state.ema)
-            x = run(solve, denoiser, x, times, cond, keys)
-            return jax.vmap(decode)(x) if trajectory else decode(x)
+        def draw(state, times, keys, cond, start):
+            codec = state.frozen.get("codec")
+            if "image" in start:
+                z = self._codec.encode(codec, start["image"], random.stream(keys, "codec"))
+            else:
+                z = jnp.zeros((len(keys), *self._latent_shape))
+            process = learned.bind(self._model.process, state.ema)
+            if run != "invert":
+                z = start.get("noise", sampling.noised(process, keys, z, times[0]))
+            solve = learned.bind(solver, state.ema)
+            x = _RUNS[run](solve, functools.partial(denoise, state.ema), z, times, cond, keys)
+            decode = functools.partial(self._codec.decode, codec)
+            return {"sample": decode, "trajectory": jax.vmap(decode), "invert": lambda z: z}[run](x)
 
         return jax.jit(draw)
 
-    def _inputs(self, index, first, seed, cond):
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - as above
+    def _cached_times(self, *options):
+        return self._times(self._model.process, *options)
+
+    def _times(self, process, grid, steps, t_start, t_end) -> Times:
+        times = build(timesteps, grid)(process, steps)
+        if (t_start, t_end) != (1.0, 0.0):
+            times = sampling.within(times, t_start, t_end)
+        process.check(self._model.parameterization, times[:-1])
+        return times
+
+    def _run(self, run, state, num, cond, start, seed, first, batch_size, options):
+        cond = self._checked(num, cond or {})
+        grid = {name: options[name] for name in _GRID if name in options}
+        chosen = {name: value for name, value in options.items() if name not in grid}
+        program = self._program(run, *self._chosen(chosen, _PROGRAM))
+        times = self.times(state, **grid)
+        size = min(num, batch_size or self._options.batch_size)
+        parts = []
+        for begin in range(0, num, size):
+            # The last batch is filled up, so that one program serves all.
+            index = np.minimum(np.arange(begin, begin + size), num - 1)
+            inputs = self._inputs(index, first, seed, {"cond": cond, "start": start})
+            parts.append(np.asarray(program(state, times, *inputs)))
+        axis = 1 if run == "trajectory" else 0
+        return np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+
+    def _inputs(self, index, first, seed, given):
         key = random.stream(jax.random.key(seed), "sample")
         keys = random.example_keys(key, jnp.asarray(index + first))
-        inputs = keys, {name: jnp.asarray(value[index]) for name, value in cond.items()}
+        given = jax.tree.map(lambda value: jnp.asarray(value[index]), given)
         divisible = len(index) % self._mesh.size == 0
         divided = PartitionSpec(AXIS) if divisible else PartitionSpec()
+        inputs = keys, given["cond"], given["start"]
         return jax.device_put(inputs, NamedSharding(self._mesh, divided))
+
+    def _chosen(self, options, names):
+        given = {name: value for name, value in options.items() if value is not None}
+        chosen = [given.pop(n, _DEFAULTS.get(n, getattr(self._options, n, None))) for n in names]
+        if given:
+            raise ValueError(f"unknown options {sorted(given)}; known: {', '.join(_OPTIONS)}")
+        return chosen
+
+    def _start(self, num, image, noise, options):
+        if num < 1:
+            raise ValueError(f"num={num}: at least one sample")
+        if image is not None and noise is not None:
+            raise ValueError("image and noise are both given: sampling starts from one of them")
+        if image is None and noise is None:
+            t_start = options.get("t_start")
+            if t_start not in (None, 1.0):
+                raise ValueError(
+                    f"t_start={t_start}: give an image to begin from there, or noise, an x_t"
+                )
+            return {}
+        name, given, one = (
+            ("noise", noise, self._latent_shape)
+            if image is None
+            else ("image", image, self._shape)
+        )
+        if np.shape(given) != (num, *one):
+            raise ValueError(f"{name} has shape {np.shape(given)}; expected {(num, *one)}")
+        return {name: np.asarray(given, np.float32)}
 
     def _checked(self, num, cond):
         arrays = {}
@@ -172,4 +253,8 @@ class Sampler:
         return arrays
 
 
-_OPTIONS = ("solver", "timesteps", "steps", "guidance", "guidance_scale")
+
+_PROGRAM = ("solver", "guidance", "guidance_scale")
+_GRID = ("timesteps", "steps", "t_start", "t_end")
+_OPTIONS = (*_PROGRAM, *_GRID)
+_DEFAULTS = {"t_start": 1.0, "t_end": 0.0}

@@ -82,7 +82,11 @@ class Objective(Protocol):
     def __call__(
         self, roles: Roles, x0: Array, cond: Cond, draw: Draw, step: Array
     ) -> tuple[Array, Metrics]:
-        """Returns the loss [b] and metrics [b]; "logsnr" among them says each one's noise level."""
+        """Returns the loss [b] and metrics [b].
+
+        Among these "logsnr" says each example's noise level, and "importance", where there is
+        one, the factor that the loss has because its time was drawn by importance.
+        """
 
 
 @runtime_checkable

@@ -9,12 +9,19 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
 
+def noised(
+    process: Process, keys: Key[Array, " b"], x0: Float[Array, "b *shape"], t: Float[Array, ""]
+) -> Float[Array, "b *shape"]:
+    """Draws x_t of these data, each from its key: where sampling starts from an image."""
+    noise = random.normal(random.stream(keys, "prior"), x0)
+    return process.perturb(Prediction(x0=x0, noise=noise), t)
+
+
 def prior(
     process: Process, keys: Key[Array, " b"], like: Float[Array, "b *shape"], t: Float[Array, ""]
 ) -> Float[Array, "b *shape"]:
     """Draws x_t of a data set of zeros: the noise from which sampling starts, each from its key."""
-    noise = random.normal(random.stream(keys, "prior"), like)
-    return process.perturb(Prediction(x0=jnp.zeros_like(noise), noise=noise), t)
+    return noised(process, keys, jnp.zeros_like(like), t)
 
 
 def sample(

@@ -1,12 +1,13 @@
 """Training times: maps from uniform numbers to t, by inverse distribution functions.
 
-Each has `quantile(process, u)`; calling it draws one independent u per example, and `Stratified`
-spreads the batch's numbers evenly instead.
+Each has `quantile(process, u)`; calling it draws one independent u per example. `Stratified`
+spreads the batch's numbers evenly instead, and `LossAware` puts them where losses are large.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
@@ -14,9 +15,16 @@ from jaxtyping import Array, Float
 
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Draw
+from jaxdiff.typing import Draw, Metrics
 
 Numbers = Float[Array, " b"]
+
+
+class Times(NamedTuple):
+    """Training times, and the factor by which each one's loss is to be multiplied."""
+
+    t: Numbers
+    importance: Numbers
 
 
 @runtime_checkable
@@ -31,13 +39,17 @@ class Quantile(Protocol):
 class TimeSampling(Protocol):
     """A rule that draws training times."""
 
-    def __call__(self, process: Process, draw: Draw) -> Numbers:
-        """Returns t [b]."""
+    def __call__(self, process: Process, draw: Draw) -> Times:
+        """Returns t [b] and the importance [b], one where times are drawn as they are wanted."""
 
 
-def _independent(self, process: Process, draw: Draw) -> Numbers:
+def _independent(self, process: Process, draw: Draw) -> Times:
     """Draws one time [b] per example, independently."""
-    return self.quantile(process, random.uniform(draw.keys))
+    return _wanted(self.quantile(process, random.uniform(random.stream(draw.keys, "time"))))
+
+
+def _wanted(t):
+    return Times(t, jnp.ones_like(t))
 
 
 @dataclass(frozen=True)
@@ -154,9 +166,78 @@ class Stratified:
 
     of: Quantile = Uniform()
 
-    def __call__(self, process: Process, draw: Draw) -> Numbers:
+    def __call__(self, process: Process, draw: Draw) -> Times:
         """Draws one time [b] per example, one in each of b equal strata."""
-        return self.of.quantile(process, draw.lattice)
+        return _wanted(self.of.quantile(process, draw.lattice))
+
+
+@dataclass(frozen=True)
+class LossAware:
+    """Importance sampling by the losses seen so far (Nichol & Dhariwal 2021, section 3.4).
+
+    In each of `bins` equal parts of another distribution, times are drawn with a density p that is
+    proportional to √E[loss²], and losses are divided by p: their mean stays what it was, with less
+    variance. E[loss²] is a running mean that forgets at the rate `decay` a step. The share `floor`
+    of the times is spread evenly, and all are until every part has been seen. The batch's numbers
+    are stratified.
+    """
+
+    of: Quantile = Uniform()
+    bins: int = 100
+    decay: float = 0.99
+    floor: float = 0.01
+    statistics: Any = None
+    part_name: ClassVar[str] = "time_sampling"
+
+    def __post_init__(self):
+        if self.bins < 2:
+            raise ValueError(f"LossAware: bins={self.bins} is not at least 2")
+        if not 0 < self.decay < 1:
+            raise ValueError(f"LossAware: decay={self.decay} is not in (0, 1)")
+        if not 0 < self.floor <= 1:
+            raise ValueError(f"LossAware: floor={self.floor} is not in (0, 1]")
+
+    def begin(self) -> dict[str, Float[Array, " bins"]]:
+        """Returns empty sums: of squared losses, and of examples."""
+        return {"squared": jnp.zeros(self.bins), "count": jnp.zeros(self.bins)}
+
+    def bind(self, statistics: Any) -> "LossAware":
+        """Returns the sampling with these statistics."""
+        return replace(self, statistics=statistics)
+
+    def density(self) -> Float[Array, " bins"]:
+        """Returns p in each part, of mean one."""
+        seen = self.statistics or self.begin()
+        count = seen["count"]
+        root = jnp.sqrt(seen["squared"] / jnp.where(count > 0, count, 1))
+        mean = root.mean()
+        known = (count > 0).all() & (mean > 0)
+        p = jnp.where(known, root / jnp.where(known, mean, 1), 1.0)
+        return self.floor + (1 - self.floor) * p
+
+    def __call__(self, process: Process, draw: Draw) -> Times:
+        """Draws one time [b] per example."""
+        place = self._place(draw)
+        return Times(self.of.quantile(process, place), 1 / self.density()[self._bin(place)])
+
+    def observe(self, draw: Draw, loss: Numbers, metrics: Metrics) -> Any:
+        """Returns each part's share of the squared losses and of the examples."""
+        inside = jax.nn.one_hot(self._bin(self._place(draw)), self.bins)
+        plain = jax.lax.stop_gradient(loss / metrics["importance"])
+        return {"squared": plain**2 @ inside / len(loss), "count": inside.mean(axis=0)}
+
+    def absorb(self, observed: Any) -> dict[str, Float[Array, " bins"]]:
+        """Returns the old sums, a little of them forgotten, and the new."""
+        return jax.tree.map(lambda old, new: self.decay * old + new, self.statistics, observed)
+
+    def _place(self, draw):
+        """Returns where each example's number falls in the other distribution: P^-1(u)."""
+        edges = jnp.linspace(0, 1, self.bins + 1)
+        reached = jnp.concatenate([jnp.zeros(1), jnp.cumsum(self.density()) / self.bins])
+        return jnp.minimum(jnp.interp(draw.lattice, reached, edges), 1 - 2**-24)
+
+    def _bin(self, place):
+        return jnp.minimum((place * self.bins).astype(int), self.bins - 1)
 
 
 def _normal(u):

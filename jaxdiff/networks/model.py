@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff import learned
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.typing import Cond, Denoiser, Params, Prediction
 
@@ -22,25 +23,30 @@ class Model:
     time_input: Callable[[Process, Array], Array]
 
     def init(self, key: Key[Array, ""], x: Float[Array, "b *shape"], cond: Cond) -> Params:
-        """Returns fresh parameters for data and conditions of these shapes."""
-        return self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
+        """Returns fresh parameters for data and conditions of these shapes.
+
+        They are {"network": ...}, and the learned parts' by their names.
+        """
+        network = self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
+        return {"network": network, **learned.init(self.process)}
 
     def bind(self, params: Params, *, dropout_keys: Key[Array, " b"] | None = None) -> Denoiser:
         """Returns the denoiser that these parameters make; without keys, without dropout.
 
         The second half of an output of twice the channels of x is its learned variance.
         """
+        process = learned.bind(self.process, params)
 
         def denoiser(x, t, cond) -> Prediction:
             y = self.network.apply(
-                {"params": params},
-                self.input_scaling(self.process, x, t),
-                self.time_input(self.process, t),
+                {"params": params["network"]},
+                self.input_scaling(process, x, t),
+                self.time_input(process, t),
                 cond,
                 dropout_keys,
             )
             y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
-            prediction = self.process.solve(self.parameterization, y, x, t)
+            prediction = process.solve(self.parameterization, y, x, t)
             return prediction._replace(variance=share)
 
         return denoiser

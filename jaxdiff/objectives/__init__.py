@@ -1,6 +1,8 @@
 """What is minimised: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
 from jaxdiff.objectives.denoising import Denoising
+from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
+from jaxdiff.objectives.variational_bound import VariationalBound
 
-__all__ = ["Denoising", "LearnedVariance"]
+__all__ = ["Denoising", "LearnedUncertainty", "LearnedVariance", "VariationalBound"]

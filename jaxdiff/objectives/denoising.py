@@ -33,11 +33,12 @@ class Denoising:
         step: Integer[Array, ""],
     ) -> tuple[Float[Array, " b"], Metrics]:
         """Returns the loss [b], its mean over the values of each example."""
-        t = self.time_sampling(self.process, draw._replace(keys=random.stream(draw.keys, "time")))
+        t, importance = self.time_sampling(self.process, draw)
         truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
         prediction = roles.student(self.process.perturb(truth, t), t, cond)
         read = lambda p: self.process.read(self.parameterization, p, t)
         squared = (read(prediction) - read(truth)) ** 2
         error = jnp.mean(squared, axis=range(1, x0.ndim))
-        loss = self.weighting(self.process, self.parameterization, t) * error
-        return loss, {"logsnr": self.process.logsnr(t), "squared_error": error}
+        loss = importance * self.weighting(self.process, self.parameterization, t) * error
+        logsnr = self.process.logsnr(t)
+        return loss, {"logsnr": logsnr, "importance": importance, "squared_error": error}

@@ -51,7 +51,7 @@ class LearnedVariance:
         Raises:
             ValueError: the student predicts no variance.
         """
-        t = self.time_sampling(self.process, draw._replace(keys=random.stream(draw.keys, "time")))
+        t, importance = self.time_sampling(self.process, draw)
         truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
         prediction = roles.student(self.process.perturb(truth, t), t, cond)
         if prediction.variance is None:
@@ -64,8 +64,9 @@ class LearnedVariance:
         error = mean((read(prediction) - read(truth)) ** 2)
         bound = self.steps * mean(self._term(prediction, x0, expand(t, x0))) / jnp.log(2)
         loss = self.weighting(self.process, self.parameterization, t) * error
-        metrics = {"logsnr": self.process.logsnr(t), "squared_error": error, "bound": bound}
-        return loss + self.bound_weight * bound, metrics
+        metrics = {"logsnr": self.process.logsnr(t), "importance": importance}
+        metrics |= {"squared_error": error, "bound": bound}
+        return importance * (loss + self.bound_weight * bound), metrics
 
     def _term(self, prediction, x0, t):
         """Returns the bound's term of the step from t to s = t - 1/steps, in nats."""

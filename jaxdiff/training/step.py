@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-from jaxdiff import random
+from jaxdiff import learned, random
 from jaxdiff.networks.model import Model
 from jaxdiff.training import ema
 from jaxdiff.training.state import TrainState
@@ -55,12 +55,12 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
         )
 
         def loss_of(params, micro_batch):
-            loss, metrics = example_losses(recipe, params, state, micro_batch, step_key)
-            return jnp.mean(loss), _summary(loss, metrics)
+            loss, metrics, observed = example_losses(recipe, params, state, micro_batch, step_key)
+            return jnp.mean(loss), (_summary(loss, metrics), observed)
 
         gradient_of = jax.grad(loss_of, has_aux=True)
-        gradients, summary = _accumulate(gradient_of, state.params, batch, recipe.accumulate)
-        gradients, summary = mean_over(axis, (gradients, summary))
+        means = _accumulate(gradient_of, state.params, batch, recipe.accumulate)
+        gradients, (summary, observed) = mean_over(axis, means)
 
         updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -70,6 +70,7 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
             params=params,
             opt_state=opt_state,
             ema=ema.update(state.ema, params, decay),
+            statistics=learned.absorb(learned.bind(recipe.objective, state.statistics), observed),
         )
         finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(gradients)])
         good = finite.all() & jnp.isfinite(summary["loss"])
@@ -82,8 +83,8 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
 
 def example_losses(
     recipe: Recipe, params: Any, state: TrainState, batch: Batch, step_key: Key[Array, ""]
-) -> tuple[Array, Metrics]:
-    """Returns the objective's loss [b] and metrics [b] on one batch."""
+) -> tuple[Array, Metrics, learned.Values]:
+    """Returns the objective's loss [b] and metrics [b], and what its adaptive parts observe."""
     keys = random.example_keys(step_key, batch["position"])
     offset = jax.random.uniform(random.stream(step_key, "lattice"))
     lattice = (offset + batch["position"] / recipe.batch_size) % 1
@@ -94,7 +95,10 @@ def example_losses(
         student=recipe.model.bind(params, dropout_keys=random.stream(keys, "dropout")),
         target=recipe.model.bind(state.ema),
     )
-    return recipe.objective(roles, x0, cond, Draw(keys, lattice), state.step)
+    objective = learned.bind(recipe.objective, {**params, **state.statistics})
+    draw = Draw(keys, lattice)
+    loss, metrics = objective(roles, x0, cond, draw, state.step)
+    return loss, metrics, learned.observe(objective, draw, loss, metrics)
 
 
 def drop_conditions(cond: Cond, rate: float, keys: Key[Array, " b"]) -> Cond:
@@ -131,13 +135,17 @@ def _accumulate(gradient_of, params, batch, count):
 
 
 def _summary(loss, metrics):
-    """Means over the batch, and per noise level the sum of losses and the share of examples."""
-    logsnr = metrics["logsnr"]
+    """Means over the batch, and per noise level the sum of losses and the share of examples.
+
+    Under importance sampling these are estimates of the means without; the loss has its factor.
+    """
+    metrics = dict(metrics)
+    logsnr, importance = metrics.pop("logsnr"), metrics.pop("importance", jnp.ones_like(loss))
     level = jnp.clip(jnp.digitize(logsnr, LOGSNR_EDGES) - 1, 0, len(LOGSNR_EDGES) - 2)
     in_level = jax.nn.one_hot(level, len(LOGSNR_EDGES) - 1)
     return {
         "loss": jnp.mean(loss),
-        **{name: jnp.mean(value) for name, value in metrics.items() if name != "logsnr"},
+        **{name: jnp.mean(importance * value) for name, value in metrics.items()},
         "level_loss": jnp.mean(in_level * loss[:, None], axis=0),
-        "level_share": jnp.mean(in_level, axis=0),
+        "level_share": jnp.mean(in_level * importance[:, None], axis=0),
     }

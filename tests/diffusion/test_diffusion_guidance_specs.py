@@ -92,6 +92,7 @@ def make(**options):
         Model(Network(), COSINE, v, lambda process, x, t: x, lambda process, t: t),
         Pixels(),
         (3,),
+        (3,),
         conditions=("label",),
         num_classes=3,
         options=Options(steps=4, **options),
@@ -100,7 +101,14 @@ def make(**options):
 
 
 def state_of_nothing():
-    return TrainState(step=jnp.zeros((), int), params={}, frozen={}, opt_state=(), ema={})
+    return TrainState(
+        step=jnp.zeros((), int),
+        params={},
+        frozen={},
+        opt_state=(),
+        ema={"network": {}},
+        statistics={},
+    )
 
 
 def test_the_sampler_guides_as_it_is_told():
@@ -108,7 +116,7 @@ def test_the_sampler_guides_as_it_is_told():
     sampler, (_, _, cond) = make(guidance_scale=3.0), given()
     draw = lambda cond=cond, **options: sampler(state_of_nothing(), B, cond, **options)
 
-    times = sampler.times()
+    times = sampler.times(state_of_nothing())
     keys = random.example_keys(random.stream(jax.random.key(0), "sample"), jnp.arange(B))
     x = prior(COSINE, keys, jnp.zeros((B, 3)), times[0])
     for options, guide in (

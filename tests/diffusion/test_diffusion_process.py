@@ -125,21 +125,21 @@ def draw_of(n):
 def test_training_times_have_their_distributions():
     """Quantiles against closed forms; fails if a mean, a deviation or a sign is off."""
     draw, edm = draw_of(8192), process_of("EDM")
-    uniform = time_sampling.Uniform(minimum=0.1)(edm, draw)
+    uniform = time_sampling.Uniform(minimum=0.1)(edm, draw).t
     assert 0.1 < uniform.min() < 0.11
     assert 0.99 < uniform.max() <= 1
-    discrete = time_sampling.Discrete(10)(edm, draw)
+    discrete = time_sampling.Discrete(10)(edm, draw).t
     np.testing.assert_allclose(jnp.unique(jnp.round(discrete, 6)), jnp.arange(1, 11) / 10)
-    t = time_sampling.LogitNormal(mean=0.5, std=2.0)(edm, draw)
+    t = time_sampling.LogitNormal(mean=0.5, std=2.0)(edm, draw).t
     logit = jnp.log(t) - jnp.log1p(-t)
     np.testing.assert_allclose([logit.mean(), logit.std()], [0.5, 2.0], atol=0.08)
-    log_sigma = -edm.logsnr(time_sampling.EDMLogNormal()(edm, draw)) / 2
+    log_sigma = -edm.logsnr(time_sampling.EDMLogNormal()(edm, draw).t) / 2
     np.testing.assert_allclose([log_sigma.mean(), log_sigma.std()], [-1.2, 1.2], atol=0.05)
 
 
 def test_stratified_times_fall_one_in_each_stratum():
     """Fails if strata use independent draws."""
-    t = time_sampling.Stratified()(process_of("Cosine"), draw_of(64))
+    t = time_sampling.Stratified()(process_of("Cosine"), draw_of(64)).t
     np.testing.assert_array_equal(jnp.sort(jnp.floor(t * 64 - 1e-3)), jnp.arange(64))
     nested = build(time_sampling, "Stratified(of=LogitNormal(mean=1.0))")
     assert nested.of == time_sampling.LogitNormal(mean=1.0)

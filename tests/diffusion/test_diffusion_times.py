@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff import random
+from jaxdiff import learned, random
 from jaxdiff.build import build
 from jaxdiff.diffusion import schedules, time_sampling
 from jaxdiff.diffusion.process import Process
@@ -51,7 +51,10 @@ def test_cosine_map_has_the_papers_density():
 def test_independent_times_are_the_quantile_of_uniform_numbers(name):
     """Fails if calling a distribution uses the lattice in place of the keys."""
     draw, rule = draw_of(101), build(time_sampling, name + "()")
-    np.testing.assert_array_equal(rule(FLOW, draw), rule.quantile(FLOW, random.uniform(draw.keys)))
+    t, importance = rule(FLOW, draw)
+    u = random.uniform(random.stream(draw.keys, "time"))
+    np.testing.assert_array_equal(t, rule.quantile(FLOW, u))
+    np.testing.assert_array_equal(importance, 1)
 
 
 @pytest.mark.parametrize("steps", [1, 10, 1000])
@@ -73,13 +76,71 @@ def test_discretized_rounds_up_and_once(steps):
 def test_discretized_times_can_be_stratified():
     """Fails if the wrapper has no quantile of its own."""
     rule = build(time_sampling, "Stratified(of=Discretized(of=Mode(scale=0.5), steps=8))")
-    t = rule(FLOW, draw_of(101))
+    t, _ = rule(FLOW, draw_of(101))
     np.testing.assert_array_equal(jnp.unique(t), jnp.arange(1, 9) / 8)
+
+
+LOSS = lambda t: 0.1 + jnp.where(t > 0.5, 4 * t, 0.0)
+
+
+def seen(rule, steps=30, size=256):
+    """Returns the sampling after steps on a known loss, and the last step's times and losses."""
+
+    @jax.jit
+    def step(statistics, offset):
+        bound = learned.bind(rule, {"time_sampling": statistics})
+        draw = Draw(draw_of(size).keys, (offset + jnp.arange(size) / size) % 1)
+        t, importance = bound(FLOW, draw)
+        loss = importance * LOSS(t)
+        observed = learned.observe(bound, draw, loss, {"importance": importance})
+        return learned.absorb(bound, observed)["time_sampling"], (t, loss)
+
+    statistics = rule.begin()
+    for offset in np.random.default_rng(0).random(steps):
+        statistics, last = step(statistics, offset)
+    return learned.bind(rule, {"time_sampling": statistics}), *last
+
+
+def test_loss_aware_times_follow_the_losses_and_keep_their_mean():
+    """p = √E[loss²] up to the floor, and the mean loss that of uniform times, with less variance.
+
+    Fails if p is proportional to E[loss²], if the importance is p or missing, or if the losses
+    that it has already weighted enter the statistics.
+    """
+    rule = time_sampling.LossAware(bins=20, floor=0.05)
+    bound, t, loss = seen(rule)
+    middles = 1 - (np.arange(20) + 0.5) / 20  # u rises where t falls
+    expected = 0.05 + 0.95 * LOSS(middles) / LOSS(middles).mean()
+    np.testing.assert_allclose(bound.density(), expected, rtol=0.02)
+    truth = LOSS(np.linspace(0, 1, 10_001)).mean()
+    np.testing.assert_allclose(loss.mean(), truth, rtol=0.02)
+    assert loss.std() < 0.2 * LOSS(t).mean()
+    assert np.histogram(t, 2, (0, 1))[0][1] > 0.9 * len(t)
+
+
+def test_loss_aware_times_are_even_until_every_part_has_been_seen():
+    """Fails if a part without losses yet is left out for ever."""
+    rule = time_sampling.LossAware(bins=64)
+    bound, *_ = seen(rule, steps=1, size=32)
+    np.testing.assert_array_equal(bound.density(), 1)
+    t, importance = rule(FLOW, draw_of(64))
+    np.testing.assert_allclose(t, 1 - draw_of(64).lattice, atol=1e-6)
+    np.testing.assert_array_equal(importance, 1)
+
+
+def test_loss_aware_times_keep_another_distribution():
+    """Fails if the parts are of t, and not of the other distribution's numbers."""
+    rule = time_sampling.LossAware(of=time_sampling.LogitNormal(), bins=16)
+    t, _ = rule(FLOW, draw_of(101))
+    np.testing.assert_allclose(t, rule.of.quantile(FLOW, draw_of(101).lattice), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ("LossAware(bins=1)", "LossAware: bins=1 is not at least 2"),
+        ("LossAware(decay=1.0)", r"LossAware: decay=1.0 is not in \(0, 1\)"),
+        ("LossAware(floor=0.0)", r"LossAware: floor=0.0 is not in \(0, 1\]"),
         ("Mode(scale=2.0)", r"Mode: scale=2.0 is not in \[-1"),
         ("Discretized(steps=0)", "Discretized: steps=0 is not at least 1"),
     ],

@@ -12,6 +12,7 @@ from jaxdiff import objectives, random
 from jaxdiff.build import build
 from jaxdiff.diffusion import parameterizations, schedules, weighting
 from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.time_sampling import Times
 from jaxdiff.networks.model import Model
 from jaxdiff.typing import Draw, Prediction, Roles
 
@@ -26,7 +27,7 @@ def objective(**options):
         process=PROCESS,
         parameterization=parameterizations.noise,
         # The lattice says the times.
-        time_sampling=lambda process, draw: draw.lattice,
+        time_sampling=lambda process, draw: Times(draw.lattice, jnp.ones_like(draw.lattice)),
         weighting=weighting.Simple(),
     )
 
@@ -154,12 +155,12 @@ def test_a_model_of_twice_the_channels_predicts_a_variance():
         time_input=lambda process, t: t,
     )
     x, t = jnp.ones((2, 4, 3)), jnp.full(2, 0.5)
-    prediction = model.bind({})(x, t, {})
+    prediction = model.bind({"network": {}})(x, t, {})
     np.testing.assert_allclose(prediction.x0, 2.0)
     np.testing.assert_allclose(prediction.variance, jnp.full_like(x, 0.75))
     half = SimpleNamespace(apply=lambda *args: 2 * args[1])
     one = Model(half, PROCESS, parameterizations.x0, model.input_scaling, model.time_input)
-    assert one.bind({})(x, t, {}).variance is None
+    assert one.bind({"network": {}})(x, t, {}).variance is None
 
 
 def test_mistakes_are_named():

@@ -65,9 +65,9 @@ def test_losses_parameters_and_samples_are_those_of_one_device(runs, way):
 def test_fsdp_divides_the_large_arrays(runs):
     """Fails if every device holds everything."""
     state = runs["fsdp_8"][1]
-    kernel = state.params["up_0_0_residual"]["conv_in"]["kernel"]
+    kernel = state.params["network"]["up_0_0_residual"]["conv_in"]["kernel"]
     assert not kernel.sharding.is_fully_replicated
-    assert state.ema["up_0_0_residual"]["conv_in"]["kernel"].sharding == kernel.sharding
+    assert state.ema["network"]["up_0_0_residual"]["conv_in"]["kernel"].sharding == kernel.sharding
 
 
 @pytest.mark.parametrize("way", ["jit_1", "fsdp_8"])

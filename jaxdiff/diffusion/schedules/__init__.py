@@ -1,6 +1,6 @@
 """Noise schedules: `alpha(t)` and `sigma(t)` of `x_t = alpha·x0 + sigma·noise`, for t in [0, 1].
 
-t = 0 is data (`sigma = 0`) and t = 1 is noise. Log-SNR and derivatives follow by autodiff, in
+t = 0 is data (`sigma = 0`, but for `Learned`) and t = 1 is noise. Log-SNR and derivatives follow by autodiff, in
 `process.py`. Each function takes and returns arrays of any shape.
 """
 
@@ -17,6 +17,7 @@ from jaxdiff.diffusion.schedules.continuous import (
     TrigFlow,
     VarianceExploding,
 )
+from jaxdiff.diffusion.schedules.learned import Learned
 from jaxdiff.diffusion.schedules.tables import (
     Tabulated,
     cosine_betas,
@@ -30,6 +31,7 @@ __all__ = [
     "GVP",
     "Cosine",
     "Laplace",
+    "Learned",
     "LinearBeta",
     "LogSNRShift",
     "RectifiedFlow",

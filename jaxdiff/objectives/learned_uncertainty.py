@@ -1,0 +1,63 @@
+"""A loss divided by how large it is expected to be, at each noise level."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
+
+REACH = 20.0
+"""The log-SNRs between ± this are told apart."""
+
+
+@dataclass(frozen=True)
+class LearnedUncertainty:
+    """loss/e^u + u of another objective, with u(logSNR) learned (Karras et al. 2024, eq. 15).
+
+    At its best e^u is the mean loss at a noise level, so that all levels pull alike, and an
+    optimal network is optimal still. u is a series of `features` cosines over the log-SNR, zero at
+    the start. In a config: `objective = "LearnedUncertainty(of=Denoising())"`.
+
+    Raises:
+        ValueError: there are no features.
+    """
+
+    of: Objective
+    features: int = 32
+    params: Any = None
+    part_name: ClassVar[str] = "uncertainty"
+
+    def __post_init__(self):
+        if self.features < 1:
+            raise ValueError(f"LearnedUncertainty: features={self.features} is not at least 1")
+
+    def init(self) -> Float[Array, " features"]:
+        """Returns the coefficients of u = 0."""
+        return jnp.zeros(self.features)
+
+    def bind(self, params: Float[Array, " features"]) -> "LearnedUncertainty":
+        """Returns the objective with these coefficients."""
+        return replace(self, params=params)
+
+    def uncertainty(self, logsnr: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Returns u, the logarithm of the expected loss."""
+        params = self.init() if self.params is None else self.params
+        place = (jnp.clip(logsnr, -REACH, REACH) + REACH) / (2 * REACH)
+        return jnp.cos(jnp.pi * place[:, None] * jnp.arange(self.features)) @ params
+
+    def __call__(
+        self,
+        roles: Roles,
+        x0: Float[Array, "b *shape"],
+        cond: Cond,
+        draw: Draw,
+        step: Integer[Array, ""],
+    ) -> tuple[Float[Array, " b"], Metrics]:
+        """Returns the loss [b]; the metrics have the other objective's as "plain_loss"."""
+        loss, metrics = self.of(roles, x0, cond, draw, step)
+        importance = metrics.get("importance", jnp.ones_like(loss))
+        u = self.uncertainty(metrics["logsnr"])
+        plain = {"plain_loss": loss / importance, "uncertainty": u}
+        return loss * jnp.exp(-u) + importance * u, {**metrics, **plain}

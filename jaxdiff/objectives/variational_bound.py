@@ -1,0 +1,105 @@
+"""The variational bound on the likelihood, trained as it stands, with a schedule that may learn."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from jaxdiff import random
+from jaxdiff.diffusion.parameterizations import noise
+from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.schedules import Learned
+from jaxdiff.diffusion.time_sampling import TimeSampling
+from jaxdiff.diffusion.weighting import ELBO
+from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
+
+
+@dataclass(frozen=True)
+class VariationalBound:
+    """Bits per dimension: prior + diffusion + reconstruction (Kingma et al. 2021, eq. 11, 15).
+
+    The diffusion loss is that of continuous time, ½·E_t[-dlogSNR/dt·|noise - noise'|²]. Data have
+    `levels` values in [-1, 1], decoded from x_0 each by itself, in proportion to the density of
+    x_0 given a level. The process needs noise at t = 0 and nearly nothing else at t = 1.
+
+    A `schedules.Learned` takes part: its ends by the gradient of the bound, its shape by that of
+    the second moment of the diffusion loss, which is the variance of the estimate (appendix I.2).
+
+    Raises:
+        ValueError: levels is less than 2, or there is no noise at t = 0.
+    """
+
+    process: Process
+    time_sampling: TimeSampling
+    levels: int = 256
+
+    def __post_init__(self):
+        if self.levels < 2:
+            raise ValueError(f"VariationalBound: levels={self.levels} is not at least 2")
+        sigma = self.process.schedule.sigma(jnp.zeros(()))
+        if not isinstance(sigma, jax.core.Tracer) and sigma == 0:
+            raise ValueError(
+                f"VariationalBound: {self.process.schedule} has no noise at t = 0, from where the "
+                "data are decoded; take process='Learned'"
+            )
+
+    def __call__(
+        self,
+        roles: Roles,
+        x0: Float[Array, "b *shape"],
+        cond: Cond,
+        draw: Draw,
+        step: Integer[Array, ""],
+    ) -> tuple[Float[Array, " b"], Metrics]:
+        """Returns the bound [b] in bits per dimension, and its three parts."""
+        index = jnp.round((x0 + 1) / 2 * (self.levels - 1)).astype(int)
+        x0 = jnp.linspace(-1, 1, self.levels, dtype=x0.dtype)[index]
+        bits = x0[0].size * jnp.log(2)
+        t, importance = self.time_sampling(self.process, draw)
+        truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
+        prediction = roles.student(self.process.perturb(truth, t), t, cond)
+        error = _sum((prediction.noise - truth.noise) ** 2) / bits
+
+        diffusion = ELBO()(self.process, noise, t) * error
+        prior = self._prior(x0) / bits
+        reconstruction = self._reconstruction(x0, index, random.stream(draw.keys, "decoder")) / bits
+        loss = prior + diffusion + reconstruction
+        if isinstance(self.process.schedule, Learned):
+            moment = self._second_moment(t, jax.lax.stop_gradient(error))
+            loss += moment - jax.lax.stop_gradient(moment)
+        metrics = {"logsnr": self.process.logsnr(t), "importance": importance}
+        metrics |= {"prior": prior, "diffusion": diffusion, "reconstruction": reconstruction}
+        return importance * loss, metrics
+
+    def _prior(self, x0):
+        """KL(q(x_1|x_0) || N(0, 1)), which has no other parameters than the schedule's."""
+        alpha, sigma = self.process.at(jnp.ones(len(x0), x0.dtype), x0)
+        return 0.5 * _sum((alpha * x0) ** 2 + sigma**2 - 1 - 2 * jnp.log(sigma))
+
+    def _reconstruction(self, x0, index, keys):
+        """-log p(x0|x_0), normalised over the levels."""
+        alpha, sigma = self.process.at(jnp.zeros(len(x0), x0.dtype), x0)
+        x = x0 + sigma / alpha * random.normal(keys, x0)
+        distance = x[..., None] - jnp.linspace(-1, 1, self.levels, dtype=x0.dtype)
+        logits = -0.5 * (distance * (alpha / sigma)[..., None]) ** 2
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), index[..., None], axis=-1)
+        return -_sum(log_p)
+
+    def _second_moment(self, t, error):
+        """E[diffusion²] as a function of the schedule's shape, at the noise levels of `t`.
+
+        With log-SNR as the variable, E_t[(½·slope·error)²] = ¼∫ slope·error² dlogSNR, where the
+        error depends on the noise level alone: no gradient goes through the network. The time of
+        a noise level follows the shape, to first order by one step of Newton's from t.
+        """
+        logsnr_of = self.process.schedule.logsnr_of_shape
+        with_slope = lambda t: jax.jvp(logsnr_of, (t,), (jnp.ones_like(t),))
+        fixed = jax.lax.stop_gradient
+        logsnr, slope = with_slope(t)
+        moved = t - (logsnr - fixed(logsnr)) / fixed(slope)
+        return 0.25 * fixed(slope) * with_slope(moved)[1] * error**2
+
+
+def _sum(x):
+    return jnp.sum(x.reshape(len(x), -1), axis=1)
