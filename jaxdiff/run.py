@@ -55,7 +55,7 @@ def load(workdir: str | Path) -> Run:
         ValueError: it has no checkpoint yet.
     """
     experiment = Experiment(read_config(workdir))
-    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints", read_only=True)
     try:
         restored = checkpoints.restore(experiment.abstract_state())
     finally:

@@ -32,10 +32,11 @@ def one_device(config):
 
 VARIANTS = [
     (name, variant)
-    for name in ("digits", "fashion_mnist", "toy_2d")
+    for name in ("digits", "fashion_mnist", "score_sde", "toy_2d")
     for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
-] + [("cifar10_ddpm", None), ("cifar10_edm", None)]
+] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "ncsn", "vdm")]
 LONG = [("fashion_mnist", "ddpm"), ("fashion_mnist", "flow"), ("cifar10_edm", None)]
+LONG += [("score_sde", "vp"), ("score_sde", "subvp")]
 VARIANTS = [pytest.param(*v, marks=pytest.mark.slow if v in LONG else ()) for v in VARIANTS]
 
 

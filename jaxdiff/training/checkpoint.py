@@ -32,11 +32,17 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """The checkpoints of a run, by step, the newest `keep` of them."""
 
-    def __init__(self, folder: str | Path, keep: int = 3):
-        """Opens the folder, making it when the first checkpoint is saved."""
-        self.folder = Path(folder).absolute()
+    def __init__(self, folder: str | Path, keep: int = 3, *, read_only: bool = False):
+        """Opens the folder, making it when the first checkpoint is saved.
+
+        What a killed run left half written is removed; but not by a reader, to whom a checkpoint
+        that is being written right now looks the same.
+        """
+        self.folder, self.read_only = Path(folder).absolute(), read_only
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=not read_only,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -73,8 +79,8 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Restores the newest checkpoint that can be read, as (state, meter), and `data` in place.
 
-        One that cannot be read is set aside under "damaged" with a warning, and the one before it
-        is tried. Returns None if there is no checkpoint at all.
+        One that cannot be read is set aside under "damaged" with a warning, left in place by a
+        reader, and the one before it is tried. Returns None if there is no checkpoint at all.
 
         Raises:
             ValueError: there are checkpoints, but none of them can be read.
@@ -89,7 +95,8 @@ class Checkpoints:
                     step,
                     _reason(error),
                 )
-                self._set_aside(step)
+                if not self.read_only:
+                    self._set_aside(step)
         if steps:
             raise ValueError(f"none of the checkpoints {steps} in {self.folder} can be read")
         return None

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +46,8 @@ def saved(tmp_path_factory):
     return folder, abstract, params
 
 
-def restore(folder, abstract):
-    checkpoints, position = Checkpoints(folder), Position()
+def restore(folder, abstract, **options):
+    checkpoints, position = Checkpoints(folder, **options), Position()
     try:
         return checkpoints.restore(abstract, position), position
     finally:
@@ -93,6 +94,31 @@ def test_a_damaged_file_means_the_checkpoint_before(saved, damage, tmp_path, cap
             assert "checkpoint 2 cannot be read" in caplog.text
             assert (copy.parent / "damaged" / "2").is_dir()
     assert fallen_back >= 4
+
+
+def test_a_reader_leaves_a_running_training_s_folder_alone(saved, tmp_path):
+    """Fails if loading a run removes the checkpoint that is being written, or moves a bad one."""
+    folder, abstract, _ = saved
+    copy = tmp_path / "run" / "checkpoints"
+    shutil.copytree(folder, copy)
+    (copy / "2" / "state" / "_METADATA").write_text("{")
+    half_written = copy / "3.orbax-checkpoint-tmp"
+
+    def seconds_until_gone(most, **options):
+        """Opens the folder and waits: Orbax tidies up in the background."""
+        shutil.copytree(copy / "1", half_written)
+        restored, _ = restore(copy, abstract, **options)
+        assert int(restored[0].step) == 1
+        start = time.monotonic()
+        while half_written.exists() and time.monotonic() - start < most:
+            time.sleep(0.01)
+        return time.monotonic() - start
+
+    assert seconds_until_gone(1.0, read_only=True) >= 1.0
+    assert (copy / "2").is_dir()
+    shutil.rmtree(half_written)
+    assert seconds_until_gone(60.0) < 60.0
+    assert (copy.parent / "damaged" / "2").is_dir()
 
 
 def test_nothing_readable_is_an_error_not_a_new_beginning(saved, tmp_path):
