@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def script(name, *flags, check=True):
     command = [sys.executable, f"experiments/{name}.py", *flags]
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
@@ -139,7 +139,7 @@ def test_a_wrong_flag_is_one_message(workdir, flags, message):
 
 def test_the_notebook_runs_on_a_shrunken_config(tmp_path, monkeypatch):
     """From data to samples; fails if the API that it shows has changed."""
-    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     notebook = nbformat.read(ROOT / "experiments/notebooks/quickstart.ipynb", as_version=4)
     shrink = (
         "config.train.steps = 4\nconfig.train.log_every = 2\nconfig.batch_size = 16\n"

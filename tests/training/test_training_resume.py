@@ -62,7 +62,7 @@ def recipe(tmp_path_factory):
 def launch(recipe, workdir, *flags, moment=None, wait=True):
     script = ["experiments/train.py"] if moment is None else ["-c", KILLED, moment]
     command = [sys.executable, *script, f"--config={recipe}", f"--workdir={workdir}", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "JAX_NUM_CPU_DEVICES": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
     )
