@@ -14,6 +14,7 @@ if os.environ.setdefault("QUICK_COMPILATION", "1") != "0":
 
 import jax
 import pytest
+from forked import Scripts
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,11 @@ def caches(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache" / "jaxdiff" / "xla"))
+
+
+@pytest.fixture(scope="session")
+def scripts(caches):
+    """Runs scripts as `forked.Scripts` does."""
+    running = Scripts()
+    yield running
+    running.close()
