@@ -163,8 +163,13 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         jaxdiff.load(tmp_path)
 
 
-def test_importing_reaches_for_no_other_framework():
-    """TensorFlow and PyTorch stay outside."""
-    code = "import sys, jaxdiff; print({'tensorflow', 'torch'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+def test_importing_reaches_for_no_device_and_no_other_framework():
+    """Fails if an array is made at import: `jax.distributed.initialize` would come too late."""
+    code = """if True:
+        import sys, jax, jaxdiff
+        jaxdiff.Experiment, jaxdiff.load
+        jax.config.update("jax_num_cpu_devices", 3)  # refused once there are devices
+        print({"tensorflow", "torch"} & set(sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -49,7 +49,7 @@ class Meter:
         """
         means = {name: total / self._steps for name, total in self._sums.items()}
         loss, share = means.pop("level_loss"), means.pop("level_share")
-        middles = (np.asarray(LOGSNR_EDGES)[1:] + np.asarray(LOGSNR_EDGES)[:-1]) / 2
+        middles = (LOGSNR_EDGES[1:] + LOGSNR_EDGES[:-1]) / 2
         self.__init__()
         return {
             **{name: float(mean) for name, mean in means.items()},

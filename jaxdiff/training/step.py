@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Key
 
@@ -18,7 +19,7 @@ from jaxdiff.typing import Codec, Cond, Draw, Metrics, Objective, Roles
 Batch = dict[str, Any]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
-LOGSNR_EDGES = jnp.arange(-12.0, 12.1, 2.0)
+LOGSNR_EDGES = np.arange(-12.0, 12.1, 2.0, dtype=np.float32)
 """Edges of the noise-level bins of the logged loss; the outermost bins hold what is beyond."""
 
 

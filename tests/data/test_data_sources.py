@@ -72,7 +72,7 @@ def test_two_processes_may_prepare_at_once(tmp_path):
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for process in [start(), start()]:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=1200)
         assert process.returncode == 0, errors
         assert output.splitlines()[-1] == "355"
 

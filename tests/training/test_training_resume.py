@@ -1,21 +1,18 @@
 """Runs that are killed, stopped or poisoned, each in a process of its own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from forked import ROOT, SECONDS, environment
 
 from jaxdiff.workdir import read_config
-
-ROOT = Path(__file__).parents[2]
 
 # Runs train.py, but dies by SIGKILL at the moment that argv names.
 KILLED = """
@@ -54,22 +51,39 @@ from tiny import tiny_config as get_config
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "tiny.py"
+    path = tmp_path_factory.mktemp("recipe") / "recipe.py"
     path.write_text(RECIPE)
     return path
 
 
-def launch(recipe, workdir, *flags, moment=None, wait=True):
-    script = ["experiments/train.py"] if moment is None else ["-c", KILLED, moment]
-    command = [sys.executable, *script, f"--config={recipe}", f"--workdir={workdir}", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "XLA_FLAGS": ""}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+@pytest.fixture(scope="module")
+def launch(scripts, recipe):
+    """Trains in a forked process; `moment` says when it is to be killed."""
+    killed = recipe.with_name("killed.py")
+    killed.write_text(KILLED)
+
+    def run(workdir, *flags, moment=None):
+        script = ["experiments/train.py"] if moment is None else [killed, moment]
+        return scripts(*script, f"--config={recipe}", f"--workdir={workdir}", *flags)
+
+    return run
+
+
+def start(recipe, workdir, *flags):
+    """Starts the command that a user would."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "experiments/train.py",
+            f"--config={recipe}",
+            f"--workdir={workdir}",
+            *flags,
+        ],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    if not wait:
-        return process
-    _, errors = process.communicate(timeout=300)
-    return process.returncode, errors
 
 
 def state_of(workdir):
@@ -90,18 +104,19 @@ def metrics_of(workdir):
 def whole(recipe, tmp_path_factory):
     """Twenty steps without an interruption."""
     workdir = tmp_path_factory.mktemp("whole")
-    code, errors = launch(recipe, workdir)
-    assert code == 0, errors
+    process = start(recipe, workdir)
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
     return workdir
 
 
 @pytest.mark.parametrize("moment", ["at step 14", "inside the write of checkpoint 20"])
-def test_a_killed_run_resumes_bit_for_bit(whole, recipe, moment, tmp_path):
+def test_a_killed_run_resumes_bit_for_bit(whole, launch, moment, tmp_path):
     """10 + kill -9 + 10 = 20: fails if optimizer state, data position, keys or meters are lost."""
-    code, _ = launch(recipe, tmp_path, moment=moment)
+    code, _ = launch(tmp_path, moment=moment)
     assert code == -signal.SIGKILL
     assert not (tmp_path / "checkpoints" / "20").exists()
-    code, errors = launch(recipe, tmp_path)
+    code, errors = launch(tmp_path)
     assert code == 0, errors
     assert "resuming at step 10" in errors
     (step, expected), (other_step, found) = state_of(whole), state_of(tmp_path)
@@ -113,38 +128,38 @@ def test_a_killed_run_resumes_bit_for_bit(whole, recipe, moment, tmp_path):
 
 def test_sigterm_saves_and_says_where(recipe, tmp_path):
     """Fails if the signal kills the process or if the step in progress is lost."""
-    process = launch(recipe, tmp_path, "--config.train.steps=100000", wait=False)
-    metrics, deadline = tmp_path / "metrics.jsonl", time.monotonic() + 200
+    process = start(recipe, tmp_path, "--config.train.steps=100000")
+    metrics, deadline = tmp_path / "metrics.jsonl", time.monotonic() + SECONDS
     while not (metrics.exists() and '"loss"' in metrics.read_text()):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
     step, _ = state_of(tmp_path)
     assert f"stopped at step {step}, with a checkpoint" in errors
 
 
-def test_another_config_in_the_same_workdir_is_refused(whole, recipe):
+def test_another_config_in_the_same_workdir_is_refused(whole, launch):
     """Names the field that differs; free sections such as `train` may."""
-    code, errors = launch(recipe, whole, "--config.optimizer.learning_rate=0.5")
+    code, errors = launch(whole, "--config.optimizer.learning_rate=0.5")
     assert code == 1
     assert "optimizer.learning_rate: 0.001 -> 0.5" in errors
     assert read_config(whole).optimizer.learning_rate == 0.001
 
 
-def test_an_unknown_field_names_the_closest(recipe, tmp_path):
-    code, errors = launch(recipe, tmp_path, "--config.optimizer.learning_rat=0.5")
+def test_an_unknown_field_names_the_closest(launch, tmp_path):
+    code, errors = launch(tmp_path, "--config.optimizer.learning_rat=0.5")
     assert code == 1
     assert "learning_rate" in errors
     assert "Traceback" not in errors
 
 
-def test_gradients_that_are_not_finite_stop_the_run_and_are_named(recipe, tmp_path):
+def test_gradients_that_are_not_finite_stop_the_run_and_are_named(launch, tmp_path):
     """A learning rate that blows up: the report has the step, the records and the parameters."""
     code, errors = launch(
-        recipe, tmp_path, "--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0."
+        tmp_path, "--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0."
     )
     assert code == 1, errors
     report = json.loads((tmp_path / "nonfinite.json").read_text())
