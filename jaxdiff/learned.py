@@ -82,9 +82,7 @@ def bind(whole: Whole, values: Values) -> Whole:
     return whole.bind(values[whole.part_name]) if known else whole
 
 
-def observe(
-    whole: Any, draw: Draw, loss: Float[Array, " b"], metrics: Metrics
-) -> dict[str, Any]:
+def observe(whole: Any, draw: Draw, loss: Float[Array, " b"], metrics: Metrics) -> dict[str, Any]:
     """Returns what an objective's losses and metrics say to each adaptive part."""
     chosen = (part for part in parts(whole) if isinstance(part, Adaptive))
     return {part.part_name: part.observe(draw, loss, metrics) for part in chosen}

@@ -229,9 +229,7 @@ class Sampler:
                 )
             return {}
         name, given, one = (
-            ("noise", noise, self._latent_shape)
-            if image is None
-            else ("image", image, self._shape)
+            ("noise", noise, self._latent_shape) if image is None else ("image", image, self._shape)
         )
         if np.shape(given) != (num, *one):
             raise ValueError(f"{name} has shape {np.shape(given)}; expected {(num, *one)}")
@@ -251,7 +249,6 @@ class Sampler:
         if wrong:
             raise ValueError(f"labels {wrong} are out of range: classes are 0 to {classes - 1}")
         return arrays
-
 
 
 _PROGRAM = ("solver", "guidance", "guidance_scale")

@@ -42,7 +42,7 @@ def params():
 
 
 def test_the_learned_schedule_is_monotone_and_keeps_its_ends(params):
-    """Fails if the sigmoids are not normalised to their values at 0 and 1, or weights are signed."""
+    """Fails if the sigmoids are not normalised to their values at the ends, or weigh negatively."""
     t = jnp.linspace(0, 1, 1001)
     for values in (learned.init(PROCESS), params):
         schedule = learned.bind(PROCESS, values).schedule

@@ -1,7 +1,7 @@
 """Noise schedules: `alpha(t)` and `sigma(t)` of `x_t = alpha·x0 + sigma·noise`, for t in [0, 1].
 
-t = 0 is data (`sigma = 0`, but for `Learned`) and t = 1 is noise. Log-SNR and derivatives follow by autodiff, in
-`process.py`. Each function takes and returns arrays of any shape.
+t = 0 is data (`sigma = 0`, but for `Learned`) and t = 1 is noise. Log-SNR and derivatives follow by
+autodiff, in `process.py`. Each function takes and returns arrays of any shape.
 """
 
 from jaxdiff.diffusion.schedules.continuous import (
