@@ -1,16 +1,16 @@
 """The same weights in diffusers' network and in ours give the same numbers."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.interop import to_ours
+from jaxdiff.interop.unet import unet2d
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.unet import UNet
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.parity
 
 LEVELS = 3
 OPTIONS = {"channels": (16, 32, 32), "head_channels": 4, "num_groups": 8}
@@ -51,52 +51,6 @@ ADM = (
     },
 )
 
-NAMES = [
-    # Within a block, then the blocks, then what stands alone.
-    (r"residual/norm_in", "residual/norm1"),
-    (r"residual/norm_out", "residual/norm2"),
-    (r"residual/conv_in", "residual/conv1"),
-    (r"residual/conv_out", "residual/conv2"),
-    (r"residual/embedding", "residual/time_emb_proj"),
-    (r"residual/shortcut", "residual/conv_shortcut"),
-    (r"attention/norm", "attention/group_norm"),
-    (r"attention/(query|key|value)", lambda m: f"attention/to_{m[1][0]}"),
-    (r"attention/out", "attention/to_out/0"),
-    (r"^up_(\d)", lambda m: f"up_{LEVELS - 1 - int(m[1])}"),
-    (r"^(down|up)_(\d)_(\d)_residual", r"\1_blocks/\2/resnets/\3"),
-    (r"^(down|up)_(\d)_(\d)_attention", r"\1_blocks/\2/attentions/\3"),
-    (r"^(down|up)_(\d)(_residual)?/", r"\1_blocks/\2/\1samplers/0/"),
-    (r"^middle_(\d)_residual", r"mid_block/resnets/\1"),
-    (r"^middle_attention", "mid_block/attentions/0"),
-    (r"^time/hidden", "time_embedding/linear_1"),
-    (r"^time/out", "time_embedding/linear_2"),
-    (r"^norm_out", "conv_norm_out"),
-    (r"^cond/label", "class_embedding"),
-    (r"(kernel|scale|embedding)$", "weight"),
-]
-
-
-def from_peer(weights, shapes):
-    """Fills our parameters from a state dict, which must hold nothing else."""
-    weights = dict(weights)
-
-    def take(path, leaf):
-        path = "/".join(part.key for part in path)
-        if path == "params/cond/label_null":
-            return jnp.zeros(leaf.shape)
-        name = path.removeprefix("params/")
-        for pattern, replacement in NAMES:
-            name = re.sub(pattern, replacement, name)
-        value = weights.pop(name.replace("/", ".")).numpy()
-        if path.endswith("kernel"):
-            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        assert value.shape == leaf.shape, path
-        return jnp.asarray(value)
-
-    params = jax.tree_util.tree_map_with_path(take, shapes)
-    assert not weights
-    return params
-
 
 @pytest.mark.parametrize(("network", "peer_options"), [DDPM, ADM], ids=["ddpm", "adm"])
 def test_unet_is_diffusers(network, peer_options):
@@ -112,11 +66,9 @@ def test_unet_is_diffusers(network, peer_options):
     time, label = np.array([3.0, 700.0], np.float32), np.array([1, 7])
     cond = {"label": jnp.asarray(label)}
 
-    shapes = jax.eval_shape(
-        network.init, jax.random.key(0), jnp.asarray(x), jnp.asarray(time), cond
-    )
-    params = from_peer(peer.state_dict(), shapes)
-    ours = jax.jit(network.apply)(params, jnp.asarray(x), jnp.asarray(time), cond)
+    target = network.init(jax.random.key(0), jnp.asarray(x), jnp.asarray(time), cond)["params"]
+    params = to_ours(unet2d(LEVELS), peer.state_dict(), target)
+    ours = jax.jit(network.apply)({"params": params}, jnp.asarray(x), jnp.asarray(time), cond)
 
     given = {"class_labels": torch.tensor(label)} if network.num_classes else {}
     with torch.no_grad():
