@@ -44,8 +44,8 @@ def load(table: Table, source: str | os.PathLike, target: Params) -> Params:
     Raises:
         ValueError: no such file, a damaged one, or one that is of another network.
     """
-    path = resolve(source)
-    return to_ours(table, open_tensors(path), target, source=str(path))
+    file = find_weights(resolve(source))
+    return to_ours(table, open_tensors(file), target, source=str(file))
 
 
 def save(table: Table, params: Params, path: str | os.PathLike) -> None:
@@ -94,16 +94,25 @@ def resolve(source: str | os.PathLike) -> Path:
     return Path(folder) / inside
 
 
+def find_weights(path: str | os.PathLike) -> Path:
+    """Returns a file as it is; of a folder, the index of its shards or its one file of weights.
+
+    Raises:
+        ValueError: there is no such file, or not one alone.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {str(path)!r}")
+    return _in_folder(path) if path.is_dir() else path
+
+
 def open_tensors(path: str | os.PathLike) -> Mapping[str, Stored]:
     """Returns the tensors of a file, of an index of shards, or of a folder, by key, unread.
 
     Raises:
         ValueError: there is no such file, not one alone, or it is cut off; names it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {str(path)!r}")
-    file = _in_folder(path) if path.is_dir() else path
+    file = find_weights(path)
     if file.name.endswith(".index.json"):
         return _open_shards(file)
     return _open_file(file)

@@ -187,9 +187,11 @@ def test_rules_that_cannot_be_inverted(ours, theirs):
 
 
 def test_a_number_is_the_same_wherever_it_stands():
-    """Catches a wildcard that matches two different numbers."""
+    """Catches a wildcard that matches two different numbers, and a name that is matched in part."""
     assert isinstance(rule("a_{i}/b_{i}", "c.{i}")[0], Rule)
     table = rule("a_{i}/b_{i}", "c.{i}")
     assert set(to_theirs(table, {"a_2": {"b_2": numbers(1)}})) == {"c.2"}
+    with pytest.raises(ValueError, match="not in the table: a_2/b_2x"):
+        to_theirs(rule("a_{i}/b_{i}", "c.{i}"), {"a_2": {"b_2x": numbers(1)}})
     with pytest.raises(ValueError, match="a_2/b_3"):
         to_theirs(table, {"a_2": {"b_3": numbers(1)}})

@@ -150,7 +150,7 @@ def test_the_whole_of_clip(pipeline):
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(whole))
     same(load_text_encoder(folder)[1], params)
-    with pytest.raises(ValueError, match=r"model_2 does not fit|missing from it: vision_model"):
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit.*\n.*: vision_model"):
         load_image_encoder(folder)
 
 
@@ -168,6 +168,7 @@ def test_open_clip_names(pipeline):
         ({"hidden_size": 12}, {}, r"does not fit.*\n.*of another shape.*is \[8\], not \[12\]"),
         ({"num_hidden_layers": 3}, {}, r"missing from it: text_model\.encoder\.layers\.2"),
         ({"num_attention_heads": 3}, {}, "num_heads=3 does not divide the 8"),
+        ({"hidden_act": "swish"}, {}, "activation='swish' must be one of"),
         ({"vocab_size": 17}, {}, "has 18 tokens, and the network vocabulary=17"),
         ({}, {"skip": 1}, "CLIPTextSettings has no 'skip'"),
         ({}, {"window": 9}, "window=9: the network has 6 positions"),
@@ -186,6 +187,12 @@ def test_files_that_are_not_there(pipeline):
     folder, _ = pipeline
     (folder / "model.safetensors").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"model\.safetensors' is cut off"):
+        load_text_encoder(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(ValueError, match="feed_forward_proj='relu' must be gated"):
+        load_text_encoder(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match=r"config\.json' has no field 'vocab_size'"):
         load_text_encoder(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json' is not JSON"):

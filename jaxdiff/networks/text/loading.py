@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.build import closest
-from jaxdiff.interop import open_tensors, resolve, to_ours
+from jaxdiff.interop import find_weights, open_tensors, resolve, to_ours
 from jaxdiff.interop import text as tables
 from jaxdiff.interop.rules import Table
 from jaxdiff.networks.text import bert, clip, t5
@@ -89,7 +89,7 @@ def load_text_encoder(
     folder = resolve(source)
     config = _read(folder / "config.json")
     family = _family(TEXT, config, folder)
-    settings, said = _sentence_settings(folder, family.settings(config))
+    settings, said = _sentence_settings(folder, _settings(family, config, folder))
     settings = _with_options(settings, options)
     network = family.network(settings, dtype)
     where = resolve(tokenizer) if tokenizer else _tokenizer_folder(folder)
@@ -118,7 +118,7 @@ def load_image_encoder(
     folder = resolve(source)
     config = _read(folder / "config.json")
     family = _family(VISION, config, folder)
-    settings = _with_options(family.settings(config), options)
+    settings = _with_options(_settings(family, config, folder), options)
     network = family.network(settings, dtype)
     images = jax.ShapeDtypeStruct((1, settings.size, settings.size, 3), jnp.float32)
     return network, _weights(family, network, folder, param_dtype, images)
@@ -127,8 +127,9 @@ def load_image_encoder(
 def _weights(family: Family, network: Any, folder: Path, dtype: Any, *inputs: Any) -> Params:
     shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
-    tensors = open_tensors(folder)
-    return to_ours(family.table(tensors), tensors, target, source=str(folder))
+    file = find_weights(folder)
+    tensors = open_tensors(file)
+    return to_ours(family.table(tensors), tensors, target, source=str(file))
 
 
 def _family(known: Mapping[str, Family], config: Mapping[str, Any], folder: Path) -> Family:
@@ -139,6 +140,13 @@ def _family(known: Mapping[str, Family], config: Mapping[str, Any], folder: Path
             + closest(str(kind), list(known))
         )
     return known[kind]
+
+
+def _settings(family: Family, config: Mapping[str, Any], folder: Path) -> Any:
+    try:
+        return family.settings(config)
+    except KeyError as error:
+        raise ValueError(f"{str(folder / 'config.json')!r} has no field {error}") from None
 
 
 def _with_options(settings: Any, options: Mapping[str, Any]) -> Any:
