@@ -1,11 +1,11 @@
-# `make demo`, `make test`, `make test-all`, `make lint`: each sets up .venv by itself.
+# `make demo`, `make test`, `make test-all`, `make parity`, `make lint`: each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint install clean
+.PHONY: demo test test-all parity lint install clean
 
 install: .venv/installed
 
@@ -28,7 +28,12 @@ test: lint
 	$(PYTEST)
 
 test-all: lint
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "not parity"
+
+# The same weights in PyTorch's networks and in ours; the CPU build of PyTorch is enough.
+parity: lint
+	$(BIN)/python -m pip install --quiet --editable ".[test,parity]"
+	$(PYTEST) -m parity
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -1,0 +1,6 @@
+"""Key maps between our parameter trees and public checkpoints in safetensors files."""
+
+from jaxdiff.interop.convert import to_ours, to_theirs
+from jaxdiff.interop.files import find_weights, load, open_tensors, resolve, save
+
+__all__ = ["find_weights", "load", "open_tensors", "resolve", "save", "to_ours", "to_theirs"]

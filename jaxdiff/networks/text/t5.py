@@ -1,0 +1,150 @@
+"""The encoder of T5, version 1.1 (Raffel et al., 2020; gated as in Shazeer, 2020)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdiff.networks.layers import RMSNorm
+from jaxdiff.networks.text.transformer import ACTIVATIONS, Attention, Perceptron, States
+
+
+@dataclass(frozen=True)
+class T5Settings:
+    """The sizes of an encoder.
+
+    Attributes:
+        vocabulary: the number of tokens.
+        width: of the states; `mlp_width`, of the gated perceptrons.
+        head_channels: the width of one head; the heads together need not be as wide as the states.
+        buckets: how many classes of distances between tokens there are, half of them for each
+            direction; all distances from `max_distance` on are one class.
+
+    Raises:
+        ValueError: unknown activation; the buckets are not a multiple of 4, or too many.
+    """
+
+    vocabulary: int = 32128
+    width: int = 512
+    layers: int = 8
+    heads: int = 6
+    head_channels: int = 64
+    mlp_width: int = 1024
+    activation: str = "gelu_new"
+    buckets: int = 32
+    max_distance: int = 128
+    eps: float = 1e-6
+
+    def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"T5: activation={self.activation!r} must be one of {known}")
+        if self.buckets % 4 or not 0 < self.buckets // 4 < self.max_distance:
+            raise ValueError(
+                f"buckets={self.buckets} must be a multiple of 4 and less than four times"
+                f" max_distance={self.max_distance}"
+            )
+
+
+def t5_v1_1_small() -> T5Settings:
+    """Returns the sizes of the encoder of T5 v1.1 small: 35 million parameters."""
+    return T5Settings()
+
+
+def t5_v1_1_base() -> T5Settings:
+    """Returns the sizes of the encoder of T5 v1.1 base: 110 million parameters."""
+    return T5Settings(width=768, layers=12, heads=12, mlp_width=2048)
+
+
+def t5_v1_1_xxl() -> T5Settings:
+    """Returns the sizes of the encoder of T5 v1.1 XXL: 4.8 billion parameters."""
+    return T5Settings(width=4096, layers=24, heads=64, mlp_width=10240)
+
+
+def from_config(config: Mapping[str, Any]) -> T5Settings:
+    """Reads a checkpoint's config.json.
+
+    Raises:
+        ValueError: the perceptrons are not gated, as they are not in version 1.0.
+    """
+    kind = config.get("feed_forward_proj", "relu")
+    if not kind.startswith("gated-"):
+        raise ValueError(f"feed_forward_proj={kind!r} must be gated, as in T5 v1.1: 'gated-gelu'")
+    # The files say gelu, and the weights were trained with the approximation by tanh.
+    activation = kind.removeprefix("gated-")
+    return T5Settings(
+        vocabulary=config["vocab_size"],
+        width=config["d_model"],
+        layers=config["num_layers"],
+        heads=config["num_heads"],
+        head_channels=config["d_kv"],
+        mlp_width=config["d_ff"],
+        activation="gelu_new" if activation == "gelu" else activation,
+        buckets=config["relative_attention_num_buckets"],
+        max_distance=config.get("relative_attention_max_distance", 128),
+        eps=config["layer_norm_epsilon"],
+    )
+
+
+def distance_buckets(n: int, buckets: int, max_distance: int) -> Int[np.ndarray, "n n"]:
+    """Returns the class of the distance from each query to each key (Raffel et al., 2020).
+
+    Half the classes are for keys that come later. Of either half, the first half are single
+    distances, and the rest divide the logarithm of the distance evenly.
+    """
+    distance = np.arange(n)[None, :] - np.arange(n)[:, None]
+    half, single = buckets // 2, buckets // 4
+    far = np.abs(distance)
+    # In float32, as those who trained the weights computed it.
+    ratio = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(single))
+    share = ratio / np.float32(math.log(max_distance / single))
+    wide = single + (share * np.float32(half - single)).astype(np.int32)
+    bucket = np.where(far < single, far, np.minimum(wide, half - 1))
+    return np.where(distance > 0, half, 0) + bucket
+
+
+class T5Encoder(nn.Module):
+    """Layers without biases whose attention is not scaled and knows the distances of tokens."""
+
+    settings: T5Settings
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> States:
+        """Returns states [b, n, width] and no vector; tokens where `mask` is False are not looked
+        at."""
+        of = self.settings
+        x = nn.Embed(of.vocabulary, of.width, name="words")(ids).astype(self.dtype)
+        buckets = distance_buckets(ids.shape[1], of.buckets, of.max_distance)
+        # One table for all layers.
+        bias = nn.Embed(of.buckets, of.heads, name="distances")(jnp.asarray(buckets))
+        bias = bias.transpose(2, 0, 1)[None]
+        for i in range(of.layers):
+            x = _Layer(of, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :], bias)
+        return States(RMSNorm(of.eps, self.dtype, name="norm")(x), None)
+
+
+class _Layer(nn.Module):
+    settings: T5Settings
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], mask: Array, bias: Array) -> Array:
+        of = self.settings
+        norm = lambda name: RMSNorm(of.eps, self.dtype, name=name)
+        attention = Attention(
+            of.heads,
+            of.head_channels,
+            use_bias=False,
+            scale=1.0,
+            dtype=self.dtype,
+            name="attention",
+        )
+        x += attention(norm("norm_attention")(x), mask, bias)
+        mlp = Perceptron(of.mlp_width, of.activation, gated=True, dtype=self.dtype, name="mlp")
+        return x + mlp(norm("norm_mlp")(x))
