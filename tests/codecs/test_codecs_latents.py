@@ -1,0 +1,163 @@
+"""Images to latents and back with a frozen autoencoder, and autoencoders from files."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdiff.codecs.latents import Latents, load_autoencoder
+from jaxdiff.diffusion import parameterizations, schedules
+from jaxdiff.diffusion.process import Process
+from jaxdiff.interop import save, to_theirs
+from jaxdiff.interop.autoencoder import DEPRECATED_ATTENTION, autoencoder, ldm_autoencoder
+from jaxdiff.networks import preconditioning
+from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings
+from jaxdiff.networks.mlp import MLP
+from jaxdiff.networks.model import Model
+from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.training import ema, state
+from jaxdiff.training.step import Recipe, example_losses
+
+SETTINGS = AutoencoderSettings(
+    (4, 8), 1, latent_channels=2, middle_attention=False, num_groups=2, scale=0.5, shift=0.25
+)
+NETWORK = AutoencoderKL(SETTINGS)
+IMAGES = np.random.default_rng(1).standard_normal((2, 4, 6, 3)).astype(np.float32)
+
+
+def drawn(network):
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(IMAGES))["params"]
+    rng = np.random.default_rng(0)
+    draw = lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32) / 4
+    return jax.tree.map(draw, shapes)
+
+
+PARAMS = drawn(NETWORK)
+KEYS = jax.random.split(jax.random.key(3), 2)
+encode = jax.jit(Latents(NETWORK).encode)
+posterior = jax.jit(lambda p, x: NETWORK.apply({"params": p}, x, method="encode"))
+
+
+def test_latents_of_images():
+    """Catches scale before shift, a mode for a sample, noise that belongs to the batch."""
+    mean, log_variance = posterior(PARAMS, IMAGES)
+    noise = jnp.stack([jax.random.normal(key, mean.shape[1:]) for key in KEYS])
+    sampled = encode(PARAMS, IMAGES, KEYS)
+    expected = (mean + jnp.exp(log_variance / 2) * noise - 0.25) * 0.5
+    np.testing.assert_allclose(sampled, expected, rtol=1e-4, atol=1e-5)
+    exchanged = encode(PARAMS, IMAGES[::-1], KEYS[::-1])
+    np.testing.assert_allclose(exchanged[::-1], sampled, rtol=1e-5, atol=1e-5)
+
+
+def test_mode_and_back():
+    """Catches keys that still count, and a decoder that is given scaled latents."""
+    codec = Latents(NETWORK, sample=False)
+    there_and_back = jax.jit(lambda p, x, keys: (z := codec.encode(p, x, keys), codec.decode(p, z)))
+    z, images = there_and_back(PARAMS, IMAGES, KEYS)
+    mean, _ = posterior(PARAMS, IMAGES)
+    np.testing.assert_allclose(z, (mean - 0.25) * 0.5, rtol=1e-4, atol=1e-5)
+    reconstruction = jax.jit(lambda p, x: NETWORK.apply({"params": p}, x)[0])(PARAMS, IMAGES)
+    np.testing.assert_allclose(images, reconstruction, rtol=1e-4, atol=1e-4)
+
+
+def test_a_training_step_sees_latents():
+    """Catches parameters that do not come from state.frozen, and images that are not encoded."""
+    seen = []
+
+    def objective(roles, x0, cond, draw, step):
+        del roles, cond, draw, step
+        seen.append(x0.shape)
+        return x0.mean((1, 2, 3)), {"logsnr": jnp.zeros(len(x0))}
+
+    model = Model(
+        network=MLP(),
+        process=Process(schedules.Cosine()),
+        parameterization=parameterizations.v,
+        input_scaling=preconditioning.Unscaled(),
+        time_input=preconditioning.ScaledTime(),
+    )
+    recipe = Recipe(
+        model, Latents(NETWORK), objective, optax.sgd(0.1), ema.Constant(0.9), batch_size=2
+    )
+    before = state.create({}, recipe.optimizer, frozen={"codec": PARAMS})
+    batch = {"x": jnp.asarray(IMAGES), "position": jnp.arange(2)}
+    key = jax.random.key(0)
+    jax.eval_shape(lambda s: example_losses(recipe, {}, s, batch, key), before)
+    assert seen == [(2, 2, 3, 2)]
+    with pytest.raises(ValueError, match="frozen"):
+        example_losses(recipe, {}, before.replace(frozen={}), batch, key)
+
+
+def write(folder, tensors, config):
+    from safetensors.numpy import save_file  # noqa: PLC0415 - of the extra `interop`
+
+    save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
+    if config:
+        (folder / "config.json").write_text(json.dumps(config))
+
+
+CONFIG = {
+    "block_out_channels": [4, 8],
+    "layers_per_block": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "scaling_factor": 0.5,
+    "shift_factor": 0.25,
+}
+
+
+def same(ours, theirs):
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize("attention", ["to_q", "query"])
+def test_files_of_diffusers(tmp_path, attention):
+    """Catches a table that is chosen by other keys, and settings that are not in the config."""
+    network = AutoencoderKL(AutoencoderSettings((4, 8), 1, 2, num_groups=2, scale=0.5, shift=0.25))
+    params = drawn(network)
+    options = () if attention == "to_q" else (DEPRECATED_ATTENTION,)
+    save(autoencoder(2, *options), params, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    found, theirs = load_autoencoder(tmp_path)
+    assert found == network
+    same(params, theirs)
+
+
+def test_files_of_a_codebook(tmp_path):
+    """Catches a VQ config that is read as a KL one, and a width of codes that is left out."""
+    network = AutoencoderVQ(
+        AutoencoderSettings(
+            (4, 8), 1, 2, middle_attention=False, num_groups=2, scale=0.5, shift=0.25
+        ),
+        num_codes=5,
+        code_channels=3,
+    )
+    params = drawn(network)
+    save(autoencoder(2), params, tmp_path / "diffusion_pytorch_model.safetensors")
+    codes = {"num_vq_embeddings": 5, "vq_embed_dim": 3, "mid_block_add_attention": False}
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **codes}))
+    found, theirs = load_autoencoder(tmp_path)
+    assert found == network
+    same(params, theirs)
+
+
+def test_the_file_of_a_whole_model(tmp_path):
+    """Catches a prefix that stays, other parts of the model in the way, a file without config."""
+    network = AutoencoderKL(AutoencoderSettings((4, 8), 1, 2, num_groups=2))
+    params = drawn(network)
+    ours = {f"first_stage_model.{k}": v for k, v in to_theirs(ldm_autoencoder(), params).items()}
+    tensors = {**ours, "model.diffusion_model.out.2.bias": np.zeros(4, np.float32)}
+    write(tmp_path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, None)
+    same(params, load_autoencoder(tmp_path, network)[1])
+    with pytest.raises(ValueError, match=r"no .*config.json.*pass the network"):
+        load_autoencoder(tmp_path)
+
+
+def test_files_of_something_else(tmp_path):
+    """Catches a hundred missing keys where one sentence says it."""
+    write(tmp_path, {"conv_in.weight": np.zeros((4, 3, 3, 3), np.float32)}, CONFIG)
+    with pytest.raises(ValueError, match="not an autoencoder"):
+        load_autoencoder(tmp_path)
