@@ -51,7 +51,7 @@ class Latents:
             ValueError: no parameters, or the latents have other channels.
         """
         settings = self.autoencoder.settings
-        return self._apply(params, z / settings.scale + settings.shift, "decode")
+        return self._apply(params, z / settings.scale + settings.shift, "decode").astype(z.dtype)
 
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
