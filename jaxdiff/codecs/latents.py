@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.interop import open_tensors, resolve, to_ours
 from jaxdiff.interop.autoencoder import part_of, table_of
-from jaxdiff.networks.autoencoder import AutoencoderKL, settings_from_config
+from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.typing import Params
 
@@ -24,10 +24,11 @@ class Latents:
     """(latent - shift) · scale of an autoencoder, both as its settings say.
 
     A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
-    those of a VQ autoencoder are what it quantizes when it decodes.
+    those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
+    `apply` with the methods "encode" and "decode" are used.
     """
 
-    autoencoder: Autoencoder
+    autoencoder: Any
     sample: bool = True
 
     def encode(
@@ -39,7 +40,7 @@ class Latents:
             ValueError: no parameters; the image size or the channels are not the autoencoder's.
         """
         z = self._apply(params, x, "encode")
-        if isinstance(self.autoencoder, AutoencoderKL):
+        if isinstance(z, Gaussian):
             z = z.sample(keys) if self.sample else z.mean
         settings = self.autoencoder.settings
         return (z - settings.shift) * settings.scale

@@ -14,7 +14,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.interop import save, to_theirs
 from jaxdiff.interop.autoencoder import DEPRECATED_ATTENTION, autoencoder, ldm_autoencoder
 from jaxdiff.networks import preconditioning
-from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings
+from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings, Gaussian
 from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.model import Model
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
@@ -35,32 +35,58 @@ def drawn(network):
     return jax.tree.map(draw, shapes)
 
 
-PARAMS = drawn(NETWORK)
 KEYS = jax.random.split(jax.random.key(3), 2)
-encode = jax.jit(Latents(NETWORK).encode)
-posterior = jax.jit(lambda p, x: NETWORK.apply({"params": p}, x, method="encode"))
 
 
-def test_latents_of_images():
+class Stub:
+    """An autoencoder that leaves out every other pixel, and doubles."""
+
+    settings = SETTINGS
+
+    def __init__(self, log_variance):
+        self.log_variance = log_variance
+
+    def apply(self, variables, x, method):
+        gain = variables["params"]["gain"]
+        if method == "decode":
+            return jnp.repeat(jnp.repeat(x, 2, 1), 2, 2) / gain
+        z = gain * x[:, ::2, ::2]
+        spread = jnp.full_like(z, self.log_variance or 0)
+        return z if self.log_variance is None else Gaussian(z, spread)
+
+
+PARAMS = {"gain": 2.0}
+SMALL = jnp.asarray(IMAGES[:, ::2, ::2])
+LARGE = np.repeat(np.repeat(SMALL, 2, 1), 2, 2)
+
+
+def test_samples_of_the_posterior():
     """Catches scale before shift, a mode for a sample, noise that belongs to the batch."""
-    mean, log_variance = posterior(PARAMS, IMAGES)
-    noise = jnp.stack([jax.random.normal(key, mean.shape[1:]) for key in KEYS])
-    sampled = encode(PARAMS, IMAGES, KEYS)
-    expected = (mean + jnp.exp(log_variance / 2) * noise - 0.25) * 0.5
-    np.testing.assert_allclose(sampled, expected, rtol=1e-4, atol=1e-5)
-    exchanged = encode(PARAMS, IMAGES[::-1], KEYS[::-1])
-    np.testing.assert_allclose(exchanged[::-1], sampled, rtol=1e-5, atol=1e-5)
+    codec = Latents(Stub(np.log(0.25)))
+    noise = jnp.stack([jax.random.normal(key, SMALL.shape[1:]) for key in KEYS])
+    found = codec.encode(PARAMS, LARGE, KEYS)
+    np.testing.assert_allclose(found, (2 * SMALL + 0.5 * noise - 0.25) * 0.5, rtol=1e-5, atol=1e-6)
+    exchanged = codec.encode(PARAMS, LARGE[::-1], KEYS[::-1])
+    np.testing.assert_array_equal(exchanged[::-1], found)
 
 
-def test_mode_and_back():
+@pytest.mark.parametrize("log_variance", [0.0, None], ids=["KL", "VQ"])
+def test_modes_and_back(log_variance):
     """Catches keys that still count, and a decoder that is given scaled latents."""
-    codec = Latents(NETWORK, sample=False)
-    there_and_back = jax.jit(lambda p, x, keys: (z := codec.encode(p, x, keys), codec.decode(p, z)))
-    z, images = there_and_back(PARAMS, IMAGES, KEYS)
-    mean, _ = posterior(PARAMS, IMAGES)
-    np.testing.assert_allclose(z, (mean - 0.25) * 0.5, rtol=1e-4, atol=1e-5)
-    reconstruction = jax.jit(lambda p, x: NETWORK.apply({"params": p}, x)[0])(PARAMS, IMAGES)
-    np.testing.assert_allclose(images, reconstruction, rtol=1e-4, atol=1e-4)
+    codec = Latents(Stub(log_variance), sample=False)
+    z = codec.encode(PARAMS, LARGE, KEYS)
+    np.testing.assert_allclose(z, (2 * SMALL - 0.25) * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(codec.decode(PARAMS, z), LARGE, rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision():
+    """Catches latents or images that are in the network's type instead of the caller's."""
+    codec = Latents(AutoencoderKL(SETTINGS, jnp.bfloat16))
+    params = drawn(NETWORK)
+    z = jax.eval_shape(codec.encode, params, jnp.asarray(IMAGES), KEYS)
+    images = jax.eval_shape(codec.decode, params, z)
+    assert (z.shape, z.dtype) == ((2, 2, 3, 2), jnp.float32)
+    assert (images.shape, images.dtype) == (IMAGES.shape, jnp.float32)
 
 
 def test_a_training_step_sees_latents():
@@ -82,7 +108,7 @@ def test_a_training_step_sees_latents():
     recipe = Recipe(
         model, Latents(NETWORK), objective, optax.sgd(0.1), ema.Constant(0.9), batch_size=2
     )
-    before = state.create({}, recipe.optimizer, frozen={"codec": PARAMS})
+    before = state.create({}, recipe.optimizer, frozen={"codec": drawn(NETWORK)})
     batch = {"x": jnp.asarray(IMAGES), "position": jnp.arange(2)}
     key = jax.random.key(0)
     jax.eval_shape(lambda s: example_losses(recipe, {}, s, batch, key), before)

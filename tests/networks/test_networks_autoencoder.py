@@ -80,6 +80,18 @@ def test_posterior():
     np.testing.assert_allclose(said.sample(keys), said.mean + 0.5 * jnp.stack(noise), rtol=1e-5)
 
 
+def test_reconstruction(monkeypatch):
+    """Catches a sample for the mean, and keys that are not used."""
+    fixed = lambda network, x: Gaussian(x, jnp.zeros_like(x))
+    monkeypatch.setattr(AutoencoderKL, "encode", fixed)
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda network, z: 2 * z)
+    x, keys = numbers(2, 2, 1, 3), jax.random.split(jax.random.key(0), 2)
+    images, said = AutoencoderKL(TINY).apply({"params": {}}, x)
+    np.testing.assert_array_equal(images, 2 * x)
+    images, _ = AutoencoderKL(TINY).apply({"params": {}}, x, keys)
+    np.testing.assert_array_equal(images, 2 * said.sample(keys))
+
+
 def test_kl():
     """Catches a missing half or one, a sum over the batch, a mean for a sum.
 
@@ -132,27 +144,29 @@ def test_gradients_of_codes():
     commitment's is 2(z - code)/(n·d), and the codebook's is that of the places that use a code.
     """
     z, weights = numbers(2, 2, 3, 3), numbers(2, 2, 3, 3, seed=2)
-    quantized = run("quantize", z)
-    np.testing.assert_allclose(quantized.codes, BOOK[quantized.indices], atol=1e-6)
-    np.testing.assert_array_equal(run("lookup", quantized.indices), BOOK[quantized.indices])
 
-    through = lambda z, book: (run("quantize", z, book).codes * weights).sum()
-    by_latents, by_book = jax.grad(through, (0, 1))(z, BOOK)
-    np.testing.assert_allclose(by_latents, weights, rtol=1e-6)
-    assert not by_book.any()
+    @jax.jit
+    def gradients(z, book):
+        through = lambda z, book: (run("quantize", z, book).codes * weights).sum()
+        metric = lambda name: lambda z, book: run("quantize", z, book).metrics[name].sum()
+        losses = {"through": through, **{n: metric(n) for n in ("commitment", "codebook")}}
+        found = {name: jax.grad(loss, (0, 1))(z, book) for name, loss in losses.items()}
+        return found, run("quantize", z, book)
 
-    metric = lambda name: lambda z, book: run("quantize", z, book).metrics[name].sum()
-    by_latents, by_book = jax.grad(metric("commitment"), (0, 1))(z, BOOK)
-    per_place = 2 * (z - BOOK[quantized.indices]) / (2 * 3 * 3)
-    np.testing.assert_allclose(by_latents, per_place, atol=1e-6)
-    assert not by_book.any()
-    by_latents, by_book = jax.grad(metric("codebook"), (0, 1))(z, BOOK)
-    assert not by_latents.any()
-    expected = np.zeros((7, 3))
-    np.add.at(
-        expected, np.asarray(quantized.indices).ravel(), -np.asarray(per_place).reshape(-1, 3)
-    )
-    np.testing.assert_allclose(by_book, expected, atol=1e-6)
+    found, quantized = jax.device_get(gradients(z, BOOK))
+    codes, indices = np.asarray(BOOK)[quantized.indices], quantized.indices.ravel()
+    np.testing.assert_allclose(quantized.codes, codes, atol=1e-6)
+    per_place = np.asarray(2 * (z - codes) / (2 * 3 * 3))
+    in_book = np.zeros((7, 3), np.float32)
+    np.add.at(in_book, indices, -per_place.reshape(-1, 3))
+    expected = {
+        "through": (weights, 0 * in_book),
+        "commitment": (per_place, 0 * in_book),
+        "codebook": (0 * per_place, in_book),
+    }
+    for name, (by_latents, by_book) in expected.items():
+        np.testing.assert_allclose(found[name][0], by_latents, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[name][1], by_book, atol=1e-6, err_msg=name)
 
 
 def test_perplexity():
@@ -167,6 +181,7 @@ def test_indices_out_of_range():
     indices = jnp.array([[[0, 7], [-1, 6]]])
     with pytest.raises(ValueError, match=r"\[-1, 7\] are not in the codebook .* 0 to 6"):
         run("lookup", indices)
+    np.testing.assert_array_equal(run("lookup", jnp.array([[[6, 0]]])), BOOK[None, None, ::-6])
     codes = jax.jit(lambda indices: run("lookup", indices))(indices)
     np.testing.assert_array_equal(np.isnan(codes).all(-1), [[[False, True], [True, False]]])
 
