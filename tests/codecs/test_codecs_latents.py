@@ -1,6 +1,8 @@
 """Images to latents and back with a frozen autoencoder, and autoencoders from files."""
 
+import functools
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +27,11 @@ SETTINGS = AutoencoderSettings(
     (4, 8), 1, latent_channels=2, middle_attention=False, num_groups=2, scale=0.5, shift=0.25
 )
 NETWORK = AutoencoderKL(SETTINGS)
+ATTENTIVE = AutoencoderKL(replace(SETTINGS, middle_attention=True))
 IMAGES = np.random.default_rng(1).standard_normal((2, 4, 6, 3)).astype(np.float32)
 
 
+@functools.cache
 def drawn(network):
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(IMAGES))["params"]
     rng = np.random.default_rng(0)
@@ -106,13 +110,13 @@ def test_a_training_step_sees_latents():
         time_input=preconditioning.ScaledTime(),
     )
     recipe = Recipe(
-        model, Latents(NETWORK), objective, optax.sgd(0.1), ema.Constant(0.9), batch_size=2
+        model, Latents(Stub(0.0)), objective, optax.sgd(0.1), ema.Constant(0.9), batch_size=2
     )
-    before = state.create({}, recipe.optimizer, frozen={"codec": drawn(NETWORK)})
+    before = state.create({}, recipe.optimizer, frozen={"codec": PARAMS})
     batch = {"x": jnp.asarray(IMAGES), "position": jnp.arange(2)}
     key = jax.random.key(0)
     jax.eval_shape(lambda s: example_losses(recipe, {}, s, batch, key), before)
-    assert seen == [(2, 2, 3, 2)]
+    assert seen == [(2, 2, 3, 3)]
     with pytest.raises(ValueError, match="frozen"):
         example_losses(recipe, {}, before.replace(frozen={}), batch, key)
 
@@ -142,25 +146,18 @@ def same(ours, theirs):
 @pytest.mark.parametrize("attention", ["to_q", "query"])
 def test_files_of_diffusers(tmp_path, attention):
     """Catches a table that is chosen by other keys, and settings that are not in the config."""
-    network = AutoencoderKL(AutoencoderSettings((4, 8), 1, 2, num_groups=2, scale=0.5, shift=0.25))
-    params = drawn(network)
+    params = drawn(ATTENTIVE)
     options = () if attention == "to_q" else (DEPRECATED_ATTENTION,)
     save(autoencoder(2, *options), params, tmp_path / "diffusion_pytorch_model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     found, theirs = load_autoencoder(tmp_path)
-    assert found == network
+    assert found == ATTENTIVE
     same(params, theirs)
 
 
 def test_files_of_a_codebook(tmp_path):
     """Catches a VQ config that is read as a KL one, and a width of codes that is left out."""
-    network = AutoencoderVQ(
-        AutoencoderSettings(
-            (4, 8), 1, 2, middle_attention=False, num_groups=2, scale=0.5, shift=0.25
-        ),
-        num_codes=5,
-        code_channels=3,
-    )
+    network = AutoencoderVQ(SETTINGS, num_codes=5, code_channels=3)
     params = drawn(network)
     save(autoencoder(2), params, tmp_path / "diffusion_pytorch_model.safetensors")
     codes = {"num_vq_embeddings": 5, "vq_embed_dim": 3, "mid_block_add_attention": False}
@@ -172,12 +169,11 @@ def test_files_of_a_codebook(tmp_path):
 
 def test_the_file_of_a_whole_model(tmp_path):
     """Catches a prefix that stays, other parts of the model in the way, a file without config."""
-    network = AutoencoderKL(AutoencoderSettings((4, 8), 1, 2, num_groups=2))
-    params = drawn(network)
+    params = drawn(ATTENTIVE)
     ours = {f"first_stage_model.{k}": v for k, v in to_theirs(ldm_autoencoder(), params).items()}
     tensors = {**ours, "model.diffusion_model.out.2.bias": np.zeros(4, np.float32)}
     write(tmp_path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, None)
-    same(params, load_autoencoder(tmp_path, network)[1])
+    same(params, load_autoencoder(tmp_path, ATTENTIVE)[1])
     with pytest.raises(ValueError, match=r"no .*config.json.*pass the network"):
         load_autoencoder(tmp_path)
 
