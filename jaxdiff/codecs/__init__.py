@@ -1,5 +1,6 @@
 """Maps between pixels and the space in which diffusion runs."""
 
+from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
 
-__all__ = ["Pixels"]
+__all__ = ["Latents", "Pixels"]

@@ -46,23 +46,19 @@ class ResidualBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b h w c"],
-        embedding: Float[Array, "b d"],
-        dropout_keys: Key[Array, " b"] | None,
+        embedding: Float[Array, "b d"] | None = None,
+        dropout_keys: Key[Array, " b"] | None = None,
     ) -> Float[Array, "b h2 w2 f"]:
-        """Returns `(shortcut(x) + branch) · skip_scale`."""
+        """Returns `(shortcut(x) + branch) · skip_scale`; without an embedding it has no part."""
         norm = lambda name: GroupNorm(self.num_groups, self.eps, self.dtype, name=name)
         resample = {None: lambda x: x, "down": average_pool, "up": nearest}[self.resample]
 
         h = resample(nn.silu(norm("norm_in")(x)))
         h = Conv(self.features, dtype=self.dtype, name="conv_in")(h)
-        width = self.features * (2 if self.scale_shift else 1)
-        change = Dense(width, dtype=self.dtype, name="embedding")(nn.silu(embedding))
-        change = change[:, None, None, :]
-        if self.scale_shift:
-            scale, shift = jnp.split(change, 2, axis=-1)
-            h = norm("norm_out")(h) * (1 + scale) + shift
+        if embedding is None:
+            h = norm("norm_out")(h)
         else:
-            h = norm("norm_out")(h + change)
+            h = self._embedded(h, embedding, norm("norm_out"))
         h = Dropout(self.dropout, name="dropout")(nn.silu(h), dropout_keys)
         h = Conv(self.features, kernel_init=zero_init, dtype=self.dtype, name="conv_out")(h)
 
@@ -70,6 +66,15 @@ class ResidualBlock(nn.Module):
         if x.shape[-1] != self.features:
             x = Conv(self.features, size=1, dtype=self.dtype, name="shortcut")(x)
         return (x + h) * self.skip_scale
+
+    def _embedded(self, h: Array, embedding: Array, norm: GroupNorm) -> Array:
+        width = self.features * (2 if self.scale_shift else 1)
+        change = Dense(width, dtype=self.dtype, name="embedding")(nn.silu(embedding))
+        change = change[:, None, None, :]
+        if self.scale_shift:
+            scale, shift = jnp.split(change, 2, axis=-1)
+            return norm(h) * (1 + scale) + shift
+        return norm(h + change)
 
 
 class UNet(nn.Module):

@@ -1,0 +1,101 @@
+"""Diffusion on the latents of a frozen autoencoder (Rombach et al., 2022)."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxdiff.interop import open_tensors, resolve, to_ours
+from jaxdiff.interop.autoencoder import part_of, table_of
+from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
+from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.typing import Params
+
+Autoencoder = AutoencoderKL | AutoencoderVQ
+
+
+@dataclass(frozen=True)
+class Latents:
+    """(latent - shift) · scale of an autoencoder, both as its settings say.
+
+    A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
+    those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
+    `apply` with the methods "encode" and "decode" are used.
+    """
+
+    autoencoder: Any
+    sample: bool = True
+
+    def encode(
+        self, params: Params, x: Float[Array, "b h w c"], keys: Key[Array, " b"]
+    ) -> Float[Array, "b h2 w2 d"]:
+        """Returns the latents of images in [-1, 1], each drawn by its own key.
+
+        Raises:
+            ValueError: no parameters; the image size or the channels are not the autoencoder's.
+        """
+        z = self._apply(params, x, "encode")
+        if isinstance(z, Gaussian):
+            z = z.sample(keys) if self.sample else z.mean
+        settings = self.autoencoder.settings
+        return (z - settings.shift) * settings.scale
+
+    def decode(self, params: Params, z: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 c"]:
+        """Returns the images of latents.
+
+        Raises:
+            ValueError: no parameters, or the latents have other channels.
+        """
+        settings = self.autoencoder.settings
+        return self._apply(params, z / settings.scale + settings.shift, "decode").astype(z.dtype)
+
+    def _apply(self, params: Params, x: Array, method: str) -> Any:
+        if params is None:
+            raise ValueError("Latents has no parameters: state.frozen['codec'] must hold them")
+        return self.autoencoder.apply({"params": params}, x, method=method)
+
+
+def load_autoencoder(
+    source: str | os.PathLike,
+    network: Autoencoder | None = None,
+    *,
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
+) -> tuple[Autoencoder, Params]:
+    """Returns an autoencoder and its parameters, `Latents(autoencoder)` and `frozen["codec"]`.
+
+    The folder has diffusers' config.json and *.safetensors. Where there is no config.json, as
+    beside the one file of a whole model, `network` says what is in it.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network.
+    """
+    path = resolve(source)
+    network = _configured(path / "config.json", dtype) if network is None else network
+    settings = network.settings
+    x = jnp.zeros((1, settings.factor, settings.factor, settings.image_channels))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype), shapes)
+    tensors = part_of(open_tensors(path))
+    table = table_of(tensors, len(settings.channels))
+    return network, to_ours(table, tensors, target, source=str(path))
+
+
+def _configured(path: Path, dtype: Any) -> Autoencoder:
+    if not path.is_file():
+        raise ValueError(f"there is no {str(path)!r}: pass the network, such as AutoencoderKL()")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    settings = settings_from_config(config)
+    if "num_vq_embeddings" in config:
+        return AutoencoderVQ(
+            settings, config["num_vq_embeddings"], config.get("vq_embed_dim"), dtype
+        )
+    return AutoencoderKL(settings, dtype)
