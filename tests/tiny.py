@@ -1,4 +1,4 @@
-"""The recipe that tests train."""
+"""The recipes that tests train."""
 
 from jaxdiff import config as defaults
 
@@ -30,4 +30,12 @@ def tiny_config():
     config.sampling.steps = 4
     config.sampling.guidance_scale = 2.0
     config.evaluation.evaluators = ()
+    return config
+
+
+def points_config():
+    """The same on points, where the compiled step is a tenth as large."""
+    config = tiny_config()
+    config.data = {"name": "two_moons", "shape": (2,), "num_classes": 2}
+    config.network = {"name": "MLP", "features": 16, "num_blocks": 1, "dropout": 0.1}
     return config

@@ -45,7 +45,7 @@ runpy.run_path("experiments/train.py", run_name="__main__")
 """
 
 RECIPE = """
-from tiny import tiny_config as get_config
+from tiny import points_config as get_config
 """
 
 
