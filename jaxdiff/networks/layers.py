@@ -87,12 +87,16 @@ class Dense(nn.Module):
 
     features: int
     kernel_init: Initializer = default_init
+    use_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b f"]:
         """Returns `x @ kernel + bias`."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        if not self.use_bias:
+            x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+            return x @ kernel
         bias = self.param("bias", zero_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         return x @ kernel + bias
@@ -161,6 +165,38 @@ def fitting_groups(num_groups: int, channels: int) -> int:
     """Returns the largest number of groups up to `num_groups` that suits the width."""
     most = min(num_groups, max(channels // 2, 1))
     return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
+
+
+class LayerNorm(nn.Module):
+    """Normalizes the last axis (Ba et al., 2016), in float32."""
+
+    eps: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns the normalized, scaled and shifted `x`."""
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        bias = self.param("bias", zero_init, (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Divides the last axis by its root mean square (Zhang & Sennrich, 2019), in float32."""
+
+    eps: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns the normalized and scaled `x`."""
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        square = jnp.square(wide).mean(-1, keepdims=True)
+        return (wide * jax.lax.rsqrt(square + self.eps) * scale).astype(self.dtype)
 
 
 class Dropout(nn.Module):
