@@ -24,7 +24,7 @@ NET = UNet(
 )
 TIME = jnp.array([10.0, 500.0, 900.0])
 DRAW = np.random.default_rng(1)
-X = DRAW.normal(size=(3, 4, 4, 3)).astype("float32")
+X = jnp.asarray(DRAW.normal(size=(3, 4, 4, 3)), jnp.float32)
 COND = {
     "text": DRAW.normal(size=(3, 5, 6)).astype("float32"),
     "text_mask": np.arange(5) < np.array([[5], [5], [3]]),
@@ -36,9 +36,11 @@ COND = {
 }
 
 
-def shapes(net, cond, size=(4, 4), channels=3):
-    x = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
-    return jax.eval_shape(net.init, jax.random.key(0), x, TIME[:1], cond)["params"]
+to_jax = lambda tree: jax.tree.map(jnp.asarray, tree)
+
+
+def shapes(net, cond):
+    return jax.eval_shape(net.init, jax.random.key(0), X, TIME, to_jax(cond))["params"]
 
 
 def drawn(tree):
@@ -50,9 +52,9 @@ def drawn(tree):
 
 @pytest.fixture(scope="module")
 def apply():
-    params = drawn(shapes(NET, {}))
+    params = to_jax(drawn(shapes(NET, {})))
     run = jax.jit(lambda cond: NET.apply({"params": params}, X, TIME, cond))
-    return lambda cond: np.asarray(run(cond))
+    return lambda cond: np.asarray(run(to_jax(cond)))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,9 @@ def test_dropped_is_the_same_as_absent(apply):
 def test_a_fresh_transformer_changes_nothing():
     """Catches a branch that is not zero at the start, and a missing residual."""
     module = SpatialTransformer(num_heads=2)
-    run = jax.jit(lambda key: module.init_with_output(key, X[..., :2], COND["text"])[0])
+    run = jax.jit(
+        lambda key: module.init_with_output(key, X[..., :2], jnp.asarray(COND["text"]))[0]
+    )
     np.testing.assert_array_equal(run(jax.random.key(0, impl="unsafe_rbg")), X[..., :2])
 
 
@@ -114,7 +118,7 @@ def test_fill():
         "text_pooled": np.full((1, 3), 8.0, "float32"),
     }
     given = {name: value for name, value in COND.items() if name != "size"}
-    filled = fill(given, empty, 3)
+    filled = fill(to_jax(given), to_jax(empty), 3)
     assert set(filled) == set(empty)
     kept = COND["text_kept"]
     np.testing.assert_array_equal(filled["text"][kept], COND["text"][kept])
@@ -123,7 +127,7 @@ def test_fill():
     np.testing.assert_array_equal(filled["size"], np.full((3, 2), 7.0))
     np.testing.assert_array_equal(filled["text_pooled"][2], np.full(3, 8.0))
     with pytest.raises(ValueError, match=r"cond\['text'\] has shape \(3, 5, 6\).*\(3, 4, 6\)"):
-        fill(COND, {"text": np.zeros((1, 4, 6), "float32")}, 3)
+        fill(to_jax(COND), {"text": jnp.zeros((1, 4, 6))}, 3)
 
 
 SMALL = {"channels": (8, 16), "layers_per_block": 1}
@@ -175,7 +179,7 @@ def test_without_a_null_embedding_a_condition_is_needed(options):
 def test_bfloat16():
     """Catches a layer that computes in float32, or keeps its parameters in bfloat16."""
     net = NET.clone(dtype=jnp.bfloat16)
-    run = lambda key: net.init_with_output(key, X, TIME, COND)
+    run = lambda key: net.init_with_output(key, X, TIME, to_jax(COND))
     y, params = jax.eval_shape(run, jax.random.key(0))
     assert y.dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -198,7 +202,14 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stable_diffusion_15",
+        pytest.param("stable_diffusion_2", marks=pytest.mark.slow),
+        pytest.param("sdxl", marks=pytest.mark.slow),
+    ],
+)
 def test_released(name):
     """Catches another width, depth or map, by the numbers of parameters; allocates nothing."""
     count, tensors, width, linear = PUBLISHED[name]
