@@ -77,6 +77,43 @@ class SelfAttention(nn.Module):
         return (x + out) * self.skip_scale
 
 
+class Attention(nn.Module):
+    """Attention of tokens to a context: themselves, or others (Vaswani et al., 2017).
+
+    Queries, keys and values are linear maps without biases; the map out has one.
+
+    Raises:
+        ValueError: the heads do not divide the width.
+    """
+
+    num_heads: int = 8
+    head_channels: int | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n c"],
+        context: Float[Array, "b m d"],
+        mask: Bool[Array, "b m"] | None = None,
+    ) -> Float[Array, "b n c"]:
+        """Returns what the tokens gather, of the context where `mask` is True."""
+        c = x.shape[-1]
+        heads = num_heads(c, self.num_heads, self.head_channels)
+
+        def project(tokens: Array, name: str) -> Array:
+            features = Dense(c, use_bias=False, dtype=self.dtype, name=name)(tokens)
+            return features.reshape(*tokens.shape[:2], heads, c // heads)
+
+        mixed = attend(
+            project(x, "query"),
+            project(context, "key"),
+            project(context, "value"),
+            mask=None if mask is None else mask[:, None, None, :],
+        )
+        return Dense(c, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+
+
 def num_heads(channels: int, heads: int, head_channels: int | None) -> int:
     """Returns the number of heads; `head_channels`, the width of one, overrules `heads`.
 

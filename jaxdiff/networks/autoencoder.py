@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention
+from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.layers import Conv, Downsample, GroupNorm, Upsample
-from jaxdiff.networks.unet import ResidualBlock, level_sizes
+from jaxdiff.networks.unet import level_sizes
 from jaxdiff.random import normal
 
 

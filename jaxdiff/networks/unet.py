@@ -9,72 +9,18 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks import conditioning
 from jaxdiff.networks.attention import SelfAttention
+from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.layers import (
     Conv,
-    Dense,
     Downsample,
-    Dropout,
     GroupNorm,
     SinCos,
     TimeEmbedding,
     Upsample,
-    average_pool,
-    nearest,
     zero_init,
 )
+from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.typing import Cond
-
-
-class ResidualBlock(nn.Module):
-    """GroupNorm-SiLU-convolution twice, with the embedding between them, added to the input.
-
-    `resample` ("down", "up" or None) halves or doubles height and width after the first SiLU, and
-    in the shortcut. With `scale_shift` the embedding scales and shifts the second norm's output
-    (Dhariwal & Nichol, 2021); otherwise it is added before that norm (Ho et al., 2020).
-    """
-
-    features: int
-    resample: str | None = None
-    scale_shift: bool = False
-    dropout: float = 0.0
-    skip_scale: float = 1.0
-    num_groups: int = 32
-    eps: float = 1e-5
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        embedding: Float[Array, "b d"] | None = None,
-        dropout_keys: Key[Array, " b"] | None = None,
-    ) -> Float[Array, "b h2 w2 f"]:
-        """Returns `(shortcut(x) + branch) · skip_scale`; without an embedding it has no part."""
-        norm = lambda name: GroupNorm(self.num_groups, self.eps, self.dtype, name=name)
-        resample = {None: lambda x: x, "down": average_pool, "up": nearest}[self.resample]
-
-        h = resample(nn.silu(norm("norm_in")(x)))
-        h = Conv(self.features, dtype=self.dtype, name="conv_in")(h)
-        if embedding is None:
-            h = norm("norm_out")(h)
-        else:
-            h = self._embedded(h, embedding, norm("norm_out"))
-        h = Dropout(self.dropout, name="dropout")(nn.silu(h), dropout_keys)
-        h = Conv(self.features, kernel_init=zero_init, dtype=self.dtype, name="conv_out")(h)
-
-        x = resample(x)
-        if x.shape[-1] != self.features:
-            x = Conv(self.features, size=1, dtype=self.dtype, name="shortcut")(x)
-        return (x + h) * self.skip_scale
-
-    def _embedded(self, h: Array, embedding: Array, norm: GroupNorm) -> Array:
-        width = self.features * (2 if self.scale_shift else 1)
-        change = Dense(width, dtype=self.dtype, name="embedding")(nn.silu(embedding))
-        change = change[:, None, None, :]
-        if self.scale_shift:
-            scale, shift = jnp.split(change, 2, axis=-1)
-            return norm(h) * (1 + scale) + shift
-        return norm(h + change)
 
 
 class UNet(nn.Module):
@@ -87,12 +33,18 @@ class UNet(nn.Module):
         channels: the width of each level, from the full image size down.
         layers_per_block: residual blocks of a level on the way down; one more on the way up.
         attention_at: image heights at which each residual block is followed by self-attention.
-        num_heads: heads of the attention; `head_channels`, the width of one, overrules it.
+        transformer_depth: for each level, how many transformer blocks follow each residual block
+            in place of self-attention; None for none at all.
+        middle_depth: the same between the two blocks at the smallest size; None for as many as at
+            the last level.
+        num_heads: heads of the attention; `head_channels`, the width of one, overrules it. Either
+            is one for all levels, or one for each.
         middle_attention: whether attention stands between the two blocks at the smallest size.
         scale_shift: whether the embedding scales and shifts a norm's output, or is added.
         resample_in_block: whether residual blocks change the size, or convolutions of their own.
         downsample_padding: zeros (before, after) for a convolution that halves the size.
-        skip_scale: factor on each sum of a block and its input: 1, or 1/sqrt 2.
+        skip_scale: factor on the sum of a residual block, or of self-attention, and its input: 1,
+            or 1/sqrt 2.
         dropout: the rate, inside the residual blocks.
         num_groups: groups of the norms, fewer where the width asks for it; `eps` is theirs.
         waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
@@ -101,6 +53,13 @@ class UNet(nn.Module):
         num_classes: makes the network class-conditional, by cond["label"].
         vectors: name and width of each vector in `cond`.
         times: names of further times in `cond`, on the scale of the first.
+        text_features: width of the tokens cond["text"] [b, n, d] that the transformers attend to,
+            where cond["text_mask"] [b, n], if there is one, is True.
+        joint_vectors: name and width of each vector in `cond` that shares a perceptron with the
+            others, and with `joint_numbers`, name and count of fields of numbers [b, count], each
+            number by `number_features` sines and cosines.
+        learned_null: whether a condition that is dropped or absent has a learned embedding, or is
+            an error, as for weights that were trained on the encoded empty prompt.
         out_channels: None for those of the input.
         dtype: of the compute and of the output.
     """
@@ -108,8 +67,10 @@ class UNet(nn.Module):
     channels: Sequence[int] = (128, 256, 256, 256)
     layers_per_block: int = 2
     attention_at: Sequence[int] = ()
-    num_heads: int = 1
-    head_channels: int | None = None
+    transformer_depth: Sequence[int] | None = None
+    middle_depth: int | None = None
+    num_heads: int | Sequence[int] = 1
+    head_channels: int | Sequence[int] | None = None
     middle_attention: bool = True
     scale_shift: bool = False
     resample_in_block: bool = False
@@ -123,6 +84,11 @@ class UNet(nn.Module):
     num_classes: int | None = None
     vectors: Mapping[str, int] | None = None
     times: Sequence[str] = ()
+    text_features: int | None = None
+    joint_vectors: Mapping[str, int] | None = None
+    joint_numbers: Mapping[str, int] | None = None
+    number_features: int = 256
+    learned_null: bool = True
     out_channels: int | None = None
     dtype: Any = jnp.float32
 
@@ -137,11 +103,15 @@ class UNet(nn.Module):
         """Returns an image of `out_channels`; without `dropout_keys` there is no dropout.
 
         Raises:
-            ValueError: the image size, `attention_at` or the heads do not suit `channels`.
+            ValueError: the image size, `attention_at`, `transformer_depth` or the heads do not
+                suit `channels`; a condition has another shape than it should, or is missing.
         """
-        sizes = level_sizes(x.shape[1:3], len(self.channels))
-        self._check_attention(sizes)
+        last = len(self.channels) - 1
+        depths = self.transformer_depth or (0,) * len(self.channels)
+        middle_depth = depths[-1] if self.middle_depth is None else self.middle_depth
+        self._check(level_sizes(x.shape[1:3], len(self.channels)), depths, middle_depth)
         embedding = self._embed(time, cond)
+        text, text_mask = self._read_text(cond, x.shape[0])
 
         def residual(h: Array, features: int, name: str, resample: str | None = None) -> Array:
             block = ResidualBlock(
@@ -150,17 +120,24 @@ class UNet(nn.Module):
             )  # fmt: skip
             return block(h, embedding, dropout_keys)
 
-        def attend(h: Array, name: str) -> Array:
-            # Attention to cond["text"] belongs here as well, after the self-attention.
+        def attend(h: Array, level: int, depth: int, name: str) -> Array:
+            heads = _at(self.num_heads, level), _at(self.head_channels, level)
+            if depth:
+                transformer = SpatialTransformer(
+                    depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
+                )
+                return transformer(h, text, text_mask)
             attention = SelfAttention(
-                self.num_heads, self.head_channels, self.num_groups, self.eps,
-                self.skip_scale, self.dtype, name=f"{name}_attention",
+                *heads, self.num_groups, self.eps, self.skip_scale, self.dtype,
+                name=f"{name}_attention",
             )  # fmt: skip
             return attention(h)
 
-        def layer(h: Array, features: int, name: str) -> Array:
-            h = residual(h, features, name)
-            return attend(h, name) if h.shape[1] in self.attention_at else h
+        def layer(h: Array, level: int, name: str) -> Array:
+            h = residual(h, self.channels[level], name)
+            if depths[level] or h.shape[1] in self.attention_at:
+                return attend(h, level, depths[level], name)
+            return h
 
         def down(h: Array, name: str) -> Array:
             if self.resample_in_block:
@@ -172,12 +149,11 @@ class UNet(nn.Module):
                 return residual(h, h.shape[-1], name, "up")
             return Upsample(self.dtype, name=name)(h)
 
-        last = len(self.channels) - 1
         h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(x)
         skips = [h]
-        for level, features in enumerate(self.channels):
+        for level in range(last + 1):
             for i in range(self.layers_per_block):
-                h = layer(h, features, f"down_{level}_{i}")
+                h = layer(h, level, f"down_{level}_{i}")
                 skips.append(h)
             if level < last:
                 h = down(h, f"down_{level}")
@@ -185,12 +161,12 @@ class UNet(nn.Module):
 
         h = residual(h, h.shape[-1], "middle_0")
         if self.middle_attention:
-            h = attend(h, "middle")
+            h = attend(h, last, middle_depth, "middle")
         h = residual(h, h.shape[-1], "middle_1")
 
-        for level, features in reversed(list(enumerate(self.channels))):
+        for level in range(last, -1, -1):
             for i in range(self.layers_per_block + 1):
-                h = layer(jnp.concatenate([h, skips.pop()], axis=-1), features, f"up_{level}_{i}")
+                h = layer(jnp.concatenate([h, skips.pop()], axis=-1), level, f"up_{level}_{i}")
             if level > 0:
                 h = up(h, f"up_{level}")
 
@@ -202,17 +178,55 @@ class UNet(nn.Module):
         """Returns what every residual block is told: the time and the conditions."""
         features = self.embedding_features or 4 * self.channels[0]
         embed = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
+        embedding = embed(time)
         fields = conditioning.fields(self.num_classes, self.vectors, tuple(self.times))
-        if not fields:
-            return embed(time)
-        conditions = conditioning.ConditionEmbedding(fields, features, self.dtype, name="cond")
-        return embed(time) + conditions(cond, time.shape[0])
+        joint = conditioning.joint_fields(
+            self.joint_vectors, self.joint_numbers, self.number_features
+        )
+        options = features, self.dtype, self.learned_null
+        if fields:
+            part = conditioning.ConditionEmbedding(fields, *options, name="cond")
+            embedding += part(cond, time.shape[0])
+        if joint:
+            part = conditioning.JointEmbedding(joint, *options, name="joint")
+            embedding += part(cond, time.shape[0])
+        return embedding
 
-    def _check_attention(self, sizes: list[tuple[int, int]]) -> None:
+    def _read_text(self, cond: Cond, batch: int) -> tuple[Array | None, Array | None]:
+        """Returns the tokens of the text and which of them count."""
+        if self.text_features is None:
+            return None, None
+        read = conditioning.TokenCondition(
+            "text", self.text_features, self.dtype, self.learned_null, name="text"
+        )
+        return read(cond, batch)
+
+    def _check(self, sizes: list[tuple[int, int]], depths: Sequence[int], middle: int) -> None:
         heights = [height for height, _ in sizes]
+        for option in ("transformer_depth", "num_heads", "head_channels"):
+            value = getattr(self, option)
+            if isinstance(value, Sequence) and len(value) != len(sizes):
+                raise ValueError(
+                    f"{option}={tuple(value)} has not one for each of {len(sizes)} levels"
+                )
         for size in self.attention_at:
             if size not in heights:
                 raise ValueError(f"attention_at has {size}, but the levels have heights {heights}")
+            if depths[heights.index(size)]:
+                raise ValueError(
+                    f"attention_at has {size}, but transformer_depth={tuple(depths)} puts"
+                    " transformers there; leave one of them out"
+                )
+        if self.text_features is not None and not any((*depths, self.middle_attention and middle)):
+            raise ValueError(
+                f"text_features={self.text_features}, but no transformer attends to the text: set"
+                " transformer_depth"
+            )
+
+
+def _at(option: Any, level: int) -> Any:
+    """Returns a level's own of an option that is one for all levels, or one for each."""
+    return option[level] if isinstance(option, Sequence) else option
 
 
 def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
