@@ -9,7 +9,7 @@ from jaxdiff.interop import to_ours, to_theirs
 from jaxdiff.interop.unet import unet2d
 from jaxdiff.networks import released
 from jaxdiff.networks.conditioning import fill
-from jaxdiff.networks.transformer import SpatialTransformer
+from jaxdiff.networks.transformer import SpatialTransformer, TransformerBlock
 from jaxdiff.networks.unet import UNet
 
 NET = UNet(
@@ -107,6 +107,32 @@ def test_a_fresh_transformer_changes_nothing():
         lambda key: module.init_with_output(key, X[..., :2], jnp.asarray(COND["text"]))[0]
     )
     np.testing.assert_array_equal(run(jax.random.key(0, impl="unsafe_rbg")), X[..., :2])
+
+
+def with_identities(module, names, *args):
+    """Returns parameters of which these kernels are the identity, scales 1, all else 0."""
+
+    def value(path, leaf):
+        name = "/".join(key.key for key in path)
+        if name.endswith("scale"):
+            return jnp.ones(leaf.shape)
+        return jnp.eye(*leaf.shape) if name in names else jnp.zeros(leaf.shape)
+
+    tree = jax.eval_shape(module.init, jax.random.key(0), *args)["params"]
+    return {"params": jax.tree_util.tree_map_with_path(value, tree)}
+
+
+def test_the_norms_are_those_of_the_released_weights():
+    """Catches another eps, too small to be seen in other tests: x with var(x) = eps halves in square."""
+    signs = jnp.resize(jnp.array([1.0, -1.0]), (1, 2, 2, 4))
+    module, x = SpatialTransformer(depth=0, num_groups=2), 1e-3 * signs
+    params = with_identities(module, ("in/kernel", "out/kernel"), x)
+    np.testing.assert_allclose(jax.jit(module.apply)(params, x) - x, signs * 0.5**0.5, rtol=1e-3)
+    # A single token attends to itself alone.
+    module, x = TransformerBlock(num_heads=1), 1e-5**0.5 * signs[:, 0, :1]
+    params = with_identities(module, ("self/value/kernel", "self/out/kernel"), x)
+    expected = signs[:, 0, :1] * 0.5**0.5
+    np.testing.assert_allclose(jax.jit(module.apply)(params, x) - x, expected, rtol=1e-3)
 
 
 def test_fill():
