@@ -29,8 +29,9 @@ from tqdm import tqdm
 from jaxdiff import Run, load, random
 from jaxdiff.build import build, names
 from jaxdiff.codecs import Pixels
-from jaxdiff.diffusion import likelihood, solvers, timesteps
+from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
 from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, levels
+from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
 from jaxdiff.training.partition import AXIS
@@ -109,9 +110,10 @@ def check_flags() -> None:
     name = SOLVER.value.partition("(")[0]
     ours = names(integrators)
     if name in names(solvers) and name not in ours:
+        solver = build(solvers, SOLVER.value, process=Process(schedules.Cosine()))
+        why = "is stochastic and has no likelihood" if solver.stochastic else "draws samples only"
         raise ValueError(
-            f"solver={name!r} draws samples, but a likelihood follows the probability flow; "
-            f"known: {', '.join(ours)}"
+            f"solver={SOLVER.value!r} {why}; the probability flow is followed by {', '.join(ours)}"
         )
     if name == "Adaptive" and STEPS.value is not None:
         raise ValueError(f"steps={STEPS.value}: Adaptive chooses its steps; set its tolerances")

@@ -5,10 +5,13 @@ python experiments/solver_orders.py --solvers="Heun;my_lab.solvers:Mine()" --out
 """
 
 import datetime
+import functools
+import logging
 import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 # Compiling takes longer than running here.
@@ -18,37 +21,39 @@ import cli
 import jax
 import jax.numpy as jnp
 import numpy as np
+import solver_page
 from absl import flags
-from matplotlib.figure import Figure
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jaxdiff import random
 from jaxdiff.build import build
-from jaxdiff.diffusion import convergence, oracles, schedules, solvers
+from jaxdiff.diffusion import convergence, oracles, schedules, solvers, timesteps
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior, sample
-from jaxdiff.diffusion.timesteps import LogSNR
 
 PROCESSES = {
-    "cosine": Process(schedules.Cosine()),
-    "rectified flow": Process(schedules.RectifiedFlow()),
-    "EDM": Process(schedules.EDM(sigma_max=20.0)),
+    "VP cosine": schedules.Cosine(),
+    "rectified flow": schedules.RectifiedFlow(),
+    "EDM": schedules.EDM(),
 }
-THEORY = {
+DETERMINISTIC = {
     "Euler": "1",
     "DDIM": "1",
     "Heun": "2",
     "Midpoint": "2",
-    "RK4": "4",
     "DPMSolver2": "2",
-    "DPMSolver3": "3",
     "DPMpp2S": "2",
+    "DPMSolver3": "3",
+    "RK4": "4",
     "LMS(order=2)": "2",
     "LMS(order=3)": "3",
     "LMS(order=4)": "4",
     "DEIS(order=2)": "2",
     "DEIS(order=3)": "3",
-    "IPNDM": "2 ¹",
+    "IPNDM(order=2)": "2 ¹",
+    "IPNDM(order=3)": "2 ¹",
+    "IPNDM(order=4)": "2 ¹",
     "PLMS": "2 ¹",
     "PNDM": "2 ¹",
     "DPMpp2M": "2",
@@ -58,50 +63,168 @@ THEORY = {
     "UniPC(order=2, variant='bh1')": "3 ²",
     "UniPC(order=3)": "4 ²",
     "SASolver(predictor=2, corrector=0, tau=0.0)": "2",
+    "SASolver(predictor=3, corrector=3, tau=0.0)": "3",
 }
-STOCHASTIC = (
-    "DDPM",
-    "DPM2Ancestral",
-    "DPMpp2SAncestral",
-    "EulerMaruyama",
-    "DPMppSDE",
-    "DPMpp2MSDE",
-    "DPMpp3MSDE",
-    "SASolver",
-    "EDMStochastic",
-    "PredictorCorrector",
-    "AnnealedLangevin",
-)
+"""Each with its order in theory, and a footnote of the page."""
+STOCHASTIC = {
+    "DDPM": "1",
+    "DDPM(variance='large')": "1",
+    "DDIM(eta=1.0)": "1",
+    "EulerMaruyama": "1",
+    "DPM2Ancestral": "2",
+    "DPMpp2SAncestral": "2",
+    "Ancestral(solver=Heun())": "2",
+    "DPMppSDE": "2",
+    "DPMpp2MSDE": "2",
+    "DPMpp3MSDE": "2",
+    "SASolver": "2",
+    "Restart(of=Heun())": "2",
+    "EDMStochastic(s_churn=4.0, s_noise=1.0)": "2",
+    "EDMStochastic": "0 ³",
+    "PredictorCorrector": "0 ⁴",
+    "AnnealedLangevin": "0 ⁴",
+}
+"""Each with its weak order in theory."""
 BUDGETS = (5, 10, 20, 50)
 ORDER_STEPS = (128, 256)
+WEAK_STEPS = (16, 32, 64, 128)
+TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8)
+POINTS = 8192
+GRIDS = {
+    "interior": convergence.interior,
+    "interior, restarting": lambda process, steps: timesteps.Restarting(
+        convergence.interior, low=0.2, high=2.0, steps=steps // 4
+    )(process, steps),
+    "Karras": timesteps.Karras(),
+    "Karras, restarting": timesteps.Restarting(steps=100),
+}
 
 SOLVERS = flags.DEFINE_string("solvers", None, "Deterministic solvers, by ';'; all by default.")
 OUT = flags.DEFINE_string("out", "docs/solvers.md", "Where to write the tables.")
+logger = logging.getLogger("jaxdiff.solver_orders")
 
 
-def deterministic_row(spec: str, process: Process) -> dict:
-    """Measures one solver on one process, in float64."""
-    solver = build(solvers, spec, process=process)
-    asked = convergence.evaluations(solver, process)
-    grid = LogSNR(-8.0, 8.0)
-    sampling = [grid(process, max(round(n / asked), 1)) for n in BUDGETS]
-    orders = [convergence.interior(process, n) for n in ORDER_STEPS] * 2
-    starts = [4, 4, 0, 0] + [0] * len(BUDGETS)
-    found = convergence.errors(solver, process, orders + sampling, exact_starts=starts)
-    slope = lambda coarse, fine: np.log(coarse / fine) / np.log(ORDER_STEPS[1] / ORDER_STEPS[0])
-    return {
-        "evaluations": asked,
-        "order": slope(*found[:2]),
-        "cold": slope(*found[2:4]),
-        "errors": found[4:],
+def main() -> None:
+    """Measures and writes."""
+    start = time.perf_counter()
+    chosen = dict.fromkeys(SOLVERS.value.split(";"), "?") if SOLVERS.value else None
+    exact, noisy = (chosen, {}) if chosen else (DETERMINISTIC, STOCHASTIC)
+    for spec in (*exact, *noisy):
+        build(solvers, spec, process=Process(schedules.Cosine()))
+    jax.config.update("jax_enable_x64", True)
+    orders = {spec: deterministic(spec) for spec in progress(exact, "order of")}
+    adaptive = {t: tolerance(t) for t in progress([] if chosen else TOLERANCES, "tolerance")}
+    weak = {spec: weak_error(spec) for spec in progress(noisy, "weak order of")}
+    # From here on, running takes longer.
+    jax.config.update("jax_enable_x64", False)
+    jax.config.update("jax_disable_most_optimizations", False)
+    far = {spec: sampled(spec) for spec in progress(noisy, "samples of")}
+    out = Path(OUT.value)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "processes": list(PROCESSES),
+        "theory": {**exact, **noisy},
+        "budgets": BUDGETS,
+        "order_steps": ORDER_STEPS,
+        "weak_steps": WEAK_STEPS,
+        "points": POINTS,
+        "starts": convergence.STARTS,
+        "floor": floor() if noisy else None,
+        "date": datetime.date.today(),
+        "jax": jax.__version__,
+        "seconds": time.perf_counter() - start,
+        "cores": len(os.sched_getaffinity(0)),
+        "command": shlex.join(["python", *sys.argv]),
     }
+    for path in solver_page.write(out, orders, adaptive, weak, far, facts):
+        print(path)
 
 
-def sliced_distance(a: np.ndarray, b: np.ndarray, directions: int = 64) -> float:
-    """Returns the sliced Wasserstein-1 distance of two equally large sets of points [n, 2]."""
-    angle = np.pi * np.arange(directions) / directions
-    project = lambda x: np.sort(x @ np.stack([np.cos(angle), np.sin(angle)]), axis=0)
-    return float(np.abs(project(a) - project(b)).mean())
+def progress(items: Iterable, what: str) -> Iterator:
+    """Yields the items: behind a bar on a terminal, with a line each in a log."""
+    items, start = list(items), time.perf_counter()
+    terminal = sys.stderr.isatty()
+    for i, item in enumerate(tqdm(items, desc=what, unit="solver", disable=not terminal)):
+        if not terminal:
+            logger.info("%s %s, %d of %d", what, item, i + 1, len(items))
+        yield item
+    if not terminal and items:
+        logger.info("%s %d: %.0f s", what, len(items), time.perf_counter() - start)
+
+
+@functools.cache
+def grids(rule: str, steps: int) -> list[Array]:
+    """Returns a grid on each process."""
+    return [GRIDS[rule](Process(schedule), steps) for schedule in PROCESSES.values()]
+
+
+def on_every_process(
+    measure: Callable[..., Array], spec: str, columns: list[list[Array]], *others: Array
+) -> Float[np.ndarray, "columns processes *shape"]:
+    """Measures one solver on all processes, in one program; a column holds a grid for each."""
+
+    def one(index, *inputs):
+        process = Process(convergence.OneOf(tuple(PROCESSES.values()), index))
+        return measure(build(solvers, spec, process=process), process, *inputs)
+
+    count = len(PROCESSES)
+    times = convergence.padded([times for column in columns for times in column])
+    index = jnp.arange(len(times)) % count
+    found = jax.jit(jax.vmap(one))(index, times, *(jnp.repeat(o, count) for o in others))
+    return np.asarray(found).reshape(len(columns), count, *found.shape[1:])
+
+
+def asked(spec: str) -> list[int]:
+    """Returns how often the denoiser is asked after each of the first steps."""
+    process = Process(schedules.Cosine())
+    return convergence.evaluations(build(solvers, spec, process=process), process)
+
+
+def deterministic(spec: str) -> dict:
+    """Measures one solver in float64."""
+    counts = asked(spec)
+    columns = [grids("interior", n) for n in ORDER_STEPS] * 2
+    columns += [grids("Karras", convergence.steps_within(counts, n)) for n in BUDGETS]
+    starts = jnp.array([convergence.EXACT_STARTS] * 2 + [0] * (len(columns) - 2))
+    found = on_every_process(convergence.distance, spec, columns, starts)
+    order = lambda coarse, fine: np.log(coarse / fine) / np.log(ORDER_STEPS[1] / ORDER_STEPS[0])
+    orders = {"order": order(*found[:2]), "cold": order(*found[2:4])}
+    return {"asked": counts, "errors": found[4:], **orders}
+
+
+def tolerance(value: float) -> tuple[float, float]:
+    """Returns how often `Adaptive` asks, and its error, in one step from pure noise to data."""
+    process, count = Process(schedules.Cosine()), 0
+    solver = solvers.Adaptive(process, rtol=value, atol=value)
+
+    def tick(_):
+        nonlocal count
+        count += 1
+
+    class Counted:
+        init = solver.init
+
+        def step(self, denoiser, x, *others):
+            def counting(x, t, cond):
+                jax.debug.callback(tick, t[0])
+                return denoiser(x, t, cond)
+
+            return solver.step(counting, x, *others)
+
+    times = jnp.array([1.0, 0.0])
+    error = jax.jit(lambda times: convergence.distance(Counted(), process, times))(times)
+    error.block_until_ready()
+    jax.effects_barrier()
+    return count / convergence.STARTS, float(error)
+
+
+def weak_error(spec: str) -> dict:
+    """Measures one stochastic solver's weak error in float64."""
+    rule = "interior, restarting" if spec.startswith("Restart") else "interior"
+    columns = [grids(rule, n) for n in WEAK_STEPS]
+    found = on_every_process(convergence.weak_error, spec, columns)
+    order = np.log(found[-2] / found[-1]) / np.log(WEAK_STEPS[-1] / WEAK_STEPS[-2])
+    return {"asked": asked(spec), "errors": found, "order": order}
 
 
 def plane(process: Process) -> oracles.GaussianMixture:
@@ -112,163 +235,42 @@ def plane(process: Process) -> oracles.GaussianMixture:
     )
 
 
-def stochastic_row(spec: str, process: Process, count: int = 4096) -> dict:
-    """Measures one stochastic solver: its weak order, and its samples after 1,000 steps."""
-    solver = build(solvers, spec, process=process)
-    line = oracles.Gaussian(process, jnp.array([0.5]), 0.4)
-    many = random.example_keys(jax.random.key(1), jnp.arange(2**14))
+def sampled(spec: str) -> list[float]:
+    """Returns the distance of samples after 1,000 steps from the mixture, on each process.
 
-    def variance_error(steps):
-        times = convergence.interior(process, steps)
-        at = lambda t: jnp.full(len(many), t)
-        z = random.normal(random.stream(many, "start"), jnp.zeros((len(many), 1)))
-        alpha, sigma = process.at(times[0], z)
-        x = alpha * 0.5 + jnp.sqrt((alpha * 0.4) ** 2 + sigma**2) * z
-        x = jax.jit(lambda x: sample(solver, line, x, times, {}, many))(x)
-        alpha, sigma = process.at(at(times[-1])[:1], z[:1])
-        truth = float(((alpha * 0.4) ** 2 + sigma**2)[0, 0])
-        return abs(float(x.var()) / truth - 1)
+    All points are one example, at one time: the solver's own arithmetic costs nothing.
+    """
 
-    coarse, fine = variance_error(16), variance_error(64)
-    noise = np.sqrt(2 / len(many))  # of a variance estimated from so many samples
-    keys = random.example_keys(jax.random.key(0), jnp.arange(count))
-    times, oracle = LogSNR(-8.0, 8.0)(process, 1000), plane(process)
-    x = prior(process, keys, jnp.zeros((count, 2)), times[0])
-    x = jax.jit(lambda x: sample(solver, oracle, x, times, {}, keys))(x)
-    real = lambda seed: np.asarray(
-        oracle.sample(random.example_keys(jax.random.key(seed), jnp.arange(count)))
-    )
-    return {
-        "order": np.log(coarse / fine) / np.log(4) if fine > 3 * noise else None,
-        "errors": (coarse, fine),
-        "distance": sliced_distance(np.asarray(x), real(7)),
-        "floor": sliced_distance(real(8), real(7)),
-    }
+    def draw(solver, process, times):
+        def denoiser(x, t, cond):
+            found = plane(process)(x[0], jnp.broadcast_to(t, POINTS), cond)
+            return jax.tree.map(lambda a: a[None], found)
+
+        keys = random.example_keys(jax.random.key(0), jnp.arange(1))
+        x = prior(process, keys, jnp.zeros((1, POINTS, 2)), times[0])
+        return sample(solver, denoiser, x, times, {}, keys)[0]
+
+    column = grids("Karras, restarting", 800) if "Restart" in spec else grids("Karras", 1000)
+    return [sliced_distance(x, real(0)) for x in on_every_process(draw, spec, [column])[0]]
 
 
-def deterministic_table(rows: dict) -> list[str]:
-    """Formats the rows of the deterministic solvers."""
-    errors = " | ".join(f"{n} evaluations" for n in BUDGETS)
-    lines = [
-        f"| solver | process | per step | theory | measured | cold start | {errors} |",
-        "|---|---|---|---|---|---|" + "---|" * len(BUDGETS),
-    ]
-    for (spec, process), row in rows.items():
-        numbers = " | ".join(f"{e:.1e}" for e in row["errors"])
-        lines.append(
-            f"| `{spec}` | {process} | {row['evaluations']:g} | {THEORY.get(spec, '?')} | "
-            f"{row['order']:.2f} | {row['cold']:.2f} | {numbers} |"
-        )
-    return lines
+def real(seed: int) -> Float[np.ndarray, "n 2"]:
+    """Draws the mixture itself."""
+    keys = random.example_keys(jax.random.key(seed), jnp.arange(POINTS))
+    return np.asarray(plane(Process(schedules.Cosine())).sample(keys))
 
 
-def stochastic_table(rows: dict) -> list[str]:
-    """Formats the rows of the stochastic solvers."""
-    lines = [
-        "| solver | process | weak order | variance error, 16 steps | 64 steps | "
-        "sliced Wasserstein, 1,000 steps | floor |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for (spec, process), row in rows.items():
-        order = "below the noise" if row["order"] is None else f"{row['order']:.2f}"
-        coarse, fine = row["errors"]
-        lines.append(
-            f"| `{spec}` | {process} | {order} | {coarse:.1e} | {fine:.1e} | "
-            f"{row['distance']:.3f} | {row['floor']:.3f} |"
-        )
-    return lines
+def floor() -> tuple[float, float]:
+    """Returns the mean and the largest distance between sets drawn from the mixture itself."""
+    found = [sliced_distance(real(0), real(seed)) for seed in range(1, 17)]
+    return float(np.mean(found)), float(np.max(found))
 
 
-def plot(rows: dict, path: Path) -> None:
-    """Draws error against evaluations, a panel a process."""
-    figure = Figure(figsize=(16, 6), layout="constrained")
-    panels = figure.subplots(1, len(PROCESSES), sharey=True)
-    for panel, process in zip(panels, PROCESSES, strict=True):
-        chosen = [(spec, row) for (spec, name), row in rows.items() if name == process]
-        for i, (spec, row) in enumerate(chosen):
-            style = ("-", "--", ":")[i // 8 % 3]
-            panel.loglog(BUDGETS, row["errors"], style, marker=".", color=f"C{i % 8}", label=spec)
-        panel.set_title(process)
-        panel.set_xlabel("function evaluations")
-        panel.set_xticks(BUDGETS, [str(n) for n in BUDGETS])
-        panel.minorticks_off()
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("mean distance to the exact solution")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    figure.savefig(path, dpi=90)
-
-
-TEXT = """# Solvers, measured
-
-The denoiser is exact: a mixture of three Gaussians on a line, whose probability flow is known in
-closed form. `experiments/solver_orders.py` writes this page.
-
-**Deterministic solvers**, in float64. The order is measured between log-SNR -4 and 6, on even
-steps, from {coarse} to {fine} of them. "measured" begins with four steps from points of the exact
-solution: the history that a multistep method wants. Without ("cold start") its first steps are of
-order 1, and the error that they leave is of order 2, whatever the method. The last columns are
-whole samples, from pure noise to data, at a number of function evaluations, on a grid even in
-log-SNR.
-
-{deterministic}
-
-¹ The weights of Adams and Bashforth for even steps, on steps that are uneven in sigma/alpha: order
-2 by nature, with a small constant.
-² UniPC's corrector, which costs nothing, adds one to the order in its name.
-
-![error against evaluations]({plot})
-
-**Stochastic solvers**, in float32. The weak order is that of the variance of a Gaussian's samples,
-from 16 to 64 steps between the same log-SNRs, with 16,384 samples; "below the noise" where the
-error at 64 steps is less than three standard errors. Langevin steps of a fixed size leave a bias
-that more noise levels do not remove. The distance is between 4,096 samples of a mixture in the
-plane and as many of its own, the floor between two such sets of its own.
-
-{stochastic}
-
-{date}, jax {jax}, {seconds:.0f} s on {cores} CPU cores:
-
-    {command}
-"""
-
-
-def main() -> None:
-    """Measures and writes."""
-    start = time.perf_counter()
-    specs = SOLVERS.value.split(";") if SOLVERS.value else list(THEORY)
-    noisy = () if SOLVERS.value else STOCHASTIC
-    for spec in (*specs, *noisy):
-        build(solvers, spec, process=PROCESSES["cosine"])
-    out = Path(OUT.value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    todo = [(spec, name) for spec in specs for name in PROCESSES]
-    with jax.enable_x64(True):
-        rows = {
-            (spec, name): deterministic_row(spec, PROCESSES[name])
-            for spec, name in tqdm(todo, unit="solver", mininterval=10)
-        }
-    todo = [(spec, name) for spec in noisy for name in ("cosine",)]
-    random_rows = {
-        (spec, name): stochastic_row(spec, PROCESSES[name])
-        for spec, name in tqdm(todo, unit="solver", mininterval=10)
-    }
-    picture = out.with_suffix(".png")
-    plot(rows, picture)
-    out.write_text(
-        TEXT.format(
-            coarse=ORDER_STEPS[0],
-            fine=ORDER_STEPS[1],
-            deterministic="\n".join(deterministic_table(rows)),
-            stochastic="\n".join(stochastic_table(random_rows)),
-            plot=picture.name,
-            date=datetime.date.today(),
-            jax=jax.__version__,
-            seconds=time.perf_counter() - start,
-            cores=len(os.sched_getaffinity(0)),
-            command=shlex.join(["python", *sys.argv]),
-        )
-    )
-    print(out, picture, sep="\n")
+def sliced_distance(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "n 2"]) -> float:
+    """Returns the sliced Wasserstein-1 distance, over 64 directions."""
+    angle = np.pi * np.arange(64) / 64
+    project = lambda x: np.sort(x @ np.stack([np.cos(angle), np.sin(angle)]), axis=0)
+    return float(np.abs(project(a) - project(b)).mean())
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ class Roles(NamedTuple):
 
 @runtime_checkable
 class Solver(Protocol):
-    """A method that takes `x` from one time to the next; `sample` holds the loop."""
+    """A method that takes `x` from one time to the next; `sample` holds the loop.
+
+    One whose steps add no noise says so by an attribute `stochastic = False`: it can be inverted.
+    """
 
     def init(self, x: Array) -> Any:
         """Returns the history before the first step; `()` where there is none."""

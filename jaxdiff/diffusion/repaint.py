@@ -29,6 +29,7 @@ class RePaint:
     mask: ArrayLike
     known: ArrayLike
     resamples: int = 10
+    stochastic = True
 
     def __post_init__(self):
         if self.resamples < 1:

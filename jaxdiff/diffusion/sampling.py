@@ -61,7 +61,17 @@ def invert(
 
     The data stand for x at the last time but one of the sampling grid `times`: at the last, sigma
     is zero, and many networks are not defined. Sampling the result on the same grid decodes it.
+
+    Raises:
+        ValueError: the solver is stochastic, or does not say that it is not; the grid has one step.
     """
+    if getattr(solver, "stochastic", True):
+        raise ValueError(
+            f"invert: {solver} adds noise, which cannot be undone; take a deterministic solver, "
+            "whose attribute `stochastic` is False, such as DDIM (eta=0) or Heun"
+        )
+    if len(times) < 3:
+        raise ValueError(f"invert: a grid of {len(times) - 1} steps; at least 2 are needed")
     return sample(solver, denoiser, x0, times[-2::-1], cond, keys)
 
 

@@ -1,4 +1,4 @@
-"""The 2×2 algebra, schedules, training times, weights and grids."""
+"""The 2×2 algebra, schedules, training times and weights."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from jaxdiff import random
 from jaxdiff.build import build
-from jaxdiff.diffusion import parameterizations, schedules, time_sampling, timesteps, weighting
+from jaxdiff.diffusion import parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Draw, Prediction
 
@@ -184,27 +184,3 @@ def test_weights_equal_the_papers():
         (sigma**2 + 0.25) / (0.5 * sigma) ** 2,
         rtol=1e-5,
     )
-
-
-def test_grids_against_known_values():
-    """10 of 1,000 steps: leading starts at 901, trailing at 1,000; Karras against eq. 5."""
-    edm = process_of("EDM")
-    leading, trailing = timesteps.Leading()(edm, 10), timesteps.Trailing()(edm, 10)
-    np.testing.assert_allclose(leading[:3], [0.901, 0.801, 0.701], rtol=1e-6)
-    np.testing.assert_allclose(leading[-2:], [0.001, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(trailing[:3], [1.0, 0.9, 0.8], rtol=1e-6)
-    i = np.arange(18)
-    sigma = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-    np.testing.assert_allclose(timesteps.Karras()(edm, 18)[:-1] * 80, sigma, rtol=1e-4)
-
-
-def test_grids_refuse_impossible_steps():
-    with pytest.raises(ValueError, match="steps=0"):
-        timesteps.Uniform()(process_of("EDM"), 0)
-    with pytest.raises(ValueError, match=r"steps=1001.*1 to 1000"):
-        timesteps.Leading()(process_of("EDM"), 1001)
-
-
-def test_restarting_grids_refuse_levels_upside_down():
-    with pytest.raises(ValueError, match=r"low=1\.0 must be positive and below high=0\.5"):
-        timesteps.Restarting(low=1.0, high=0.5)

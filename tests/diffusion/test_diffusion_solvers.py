@@ -1,15 +1,19 @@
 """Every solver on every grid, and the solvers' relations with each other."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import ALL_SCHEDULES, COUNTS
 
 from jaxdiff import random
 from jaxdiff.build import build, names
-from jaxdiff.diffusion import oracles, schedules, solvers, timesteps
+from jaxdiff.diffusion import convergence, oracles, schedules, solvers, timesteps
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, prior, sample, within
+from jaxdiff.typing import Span
 
 COSINE = Process(schedules.Cosine())
 EDM = Process(schedules.EDM())
@@ -32,8 +36,6 @@ STOCHASTIC = [
     pytest.param("AnnealedLangevin(steps_per_level=4, step_size=0.5)", marks=pytest.mark.slow),
 ]
 QUICK = ["DDPM", "Heun", "RK4", "DPMSolver3", "LMS", "PNDM", "UniPC", "SASolver", "EulerMaruyama"]
-WRAPPERS = ("LogSNRShift", "ZeroTerminalSNR")
-SCHEDULES = [n for n in names(schedules) if not n.endswith("_betas") and n not in WRAPPERS]
 GRIDS = [name for name in names(timesteps) if name != "Restarting"]
 
 
@@ -45,68 +47,51 @@ def solver_of(name, process):
     return build(solvers, SOLVERS.get(name, name), process=process)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_every_grid_falls_to_the_data(grid):
-    """Fails if rounding repeats a time, or if a grid ends before the data."""
-    for schedule in ("Cosine", "EDM", "Tabulated"):
-        falls_to_the_data(grid, schedule, (1, 2, 3, 1000))
+def finish_on(name, schedule_specs, counts, grids):
+    """Draws two samples on every schedule and grid, in one program, and returns where all is well.
 
+    A grid of each count follows the one before: where times rise, sampling begins again.
+    """
+    bases = tuple(build(schedules, spec) for spec in schedule_specs)
+    chain = lambda rule, base: jnp.concatenate([rule(Process(base), n) for n in counts])
+    rules = [build(timesteps, grid + "()") for grid in grids]
+    times = jnp.stack([chain(rule, base) for base in bases for rule in rules])
+    which, keys = jnp.repeat(jnp.arange(len(bases)), len(rules)), keys_of(2)
 
-@pytest.mark.slow
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("grid", GRIDS)
-def test_every_grid_falls_to_the_data_on_every_schedule(grid, schedule):
-    falls_to_the_data(grid, schedule, (1, 2, 3, 5, 10, 50, 1000))
+    def draw(index, times):
+        process = Process(convergence.OneOf(bases, index))
+        oracle = oracles.Gaussian(process, mean=jnp.array([0.5]), std=0.4)
+        solver = solver_of(name, process)
 
+        def step(carry, ends):
+            t, s = ends
+            begin = lambda: prior(process, keys, jnp.zeros((2, 1)), s)
+            x, history = carry
+            span = Span(jnp.full(2, t), jnp.full(2, s), keys, 10)
+            new = solver.step(oracle, x, span, {}, history)
+            fresh = begin(), solver.init(begin())
+            carry = jax.tree.map(lambda a, b: jnp.where(s > t, a, b), fresh, new)
+            return carry, jnp.isfinite(carry[0]).all()
 
-def falls_to_the_data(grid, schedule, counts):
-    process = Process(build(schedules, schedule + "()"))
-    for steps in counts:
-        if grid == "AlignYourSteps":
-            spec = "AlignYourSteps(model='sd15')"
-            if -process.logsnr(jnp.ones(())) / 2 < np.log(14.7):
-                continue
-        else:
-            spec = grid + "()"
-        times = build(timesteps, spec)(process, steps)
-        assert times.shape == (steps + 1,)
-        assert (jnp.diff(times) < 0).all(), (steps, times)
-        assert times[-1] == 0
-        assert 0 < times[0] <= 1
+        first = prior(process, keys, jnp.zeros((2, 1)), times[0])
+        carry = first, solver.init(first)
+        return jax.lax.scan(step, carry, (times[:-1], times[1:]))[1].all()
 
-
-def grids_of(process, steps):
-    return jnp.stack([build(timesteps, grid + "()")(process, steps) for grid in GRIDS])
-
-
-def finish_on_all_grids(name, process, steps):
-    """Draws four samples on each grid, all in one program."""
-    oracle = oracles.Gaussian(process, mean=jnp.array([0.5]), std=0.4)
-    solver, keys = solver_of(name, process), keys_of(4)
-
-    def draw(times):
-        x = prior(process, keys, jnp.zeros((4, 1)), times[0])
-        return sample(solver, oracle, x, times, {}, keys)
-
-    return jax.jit(jax.vmap(draw))(grids_of(process, steps))
+    good = np.asarray(jax.jit(jax.vmap(draw))(which, times)).reshape(len(bases), len(rules))
+    return [(schedule_specs[i], grids[j]) for i, j in np.argwhere(~good)]
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_solvers_finish_on_every_grid(name):
     """Cosine has alpha(1) = 0 and sigma(0) = 0: fails if a step divides by either."""
-    assert jnp.isfinite(finish_on_all_grids(name, COSINE, 3)).all()
+    assert not finish_on(name, ["Cosine()"], (1, 2, 3), GRIDS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "schedule", ["Cosine", "RectifiedFlow", "EDM", "VarianceExploding", "LinearBeta"]
-)
 @pytest.mark.parametrize("name", [n for n in names(solvers) if n not in ("Adaptive",)])
-def test_every_solver_finishes_on_every_schedule(name, schedule):
-    """Fails where a solver knows one kind of process only."""
-    process = Process(build(schedules, schedule + "()"))
-    for steps in (1, 2, 3, 5):
-        assert jnp.isfinite(finish_on_all_grids(name, process, steps)).all()
+def test_every_solver_finishes_on_every_schedule(name):
+    """Every grid and number of steps: fails where a solver knows one kind of process only."""
+    assert not finish_on(name, ALL_SCHEDULES, COUNTS, GRIDS)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +165,66 @@ def test_inversion_comes_back():
     np.testing.assert_allclose(back, x0, atol=0.02)
 
 
+@pytest.mark.parametrize("name", names(solvers))
+def test_solvers_know_whether_they_are_stochastic(name):
+    """Two seeds differ where they say so, and only there; fails on a wrong or a missing flag."""
+    solver = solver_of(name, COSINE)
+    if name == "Adaptive":
+        assert not solver.stochastic
+        return
+    oracle = oracles.Gaussian(COSINE, mean=jnp.array([0.5]), std=0.4)
+    t, s, x = jnp.full(1, 0.6), jnp.full(1, 0.5), jnp.ones((1, 1))
+    if name == "Restart":
+        t, s = s, t
+    seeds = [jax.random.split(jax.random.key(seed), 1) for seed in (0, 1)]
+    step = lambda keys: solver.step(oracle, x, Span(t, s, keys, 10), {}, solver.init(x))[0]
+    first, second = (step(keys) for keys in seeds)
+    assert bool((first != second).any()) == solver.stochastic
+
+
+@pytest.mark.parametrize(
+    ("spec", "stochastic"),
+    [
+        ("DDIM(eta=0.0)", False),
+        ("DDIM(eta=0.1)", True),
+        ("Ancestral(solver=Heun(), eta=0.0)", False),
+        ("Ancestral(solver=DDPM(), eta=0.0)", True),
+        ("DPMppSDE(tau=0.0)", False),
+        ("SASolver(tau=0.0)", False),
+        ("EDMStochastic(s_churn=0.0)", False),
+    ],
+)
+def test_options_decide_whether_a_solver_is_stochastic(spec, stochastic):
+    assert build(solvers, spec, process=COSINE).stochastic == stochastic
+
+
+def test_what_cannot_be_inverted_is_named():
+    """Before anything is compiled; fails if a solver that does not say counts as deterministic."""
+    times, x, keys = jnp.linspace(1.0, 0.0, 5), jnp.zeros((1, 1)), keys_of(1)
+    silent = SimpleNamespace(init=None, step=None)
+    for solver in (solvers.DDPM(COSINE), solvers.DDIM(COSINE, eta=0.5), silent):
+        with pytest.raises(ValueError, match=r"invert: .* adds noise, which cannot be undone"):
+            invert(solver, unasked, x, times, {}, keys)
+    with pytest.raises(ValueError, match="invert: a grid of 1 steps"):
+        invert(solvers.DDIM(COSINE), unasked, x, jnp.array([1.0, 0.0]), {}, keys)
+
+
+def unasked(x, t, cond):
+    raise AssertionError("asked")
+
+
+@pytest.mark.parametrize("name", ["LMS", "DEIS", "IPNDM", "UniPC"])
+def test_a_multistep_method_without_history_is_one_of_lower_order(name):
+    """In two steps, order 3 is order 2; fails if evaluations that there are not have weight."""
+    compare(f"{name}(order=3)", f"{name}(order=2)", steps=2, rtol=1e-5)
+
+
 def test_a_grid_may_start_and_stop_anywhere():
     times = timesteps.Uniform()(COSINE, 4)
     np.testing.assert_allclose(within(times, 0.6, 0.1), [0.6, 0.5, 0.25, 0.1])
-    with pytest.raises(ValueError, match=r"t_start=0\.2 and t_end=0\.4"):
-        within(times, 0.2, 0.4)
+    for start, end in ((0.2, 0.4), (0.3, 0.3), (1.2, 0.0), (0.5, -0.1)):
+        with pytest.raises(ValueError, match=rf"t_start={start} and t_end={end}: 0 <= t_end < t_s"):
+            within(times, start, end)
 
 
 def test_restarts_go_back_up_and_draw_the_gaussian():
@@ -206,10 +246,18 @@ def test_restarts_go_back_up_and_draw_the_gaussian():
         ("LMS(order=5)", "LMS: order=5 is not one of 1 to 4"),
         ("UniPC(order=0)", "UniPC: order=0 is not one of 1 to 3"),
         ("UniPC(variant='b')", "variant='b'; known: bh1, bh2"),
+        ("DEIS(order=4)", "DEIS: order=4 is not one of 1 to 3"),
+        ("IPNDM(order=0)", "IPNDM: order=0 is not one of 1 to 4"),
+        ("SASolver(predictor=5)", "predictor=5 is not one of 1 to 4"),
+        ("SASolver(corrector=-1)", "corrector=-1 is not one of 1 to 4"),
+        ("DataMultistep(predictor=0)", "predictor=0 is not one of 1 to 4"),
         ("SASolver(tau=-1.0)", "tau=-1.0 is negative"),
+        ("DPMppSDE(tau=-0.5)", "tau=-0.5 is negative"),
         ("DDPM(variance='tiny')", "variance='tiny'; known"),
         ("Ancestral(solver=Heun(), eta=2.0)", r"eta=2\.0 is not in"),
+        ("Ancestral(solver=LMS())", "must be one without a history"),
         ("Heun(eta=0.5)", "Heun has no option 'eta'"),
+        ("DPMpp2M(eta=0.5)", "DPMpp2M has no option 'eta'"),
         ("PredictorCorrector(corrections=0)", "corrections=0 must be at least 1"),
     ],
 )

@@ -111,7 +111,7 @@ def test_likelihoods_come_with_their_standard_errors(script, workdir, tmp_path, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--solver=DDPM"], "solver='DDPM' draws samples"),
+        (["--solver=DDPM"], "solver='DDPM' is stochastic and has no likelihood"),
         (["--conditional"], "the run has no labels as a condition"),
     ],
 )

@@ -42,8 +42,12 @@ def log_density(
 
     Hutchinson's probes are drawn anew for each step, which averages their errors; the integral
     is linear in the divergence, so its estimate stays unbiased. `integrator` is `RK4()` by default.
+
+    Raises:
+        ValueError: the integrator is a solver that draws samples.
     """
     integrator = RK4() if integrator is None else integrator
+    _check_integrator(integrator)
     follow = functools.partial(_follow, process, denoiser, divergence, integrator, noise_level)
     if not integrator.adaptive:
         return follow(x, cond, keys)
@@ -57,6 +61,13 @@ def bits_per_dimension(
 ) -> Float[Array, "b *k"]:
     """Returns (log q(y|x) - log p(y))/(d·log 2); log q is the dequantization's, 0 without one."""
     return (expand(log_q, log_density) - log_density) / (dimensions * jnp.log(2))
+
+
+def _check_integrator(integrator):
+    if not isinstance(integrator, Integrator):
+        stochastic = getattr(integrator, "stochastic", False)
+        why = "is stochastic and has no likelihood" if stochastic else "draws samples only"
+        raise ValueError(f"integrator={integrator} {why}; take likelihood.RK4(), Heun, Adaptive")
 
 
 def _follow(process, denoiser, divergence, integrator, noise_level, x, cond, keys):

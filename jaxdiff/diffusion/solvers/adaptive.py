@@ -30,6 +30,7 @@ class Adaptive:
     atol: float = 1e-5
     max_steps: int = 4096
     clean: float = 16.0
+    stochastic = False
     init = no_history
 
     def __post_init__(self):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxdiff import random
@@ -26,6 +27,7 @@ class DDPM:
 
     process: Process
     variance: str = "small"
+    stochastic = True
     init = no_history
 
     def __post_init__(self):
@@ -66,6 +68,11 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"DDIM: eta={self.eta} is not in [0, 1]")
 
+    @property
+    def stochastic(self) -> bool:
+        """Says whether noise is renewed."""
+        return self.eta > 0
+
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
@@ -86,7 +93,10 @@ class Ancestral:
     """A solver's step down to ŝ_d, and from there noise up to ŝ_s (k-diffusion).
 
     Of the noise that ancestral sampling would renew, `eta` is renewed: ŝ_d² = ŝ_s²·(1 - eta²·
-    (1 - ŝ_s²/ŝ_t²)). The solver is one without history.
+    (1 - ŝ_s²/ŝ_t²)).
+
+    Raises:
+        ValueError: eta is not in [0, 1], or the solver is one with a history.
     """
 
     solver: Any
@@ -96,6 +106,13 @@ class Ancestral:
     def __post_init__(self):
         if not 0 <= self.eta <= 1:
             raise ValueError(f"Ancestral: eta={self.eta} is not in [0, 1]")
+        if jax.tree.leaves(self.solver.init(jnp.zeros((1, 1)))):
+            raise ValueError(f"Ancestral: solver={self.solver} must be one without a history")
+
+    @property
+    def stochastic(self) -> bool:
+        """Says whether noise is renewed."""
+        return self.eta > 0 or getattr(self.solver, "stochastic", True)
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any

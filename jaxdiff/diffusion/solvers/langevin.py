@@ -31,6 +31,7 @@ class PredictorCorrector:
     """None for ancestral sampling."""
     corrections: int = 1
     snr: float = 0.16
+    stochastic = True
 
     def __post_init__(self):
         if self.corrections < 1 or self.snr <= 0:
@@ -73,6 +74,7 @@ class AnnealedLangevin:
     process: Process
     steps_per_level: int = 5
     step_size: float = 0.2
+    stochastic = True
     init = no_history
 
     def __post_init__(self):

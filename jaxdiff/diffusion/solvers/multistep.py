@@ -28,6 +28,7 @@ class LMS:
 
     process: Process
     order: int = 4
+    stochastic = False
 
     def __post_init__(self):
         check_order("LMS", self.order, 4)
@@ -58,6 +59,7 @@ class DEIS:
 
     process: Process
     order: int = 3
+    stochastic = False
 
     def __post_init__(self):
         check_order("DEIS", self.order, 3)
@@ -91,6 +93,7 @@ class IPNDM:
 
     process: Process
     order: int = 4
+    stochastic = False
 
     def __post_init__(self):
         check_order("IPNDM", self.order, 4)
@@ -114,6 +117,7 @@ class PLMS:
     """iPNDM of order 4 that begins with a step of Heun's (Liu et al. 2022; Rombach et al. 2022)."""
 
     process: Process
+    stochastic = False
 
     def init(self, x: Data) -> adams.Memory:
         """Nothing remembered yet."""
@@ -146,6 +150,7 @@ class PNDM:
     """
 
     process: Process
+    stochastic = False
 
     def init(self, x: Data) -> adams.Memory:
         """Nothing remembered yet."""
@@ -174,10 +179,10 @@ class PNDM:
         return move(span.s, noise), history
 
 
-def check_order(name: str, order: int, highest: int) -> None:
+def check_order(name: str, order: int, highest: int, option: str = "order") -> None:
     """Raises ValueError where the order is not one of 1 ... highest."""
     if order not in range(1, highest + 1):
-        raise ValueError(f"{name}: order={order} is not one of 1 to {highest}")
+        raise ValueError(f"{name}: {option}={order} is not one of 1 to {highest}")
 
 
 def _even_weights(history: adams.Memory) -> Time:

@@ -32,8 +32,12 @@ class History(NamedTuple):
 class DataMultistep:
     """The general method.
 
-    `predictor` and `corrector` count the x0 that each uses; 0 for no corrector. One evaluation a
-    step: the corrector uses the one that the next step asks for anyway.
+    `predictor` and `corrector` count the x0 that each uses, 1 to 4; `corrector` 0 for none. One
+    evaluation a step: the corrector uses the one that the next step asks for anyway. Where fewer x0
+    are known yet, fewer are used.
+
+    Raises:
+        ValueError: a count is out of range, tau is negative, or the variant is unknown.
     """
 
     process: Process
@@ -42,9 +46,23 @@ class DataMultistep:
     tau: float = 0.0
     variant: Literal["", "bh1", "bh2"] = ""
 
+    def __post_init__(self):
+        name = type(self).__name__
+        check_order(name, self.predictor, 4, "predictor")
+        check_order(name, self.corrector or 1, 4, "corrector")
+        if self.tau < 0:
+            raise ValueError(f"{name}: tau={self.tau} is negative")
+        if self.variant not in ("", "bh1", "bh2"):
+            raise ValueError(f"{name}: variant={self.variant!r}; known: '', bh1, bh2")
+
+    @property
+    def stochastic(self) -> bool:
+        """Says whether noise is renewed."""
+        return self.tau > 0
+
     def init(self, x: Data) -> History:
-        """Nothing remembered yet."""
-        size = max(self.predictor, self.corrector)
+        """Nothing remembered yet; a corrector needs the time of the last step as well."""
+        size = max(self.predictor, self.corrector, 2 if self.corrector else 1)
         return History(adams.empty(size, x), jnp.zeros_like(x), jnp.zeros_like(x))
 
     def step(
@@ -109,6 +127,7 @@ class DPMpp2M:
     """
 
     process: Process
+    stochastic = False
 
     def init(self, x: Data) -> tuple[Data, Time]:
         """The step before the first began at λ = -∞, which gives its x0 no weight."""
@@ -165,11 +184,6 @@ def SASolver(
     Raises:
         ValueError: an order is out of range, or tau is negative.
     """
-    check_order("SASolver", predictor, 4)
-    if corrector:
-        check_order("SASolver", corrector, 4)
-    if tau < 0:
-        raise ValueError(f"SASolver: tau={tau} is negative")
     return DataMultistep(process, predictor, corrector, tau)
 
 

@@ -24,6 +24,7 @@ class Euler:
     """Euler's method in ŝ, order 1: the same step as DDIM with eta = 0."""
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -41,6 +42,7 @@ class Heun:
     """
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -60,6 +62,7 @@ class Midpoint:
     """The midpoint method in ŝ, order 2: two evaluations a step."""
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -85,6 +88,7 @@ class RK4:
     """
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -127,6 +131,7 @@ class DPMSolver2:
     """
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -149,6 +154,7 @@ class DPMSolver3:
     """DPM-Solver-3: two points in between, order 3 (Lu et al. 2022a, algorithm 2)."""
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(
@@ -176,6 +182,7 @@ class DPMpp2S:
     """DPM-Solver++(2S): midpoint in λ with data prediction, order 2 (Lu et al. 2022b, alg. 1)."""
 
     process: Process
+    stochastic = False
     init = no_history
 
     def step(

@@ -44,12 +44,17 @@ class EDMStochastic:
     s_noise: float = 1.003
     init = no_history
 
+    @property
+    def stochastic(self) -> bool:
+        """Says whether noise is added."""
+        return self.s_churn > 0
+
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
         """Raises x_t to a noisier time, then takes Heun's step from there."""
         sigma_hat = jnp.exp(-half_logsnr(self.process, span.t))
-        gamma = min(self.s_churn / span.steps, 2**0.5 - 1)
+        gamma = jnp.minimum(self.s_churn / span.steps, 2**0.5 - 1)
         churned = (self.s_min <= sigma_hat) & (sigma_hat <= self.s_max) & (gamma > 0)
         raised = self.process.time(-2 * jnp.log(sigma_hat * (1 + gamma)))
         # A schedule ends at t = 1: what it cannot be raised by is not added either.
@@ -67,6 +72,7 @@ class EulerMaruyama:
     """
 
     process: Process
+    stochastic = True
     init = no_history
 
     def step(
@@ -98,6 +104,15 @@ class DPMppSDE:
     process: Process
     tau: float = 1.0
     init = no_history
+
+    def __post_init__(self):
+        if self.tau < 0:
+            raise ValueError(f"DPMppSDE: tau={self.tau} is negative")
+
+    @property
+    def stochastic(self) -> bool:
+        """Says whether noise is renewed."""
+        return self.tau > 0
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
@@ -145,6 +160,7 @@ class Restart:
     """
 
     of: Solver
+    stochastic = True
 
     def init(self, x: Data) -> Any:
         """That of the solver."""

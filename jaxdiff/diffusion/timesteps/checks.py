@@ -1,0 +1,71 @@
+"""What the grids are made of, and what must hold of them."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.process import Process
+
+
+@runtime_checkable
+class Timesteps(Protocol):
+    """A rule that places times."""
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+
+
+def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
+    """Returns log(sigma/alpha) for the first of `steps` times: `wanted`, or the highest there is.
+
+    Where alpha(1) = 0, noise levels grow without bound towards t = 1, where floats are ε apart: the
+    last ones may be further apart in noise than a step. As many of them as an eighth of the steps
+    are left out, enough for steps of 10/steps in log-SNR along (1 - t)^-½ and steeper tails; along
+    flatter ones usual noise levels are far from there. `falling` tells where it is not enough.
+    """
+    end = jnp.ones(())
+    last = 1 - max(steps / 8, 4) * jnp.finfo(end.dtype).epsneg
+    levels = -process.logsnr(jnp.stack([end, last])) / 2
+    return jnp.minimum(wanted, jnp.where(jnp.isinf(levels[0]), levels[1], levels[0]))
+
+
+def falling(
+    grid: Timesteps, process: Process, times: Float[Array, " steps"]
+) -> Float[Array, " times"]:
+    """Appends the data's time 0; raises ValueError unless the times are strictly decreasing."""
+    times = jnp.append(times, 0.0)
+    if not isinstance(times, jax.core.Tracer):
+        bad = int(np.sum(~(np.diff(times) < 0)))
+        if bad:
+            raise ValueError(
+                f"{grid} with steps={len(times) - 1}: on {process.schedule}, {bad} times are not "
+                f"below the one before: {times.dtype} cannot tell them apart; take fewer steps, or "
+                "a narrower range of noise levels"
+            )
+    return times
+
+
+def check_steps(steps: int, at_most: int | None = None) -> None:
+    """Raises ValueError unless there are steps, and no more than a grid has places for."""
+    if steps < 1 or (at_most is not None and steps > at_most):
+        limit = "at least 1" if at_most is None else f"from 1 to {at_most}"
+        raise ValueError(f"steps={steps}: a solver takes {limit} steps on this grid")
+
+
+def check_positive(grid: Any, *names: str) -> None:
+    """Raises ValueError naming the first of the options that is not positive."""
+    for name in names:
+        if not getattr(grid, name) > 0:
+            raise ValueError(f"{type(grid).__name__}: {name}={getattr(grid, name)} is not positive")
+
+
+def check_levels(grid: Any) -> None:
+    """Raises ValueError unless 0 < sigma_min < sigma_max."""
+    if not 0 < grid.sigma_min < grid.sigma_max:
+        raise ValueError(
+            f"{type(grid).__name__}: sigma_min={grid.sigma_min} must be positive and below "
+            f"sigma_max={grid.sigma_max}"
+        )

@@ -1,0 +1,176 @@
+"""Grids by noise level sigma/alpha, which are the same for every schedule that reaches it."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.timesteps.checks import (
+    Timesteps,
+    check_levels,
+    check_positive,
+    check_steps,
+    falling,
+    reachable,
+)
+
+
+@dataclass(frozen=True)
+class Karras:
+    """(sigma/alpha)^(1/rho) evenly spaced, then 0 (Karras et al. 2022, eq. 5).
+
+    `sigma_max` is lowered to what the schedule reaches, and floats near t = 1 can tell apart.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max and rho > 0; when it is called, if two times are
+            the same.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self):
+        check_levels(self)
+        check_positive(self, "rho")
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps)
+        highest = jnp.exp(reachable(process, steps, np.log(self.sigma_max)))
+        ramp = jnp.linspace(highest ** (1 / self.rho), self.sigma_min ** (1 / self.rho), steps)
+        return falling(self, process, process.time(-2 * self.rho * jnp.log(ramp)))
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Even steps in log(sigma/alpha) between two noise levels, then 0.
+
+    `sigma_max` is lowered to what the schedule reaches, and floats near t = 1 can tell apart.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max; when it is called, if two times are the same.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def __post_init__(self):
+        check_levels(self)
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps)
+        highest = reachable(process, steps, np.log(self.sigma_max))
+        levels = jnp.linspace(highest, np.log(self.sigma_min), steps)
+        return falling(self, process, process.time(-2 * levels))
+
+
+@dataclass(frozen=True)
+class LogSNR:
+    """Even steps in log-SNR, data after the last, and pure noise before the first where there is.
+
+    `lowest` is raised to what the schedule reaches, and floats near t = 1 can tell apart.
+
+    Raises:
+        ValueError: not lowest < highest; when it is called, if two times are the same.
+    """
+
+    lowest: float = -10.0
+    highest: float = 10.0
+
+    def __post_init__(self):
+        if not self.lowest < self.highest:
+            raise ValueError(f"LogSNR: lowest={self.lowest} is not below highest={self.highest}")
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps)
+        lowest = -2 * reachable(process, steps, -self.lowest / 2)
+        pure = int(process.schedule.alpha(jnp.ones(())) == 0)
+        inner = process.time(jnp.linspace(lowest, self.highest, steps - pure))
+        return falling(self, process, jnp.concatenate([jnp.ones(pure), inner]))
+
+
+ALIGNED = {
+    "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "deepfloyd": (160.41, 8.081, 3.315, 1.885, 1.207, 0.785, 0.553, 0.293, 0.186, 0.030, 0.006),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
+"""sigma/alpha of the ten-step grids of Sabour et al. (2024, table 3)."""
+
+
+@dataclass(frozen=True)
+class AlignYourSteps:
+    """A grid optimised for a released model, log-linear between its ten steps (Sabour et al. 2024).
+
+    The last noise level is left out for 0.
+
+    Raises:
+        ValueError: there is no table of this name; when it is called, if the schedule has less
+            noise than the table begins with.
+    """
+
+    model: str = "sd15"
+
+    def __post_init__(self):
+        if self.model not in ALIGNED:
+            raise ValueError(f"AlignYourSteps: model={self.model!r}; known: {', '.join(ALIGNED)}")
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps)
+        table = np.log(ALIGNED[self.model])
+        places = np.linspace(0, len(table) - 1, steps + 1)[:-1]
+        levels = jnp.asarray(np.interp(places, np.arange(len(table)), table))
+        most = -process.logsnr(jnp.ones(())) / 2
+        if most < table[0] - 0.01:
+            raise ValueError(
+                f"AlignYourSteps: model={self.model!r} begins at a noise level sigma/alpha of "
+                f"{np.exp(table[0]):.4g}, but {process.schedule} ends at {np.exp(most):.4g}"
+            )
+        return falling(self, process, process.time(-2 * levels))
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """A grid that goes back up from `low` to `high`, `repeats` times (Xu et al. 2023).
+
+    `low` and `high` are noise levels sigma/alpha, met to the nearest time of the grid; each way
+    down again takes `steps` even steps in log(sigma/alpha). For the solver `Restart`.
+
+    Raises:
+        ValueError: low is not below high, or there are no repeats or steps; when it is called, if
+            the grid's nearest time is not below `high`.
+    """
+
+    of: Timesteps = Karras()
+    low: float = 0.1
+    high: float = 1.0
+    steps: int = 4
+    repeats: int = 2
+
+    def __post_init__(self):
+        if not 0 < self.low < self.high or self.repeats < 1 or self.steps < 1:
+            raise ValueError(
+                f"Restarting: low={self.low} must be positive and below high={self.high}, "
+                f"steps={self.steps} and repeats={self.repeats} at least 1"
+            )
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns the grid's times with the ways up and down again in between."""
+        times = self.of(process, steps)
+        levels = -process.logsnr(times) / 2
+        at = int(jnp.argmin(jnp.abs(levels - np.log(self.low))))
+        high = reachable(process, self.steps, np.log(self.high))
+        if not levels[at] < high:
+            raise ValueError(
+                f"Restarting: of {len(times) - 1} steps of {self.of}, none stops near "
+                f"low={self.low} and below high={self.high}; take more steps"
+            )
+        again = process.time(-2 * jnp.linspace(high, levels[at], self.steps + 1))
+        again = again.at[-1].set(times[at])
+        return jnp.concatenate([times[: at + 1], *[again] * self.repeats, times[at + 1 :]])
