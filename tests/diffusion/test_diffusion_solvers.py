@@ -34,7 +34,7 @@ STOCHASTIC = [
 QUICK = ["DDPM", "Heun", "RK4", "DPMSolver3", "LMS", "PNDM", "UniPC", "SASolver", "EulerMaruyama"]
 WRAPPERS = ("LogSNRShift", "ZeroTerminalSNR")
 SCHEDULES = [n for n in names(schedules) if not n.endswith("_betas") and n not in WRAPPERS]
-GRIDS = [name for name in names(timesteps) if name != "Restarting"]
+GRIDS = [name for name in names(timesteps) if name not in ("Measured", "Restarting")]
 
 
 def keys_of(n):
