@@ -8,7 +8,7 @@ from processes import ALL_SCHEDULES, COUNTS, process_of
 from jaxdiff.build import build, names
 from jaxdiff.diffusion import timesteps
 
-GRIDS = [name for name in names(timesteps) if name != "Restarting"]
+GRIDS = [name for name in names(timesteps) if name not in ("Measured", "Restarting")]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -84,7 +84,7 @@ def test_grids_refuse_impossible_steps():
         timesteps.Leading()(process_of("EDM()"), 1001)
 
 
-@pytest.mark.parametrize("name", [n for n in names(timesteps)])
+@pytest.mark.parametrize("name", [*GRIDS, "Restarting"])
 def test_every_grid_refuses_no_steps(name):
     with pytest.raises(ValueError, match=r"steps=0: a solver takes"):
         build(timesteps, name + "()")(process_of("EDM()"), 0)

@@ -8,6 +8,7 @@ from jaxdiff.diffusion.timesteps.levels import (
     LogSNR,
     Restarting,
 )
+from jaxdiff.diffusion.timesteps.measured import Measured
 from jaxdiff.diffusion.timesteps.places import (
     Beta,
     Leading,
@@ -26,6 +27,7 @@ __all__ = [
     "Leading",
     "Linspace",
     "LogSNR",
+    "Measured",
     "Power",
     "Restarting",
     "SGMUniform",

@@ -1,0 +1,283 @@
+"""Computes the timestep grid of a trained run from the local errors of its solver.
+
+python experiments/timesteps.py --workdir=runs/digits --solver=DPMpp2M --num=32
+
+Writes timesteps.json, for --timesteps="Measured(path='runs/digits/timesteps.json')", at any number
+of steps; and timesteps.png: the errors by noise level, the grid beside others, and how far samples
+on each grid end from an exact solution that starts from the same noise (not the noise measured on).
+"""
+
+import datetime
+import functools
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cli
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from jaxdiff import Run, load, random
+from jaxdiff.build import build
+from jaxdiff.diffusion import convergence, local_error, schedules, solvers, timesteps
+from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.sampling import prior
+from jaxdiff.diffusion.timesteps import measured
+from jaxdiff.evaluation.evaluators import asked_labels
+from jaxdiff.evaluation.pictures import ACCENT, PALE
+from jaxdiff.files import written_whole
+from jaxdiff.training.partition import AXIS
+from jaxdiff.typing import Solver, Span
+
+BUDGETS = (5, 10, 20, 50)
+BUILT_IN = ("Uniform", "Power", "Karras", "Exponential", "LogSNR")
+REFERENCE_INTERVALS = 64
+
+flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+SOLVER = flags.DEFINE_string("solver", None, "A deterministic one; the config's by default.")
+GUIDANCE = flags.DEFINE_string("guidance", None, "As for sampling; the config's by default.")
+SCALE = flags.DEFINE_float("guidance_scale", None, "The config's by default; 1 for none.")
+NUM = flags.DEFINE_integer("num", 32, "Number of samples to measure on, and again to compare on.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Samples at a time; the config's by default.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
+OUT = flags.DEFINE_string("out", None, "The file; <workdir>/timesteps.json by default.")
+
+Errors = Mapping[str, list[float]]
+logger = logging.getLogger("jaxdiff.timesteps")
+
+
+def main() -> None:
+    """Measures, writes, compares."""
+    out = Path(OUT.value or Path(cli.FLAGS.workdir) / "timesteps.json")
+    if out.suffix != ".json":
+        raise ValueError(f"out={out}: the file name must end in .json")
+    for name in ("num", "batch_size"):
+        if cli.FLAGS[name].value is not None and cli.FLAGS[name].value < 1:
+            raise ValueError(f"{name}={cli.FLAGS[name].value} is less than 1")
+    run = load(cli.FLAGS.workdir)
+    spec, process = SOLVER.value or run.config.sampling.solver, run.experiment.process
+    solver, order = build(solvers, spec, process=process), order_of(spec)
+    guide = {
+        "guidance": GUIDANCE.value or run.config.sampling.guidance,
+        "guidance_scale": run.config.sampling.guidance_scale
+        if SCALE.value is None
+        else SCALE.value,
+    }
+    times, errors = measure(run, solver, guide)
+    knots = local_error.place_steps(times, errors, order)
+    how = {
+        "solver": spec,
+        "order": order,
+        **guide,
+        "num": NUM.value,
+        "seed": SEED.value,
+        "step": int(run.state.step),
+        "date": str(datetime.date.today()),
+        "local_errors": errors.tolist(),
+    }
+    measured.write(out, process, knots, **how)
+    grids = {"Measured": timesteps.Measured(str(out)), **others(run)}
+    found = compare(run, solver, guide, grids)
+    measured.write(out, process, knots, **how, steps=BUDGETS, errors=found)
+    picture = out.with_suffix(".png")
+    draw(picture, process, np.asarray(times), errors, grids, found)
+    print(table(found), out, picture, sep="\n")
+
+
+def order_of(spec: str) -> int:
+    """Measures a solver's order, in closed form.
+
+    Raises:
+        ValueError: the solver draws noise, or chooses its steps itself.
+    """
+    process = Process(schedules.Cosine())
+    solver, oracle = build(solvers, spec, process=process), convergence.mixture(process)
+    if isinstance(solver, solvers.Adaptive):
+        raise ValueError(f"solver={spec!r} chooses its steps itself")
+    x, keys = jnp.zeros((2, 1)), jax.random.split(jax.random.key(0), 2)
+    span = Span(jnp.full(2, 0.6), jnp.full(2, 0.5), keys, 10)
+    x, _ = jax.jit(lambda: solver.step(oracle, x, span, {}, solver.init(x)))()
+    if x[0] != x[1]:
+        raise ValueError(
+            f"solver={spec!r} draws noise, so that its error is not that of a step; measure with "
+            "a deterministic one, such as --solver=DDIM"
+        )
+    with jax.enable_x64(True):
+        return max(1, round(convergence.order(solver, process)))
+
+
+def measure(
+    run: Run, solver: Solver, guide: Mapping[str, Any]
+) -> tuple[Float[Array, " times"], Float[np.ndarray, " places"]]:
+    """Returns the fine times, and the RMS error at t = 0 of a step from each of them."""
+    process = run.experiment.process
+    times = local_error.fine_times(process)
+    places = len(times) - local_error.STRIDE
+    denoiser = lambda state: run.experiment.sampler.denoiser(state, **guide)
+
+    @jax.jit
+    def path_of(state, cond, keys):
+        x = noise(run, keys, times[0])
+        return local_error.fine_path(process, denoiser(state), x, times, cond, keys)
+
+    @jax.jit
+    def error_of(state, path, place, cond, keys):
+        return local_error.local_error(
+            process, solver, denoiser(state), path, times, place, cond, keys
+        )
+
+    todo = [(batch, place) for batch in batches(run, "measure") for place in range(places)]
+    squares = np.zeros(places)
+    for (cond, keys, kept), place in counted(
+        todo, "steps measured", lambda item: len(times) - item[1]
+    ):
+        if place == 0:
+            path = path_of(run.state, cond, keys)
+        squares[place] += np.sum(error_of(run.state, path, place, cond, keys)[:kept])
+    return times, np.sqrt(squares / NUM.value)
+
+
+def compare(run: Run, solver: Solver, guide: Mapping[str, Any], grids: Mapping[str, Any]) -> Errors:
+    """Returns the RMS distance of samples on each grid from the exact solution, by `BUDGETS`."""
+    process, parameterization = run.experiment.process, run.experiment.model.parameterization
+    longest = max(*BUDGETS, REFERENCE_INTERVALS) + 1
+
+    @functools.partial(jax.jit, static_argnames="method")
+    def solve(method, state, times, steps, cond, keys):
+        denoiser = run.experiment.sampler.denoiser(state, **guide)
+        x = noise(run, keys, times[0])
+        return local_error.solve(method, denoiser, x, times, 0, steps, cond, keys)
+
+    fine = local_error.fine_times(process, REFERENCE_INTERVALS)
+    placed = {(name, n): grid(process, n) for name, grid in grids.items() for n in BUDGETS}
+    for times in placed.values():
+        process.check(parameterization, times[:-1])
+    padded = lambda times: jnp.pad(times, (0, longest - len(times)))
+    squares = dict.fromkeys(placed, 0.0)
+    todo = [(batch, at) for batch in batches(run, "compare") for at in placed]
+    first = next(iter(placed))
+    for (cond, keys, kept), at in counted(todo, "grids compared", lambda item: item[1][1]):
+        if at == first:
+            exact = solve(solvers.RK4(process), run.state, padded(fine), len(fine) - 1, cond, keys)
+        x = solve(solver, run.state, padded(placed[at]), at[1], cond, keys)
+        squares[at] += float(local_error.squared_distance(x, exact)[:kept].sum())
+    root = lambda at: float(np.sqrt(squares[at] / NUM.value))
+    return {name: [root((name, n)) for n in BUDGETS] for name in grids}
+
+
+def others(run: Run) -> dict[str, timesteps.Timesteps]:
+    """Returns built-in grids by name, and the config's own if it is yet another."""
+    grids = {name: build(timesteps, f"{name}()") for name in BUILT_IN}
+    own = run.config.sampling.timesteps
+    grid = build(timesteps, own)
+    special = isinstance(grid, timesteps.Measured | timesteps.Restarting)
+    if special or grid in grids.values():
+        return grids
+    try:
+        [grid(run.experiment.process, n) for n in BUDGETS]
+    except ValueError:  # such as more steps than a discrete grid has
+        return grids
+    return {**grids, own: grid}
+
+
+def noise(run: Run, keys: Array, t: Array) -> Array:
+    """Returns what sampling starts from at time t."""
+    like = jnp.zeros((len(keys), *run.experiment.latent_shape))
+    return prior(run.experiment.process, keys, like, t)
+
+
+def batches(run: Run, stream: str) -> Iterator[tuple[dict, Array, int]]:
+    """Yields conditions, keys, and how many are kept: the last batch is filled up.
+
+    The classes share the samples evenly.
+    """
+    classes = run.experiment.score_classes
+    labels = asked_labels(NUM.value, classes) if classes else None
+    key = random.stream(jax.random.key(SEED.value), stream)
+    size = min(BATCH_SIZE.value or run.config.sampling.batch_size, NUM.value)
+    mesh = run.experiment.runner.mesh
+    sharding = NamedSharding(
+        mesh, PartitionSpec(AXIS) if size % mesh.size == 0 else PartitionSpec()
+    )
+    for start in range(0, NUM.value, size):
+        index = np.minimum(np.arange(start, start + size), NUM.value - 1)
+        cond = {} if labels is None else {"label": jnp.asarray(labels[index])}
+        inputs = cond, random.example_keys(key, jnp.asarray(index))
+        yield *jax.device_put(inputs, sharding), min(size, NUM.value - start)
+
+
+def counted(todo: list, what: str, cost: Callable[[Any], float]) -> Iterator:
+    """Yields the items, and says how far it is: a bar on a terminal, lines in a log."""
+    terminal, start = sys.stderr.isatty(), time.perf_counter()
+    said, done, total = start, 0.0, sum(map(cost, todo))
+    for count, item in enumerate(tqdm(todo, desc=what, disable=not terminal), 1):
+        yield item
+        done, now = done + cost(item), time.perf_counter()
+        if not terminal and (now - said > 10 or count == len(todo)):
+            left = (total / done - 1) * (now - start)
+            logger.info("%d of %d %s, %.0f s left", count, len(todo), what, left)
+            said = now
+
+
+def table(found: Errors) -> str:
+    """Formats the errors, a grid a row."""
+    width = max(map(len, found))
+    lines = [f"{'':{width}}" + "".join(f"{n:>5} steps" for n in BUDGETS)]
+    for name, row in found.items():
+        lines.append(f"{name:{width}}" + "".join(f"{error:>11.4f}" for error in row))
+    return "RMS error of samples, the exact solution's distance\n" + "\n".join(lines)
+
+
+def draw(
+    path: Path,
+    process: Process,
+    times: Float[np.ndarray, " times"],
+    errors: Float[np.ndarray, " places"],
+    grids: Mapping[str, timesteps.Timesteps],
+    found: Errors,
+) -> None:
+    """Draws the local errors, the grids of ten steps, and the errors of samples."""
+    figure = Figure(figsize=(15, 4.4), dpi=110, layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    level = lambda t: np.exp(-np.asarray(process.logsnr(jnp.asarray(t)), float) / 2)
+    ends = level(times[[-2, 1]])
+    ends = ends[0] / 1.5, ends[1] * 1.5
+    left.loglog(level(times[1 : 1 + len(errors)]), errors, ".-", color=ACCENT)
+    left.set(
+        title=f"error at the data that one step leaves, {len(times) // local_error.STRIDE} steps",
+        xlabel="noise level sigma/alpha in the middle of the step",
+        ylabel="RMS",
+        xlim=ends,
+    )
+    styles = ("-", "--", ":", "-.")
+    for i, (name, grid) in enumerate(grids.items()):
+        ours = name == "Measured"
+        look = {"color": ACCENT if ours else f"C{i}", "linewidth": 2.4 if ours else 1.2}
+        # Noise and data themselves stand at the edges.
+        middle.plot(np.clip(level(grid(process, 10)), *ends), [-i] * 11, ".-", **look)
+        right.loglog(BUDGETS, found[name], styles[i % 4], marker=".", label=name, **look)
+    middle.set(title="10 steps", xlabel="noise level sigma/alpha", xscale="log", xlim=ends)
+    middle.set_yticks(-np.arange(len(grids)), grids)
+    right.set(title="error of samples", xlabel="steps", ylabel="RMS")
+    right.set_xticks(BUDGETS, [str(n) for n in BUDGETS])
+    right.minorticks_off()
+    right.legend(fontsize=8, frameon=False)
+    for panel in (left, middle, right):
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(PALE)
+    with written_whole(path) as draft:
+        figure.savefig(draft)
+
+
+if __name__ == "__main__":
+    cli.run(main)
