@@ -90,13 +90,14 @@ def test_trigonometric_names_are_the_cosine():
 
 @pytest.mark.parametrize("spec", ALL)
 def test_ends_and_the_way_between(spec):
-    """In float32, sigma(0) = 0, nothing is off the scale, and log-SNR falls strictly."""
+    """In float32, sigma(0) = 0 but where it is learned, nothing is off the scale, log-SNR falls."""
     schedule, t = of(spec), jnp.asarray(np.linspace(0.0, 1.0, 101, dtype=np.float32))
     alpha, sigma = np.asarray(schedule.alpha(t)), np.asarray(schedule.sigma(t))
     assert alpha.dtype == sigma.dtype == np.float32
-    assert sigma[0] == 0
+    noisy = "Learned" in spec
+    assert (sigma[0] > 0) if noisy else (sigma[0] == 0)
     assert np.all(np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0))
-    np.testing.assert_allclose(alpha[0], 1, rtol=2e-7)
+    np.testing.assert_allclose(alpha[0], 1, rtol=1e-6 if noisy else 2e-7)
     assert np.all(np.diff(Process(schedule).logsnr(t)) < 0)
 
 

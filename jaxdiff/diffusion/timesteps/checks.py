@@ -32,6 +32,17 @@ def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
     return jnp.minimum(wanted, jnp.where(jnp.isinf(levels[0]), levels[1], levels[0]))
 
 
+def before_the_end(process: Process, wanted: float) -> tuple[Float[Array, ""], int]:
+    """Returns log(sigma/alpha) for the last noise level, and how many of the places it spans.
+
+    That is `wanted`, and one place more is left for t = 0, where there is no noise. Where there is
+    more than wanted at t = 0 already (`schedules.Learned`), it is the level there.
+    """
+    least = -process.logsnr(jnp.zeros(())) / 2
+    noisy = bool(least >= wanted)
+    return jnp.where(noisy, least, wanted), int(noisy)
+
+
 def falling(
     grid: Timesteps, process: Process, times: Float[Array, " steps"]
 ) -> Float[Array, " times"]:

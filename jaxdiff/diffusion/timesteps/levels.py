@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.timesteps.checks import (
     Timesteps,
+    before_the_end,
     check_levels,
     check_positive,
     check_steps,
@@ -40,7 +41,9 @@ class Karras:
         """Returns steps + 1 times, strictly decreasing to 0."""
         check_steps(steps)
         highest = jnp.exp(reachable(process, steps, np.log(self.sigma_max)))
-        ramp = jnp.linspace(highest ** (1 / self.rho), self.sigma_min ** (1 / self.rho), steps)
+        lowest, more = before_the_end(process, np.log(self.sigma_min))
+        ends = highest ** (1 / self.rho), jnp.exp(lowest / self.rho)
+        ramp = jnp.linspace(*ends, steps + more)[:steps]
         return falling(self, process, process.time(-2 * self.rho * jnp.log(ramp)))
 
 
@@ -64,7 +67,8 @@ class Exponential:
         """Returns steps + 1 times, strictly decreasing to 0."""
         check_steps(steps)
         highest = reachable(process, steps, np.log(self.sigma_max))
-        levels = jnp.linspace(highest, np.log(self.sigma_min), steps)
+        lowest, more = before_the_end(process, np.log(self.sigma_min))
+        levels = jnp.linspace(highest, lowest, steps + more)[:steps]
         return falling(self, process, process.time(-2 * levels))
 
 
@@ -90,7 +94,8 @@ class LogSNR:
         check_steps(steps)
         lowest = -2 * reachable(process, steps, -self.lowest / 2)
         pure = int(process.schedule.alpha(jnp.ones(())) == 0)
-        inner = process.time(jnp.linspace(lowest, self.highest, steps - pure))
+        last, more = before_the_end(process, -self.highest / 2)
+        inner = process.time(jnp.linspace(lowest, -2 * last, steps - pure + more)[: steps - pure])
         return falling(self, process, jnp.concatenate([jnp.ones(pure), inner]))
 
 
