@@ -36,7 +36,6 @@ VARIANTS = [
     for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
 ] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "ncsn", "vdm")]
 LONG = [("fashion_mnist", "ddpm"), ("fashion_mnist", "flow"), ("cifar10_edm", None)]
-LONG += [("score_sde", "vp"), ("score_sde", "subvp")]
 VARIANTS = [pytest.param(*v, marks=pytest.mark.slow if v in LONG else ()) for v in VARIANTS]
 
 
