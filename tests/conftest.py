@@ -17,6 +17,11 @@ import pytest
 from forked import Scripts
 
 
+def pytest_collection_modifyitems(items):
+    """Begins with the longest file, or a worker would be at it when the others are done."""
+    items.sort(key=lambda item: "training_devices" not in item.nodeid)
+
+
 @pytest.fixture(scope="module")
 def optimized():
     """Compiles with all passes, where a test computes for longer than it compiles."""

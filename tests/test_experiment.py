@@ -35,7 +35,7 @@ VARIANTS = [
     for name in ("digits", "fashion_mnist", "score_sde", "toy_2d")
     for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
 ] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "ncsn", "vdm")]
-LONG = [("fashion_mnist", "ddpm"), ("fashion_mnist", "flow"), ("cifar10_edm", None)]
+LONG = [("fashion_mnist", v) for v in ("", "ddpm", "flow")] + [("cifar10_edm", None)]
 VARIANTS = [pytest.param(*v, marks=pytest.mark.slow if v in LONG else ()) for v in VARIANTS]
 
 

@@ -22,7 +22,14 @@ def keys_of(n, seed=0):
     return random.example_keys(jax.random.key(seed), jnp.arange(n))
 
 
-@pytest.mark.parametrize("schedule", [schedules.Cosine(), schedules.EDM(), schedules.LinearBeta()])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.Cosine(),
+        schedules.EDM(),
+        pytest.param(schedules.LinearBeta(), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_draws_the_gaussian(name, schedule):
     """Mean and deviation of samples of a known Gaussian; fails if noise has the wrong scale."""

@@ -70,7 +70,7 @@ def test_fsdp_divides_the_large_arrays(runs):
     assert state.ema["network"]["up_0_0_residual"]["conv_in"]["kernel"].sharding == kernel.sharding
 
 
-@pytest.mark.parametrize("way", ["jit_1", "fsdp_8"])
+@pytest.mark.parametrize("way", ["jit_1", pytest.param("fsdp_8", marks=pytest.mark.slow)])
 def test_a_run_goes_on_on_other_devices(runs, way, tmp_path):
     """Saved by jit on 8, restored elsewhere: the next steps are those of the run that went on."""
     experiment, state, *_ = runs["jit_8"]
