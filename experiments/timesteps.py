@@ -64,7 +64,7 @@ def main() -> None:
         if cli.FLAGS[name].value is not None and cli.FLAGS[name].value < 1:
             raise ValueError(f"{name}={cli.FLAGS[name].value} is less than 1")
     run = load(cli.FLAGS.workdir)
-    spec, process = SOLVER.value or run.config.sampling.solver, run.experiment.process
+    spec, process = SOLVER.value or run.config.sampling.solver, run.process
     solver, order = build(solvers, spec, process=process), order_of(spec)
     guide = {
         "guidance": GUIDANCE.value or run.config.sampling.guidance,
@@ -119,7 +119,7 @@ def measure(
     run: Run, solver: Solver, guide: Mapping[str, Any]
 ) -> tuple[Float[Array, " times"], Float[np.ndarray, " places"]]:
     """Returns the fine times, and the RMS error at t = 0 of a step from each of them."""
-    process = run.experiment.process
+    process = run.process
     times = local_error.fine_times(process)
     places = len(times) - local_error.STRIDE
     denoiser = lambda state: run.experiment.sampler.denoiser(state, **guide)
@@ -148,7 +148,7 @@ def measure(
 
 def compare(run: Run, solver: Solver, guide: Mapping[str, Any], grids: Mapping[str, Any]) -> Errors:
     """Returns the RMS distance of samples on each grid from the exact solution, by `BUDGETS`."""
-    process, parameterization = run.experiment.process, run.experiment.model.parameterization
+    process, parameterization = run.process, run.experiment.model.parameterization
     longest = max(*BUDGETS, REFERENCE_INTERVALS) + 1
 
     @functools.partial(jax.jit, static_argnames="method")
@@ -183,7 +183,7 @@ def others(run: Run) -> dict[str, timesteps.Timesteps]:
     if special or grid in grids.values():
         return grids
     try:
-        [grid(run.experiment.process, n) for n in BUDGETS]
+        [grid(run.process, n) for n in BUDGETS]
     except ValueError:  # such as more steps than a discrete grid has
         return grids
     return {**grids, own: grid}
@@ -192,7 +192,7 @@ def others(run: Run) -> dict[str, timesteps.Timesteps]:
 def noise(run: Run, keys: Array, t: Array) -> Array:
     """Returns what sampling starts from at time t."""
     like = jnp.zeros((len(keys), *run.experiment.latent_shape))
-    return prior(run.experiment.process, keys, like, t)
+    return prior(run.process, keys, like, t)
 
 
 def batches(run: Run, stream: str) -> Iterator[tuple[dict, Array, int]]:
