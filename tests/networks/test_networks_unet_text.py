@@ -123,11 +123,7 @@ def with_identities(module, names, *args):
 
 
 def test_the_norms_are_those_of_the_released_weights():
-<<<<<<< HEAD
-    """Catches another eps, unseen in other tests: x with var(x) = eps halves in square."""
-=======
     """Catches another eps, which other tests are too coarse for: var(x) = eps gives half of it."""
->>>>>>> unet
     signs = jnp.resize(jnp.array([1.0, -1.0]), (1, 2, 2, 4))
     module, x = SpatialTransformer(depth=0, num_groups=2), 1e-3 * signs
     params = with_identities(module, ("in/kernel", "out/kernel"), x)
