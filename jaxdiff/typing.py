@@ -54,6 +54,13 @@ class Draw(NamedTuple):
     lattice: Float[Array, " b"]
 
 
+class Times(NamedTuple):
+    """Training times, and the factor by which each one's loss is to be multiplied."""
+
+    t: Float[Array, " b"]
+    importance: Float[Array, " b"]
+
+
 class Roles(NamedTuple):
     """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one."""
 

@@ -5,7 +5,7 @@ spreads the batch's numbers evenly instead, and `LossAware` puts them where loss
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +15,9 @@ from jaxtyping import Array, Float
 
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Draw, Metrics
+from jaxdiff.typing import Draw, Metrics, Times
 
 Numbers = Float[Array, " b"]
-
-
-class Times(NamedTuple):
-    """Training times, and the factor by which each one's loss is to be multiplied."""
-
-    t: Numbers
-    importance: Numbers
 
 
 @runtime_checkable

@@ -12,9 +12,8 @@ from jaxdiff import objectives, random
 from jaxdiff.build import build
 from jaxdiff.diffusion import parameterizations, schedules, weighting
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.time_sampling import Times
 from jaxdiff.networks.model import Model
-from jaxdiff.typing import Draw, Prediction, Roles
+from jaxdiff.typing import Draw, Prediction, Roles, Times
 
 STEPS = 20
 PROCESS = Process(schedules.Tabulated(schedules.linear_betas(STEPS, 0.01, 0.4)))
