@@ -122,6 +122,7 @@ def test_a_likelihood_that_there_is_not_is_one_message(script, workdir, flags, m
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
     """Measured on points, then sampled on; fails if the last batch's filling is counted."""
     found = {}
