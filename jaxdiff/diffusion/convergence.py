@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.build import build
+from jaxdiff.diffusion import schedules, solvers
 from jaxdiff.diffusion.oracles import GaussianMixture
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Prediction, Solver, Span
@@ -64,6 +66,28 @@ def order(
     grids = [interior(process, n) for n in steps]
     coarse, fine = errors(solver, process, grids, exact_starts=exact_starts)
     return float(np.log(coarse / fine) / np.log(steps[1] / steps[0]))
+
+
+def order_of(spec: str) -> int:
+    """Measures the order of a deterministic solver by its name, as a whole number from 1.
+
+    Raises:
+        ValueError: the solver is unknown, draws noise, or chooses its steps itself.
+    """
+    process = Process(schedules.Cosine())
+    solver, oracle = build(solvers, spec, process=process), mixture(process)
+    if isinstance(solver, solvers.Adaptive):
+        raise ValueError(f"solver={spec!r} chooses its steps itself: they cannot be placed for it")
+    x, at, keys = jnp.zeros((2, 1)), jnp.full(2, 0.6), jax.random.split(jax.random.key(0), 2)
+    step = lambda x, at: solver.step(oracle, x, Span(at, at - 0.1, keys, 10), {}, solver.init(x))
+    ends, _ = jax.jit(step)(x, at)
+    if ends[0] != ends[1]:
+        raise ValueError(
+            f"solver={spec!r} draws noise, and an error is measured without; "
+            "name a deterministic one, such as DDIM"
+        )
+    with jax.enable_x64(True):
+        return max(1, round(order(solver, process)))
 
 
 def evaluations(solver: Solver, process: Process, steps: int = 8) -> float:

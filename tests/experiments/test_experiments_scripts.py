@@ -123,39 +123,33 @@ def test_a_likelihood_that_there_is_not_is_one_message(workdir, flags, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_s_own_grid_serves_any_number_of_steps(workdir, tmp_path):
     """Measured on points, then sampled on; fails if the last batch's filling is counted."""
     found = {}
     for size in (6, 4):
         grid = tmp_path / f"{size}.json"
         flags = [f"--workdir={workdir}", f"--out={grid}", "--num=6", f"--batch_size={size}"]
-        done = script("timesteps", *flags, "--solver=DDIM")
+        done = script("timesteps", *flags, "--solver=DDIM", "--steps=4,16")
         found[size] = json.loads(grid.read_text())
         assert np.asarray(Image.open(grid.with_suffix(".png"))).std() > 1
         assert "Measured" in done.stdout
     assert found[6]["order"] == 1
-    assert found[6]["errors"]["Measured"][0] > found[6]["errors"]["Measured"][-1] > 0
+    assert found[6]["errors"]["Measured"]["4"] > found[6]["errors"]["Measured"]["16"] > 0
     for name in ("local_errors", "knots", "errors"):
         one, other = jax.tree.leaves(found[6][name]), jax.tree.leaves(found[4][name])
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=0.01, atol=1e-6)
     out = tmp_path / "samples.npy"
     flags = [f"--timesteps=Measured(path={str(grid)!r})", "--steps=3", "--num=2", f"--out={out}"]
     script("sample", f"--workdir={workdir}", *flags)
     assert np.isfinite(np.load(out)).all()
 
 
-@pytest.mark.parametrize(
-    ("script_name", "flags", "message"),
-    [
-        ("timesteps", ["--solver=DDPM"], "solver='DDPM' draws noise"),
-        ("timesteps", ["--solver=Adaptive"], "solver='Adaptive' chooses its steps itself"),
-        ("sample", ["--timesteps=Measured(path='no.json')"], "Measured: no.json cannot be read"),
-    ],
-)
-def test_a_grid_that_there_is_not_is_one_message(workdir, script_name, flags, message):
-    done = script(script_name, f"--workdir={workdir}", *flags, check=False)
+def test_a_number_of_steps_that_there_is_not_is_one_message(workdir):
+    """Before the run is read."""
+    done = script("timesteps", f"--workdir={workdir}", "--steps=5,0", check=False)
     assert done.returncode == 1
-    assert message in done.stderr
+    assert "steps=5,0: numbers from 1" in done.stderr
     assert "Traceback" not in done.stderr
 
 
