@@ -240,7 +240,7 @@ def draw(
     ends = ends[0] / 1.5, ends[1] * 1.5
     left.loglog(level(times[1 : 1 + len(errors)]), errors, ".-", color=ACCENT)
     left.set(
-        title=f"error at the data that one step leaves, {len(times) // local_error.STRIDE} steps",
+        title=f"error that one of {len(times) // local_error.STRIDE} steps leaves in the data",
         xlabel="noise level sigma/alpha in the middle of the step",
         ylabel="RMS",
         xlim=ends,
