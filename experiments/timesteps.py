@@ -12,7 +12,7 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from jaxdiff import Run, load, random
 from jaxdiff.build import build
-from jaxdiff.diffusion import convergence, local_error, schedules, solvers, timesteps
+from jaxdiff.diffusion import convergence, local_error, solvers, timesteps
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
@@ -36,10 +36,9 @@ from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
 from jaxdiff.files import written_whole
 from jaxdiff.training.partition import AXIS
-from jaxdiff.typing import Solver, Span
+from jaxdiff.typing import Solver
 
-BUDGETS = (5, 10, 20, 50)
-BUILT_IN = ("Uniform", "Power", "Karras", "Exponential", "LogSNR")
+BUILT_IN = ("Uniform", "Power", "Karras", "LogSNR")
 REFERENCE_INTERVALS = 64
 
 flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
@@ -47,11 +46,12 @@ SOLVER = flags.DEFINE_string("solver", None, "A deterministic one; the config's 
 GUIDANCE = flags.DEFINE_string("guidance", None, "As for sampling; the config's by default.")
 SCALE = flags.DEFINE_float("guidance_scale", None, "The config's by default; 1 for none.")
 NUM = flags.DEFINE_integer("num", 32, "Number of samples to measure on, and again to compare on.")
+STEPS = flags.DEFINE_list("steps", "5,10,20,50", "Numbers of steps at which grids are compared.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Samples at a time; the config's by default.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
 OUT = flags.DEFINE_string("out", None, "The file; <workdir>/timesteps.json by default.")
 
-Errors = Mapping[str, list[float]]
+Errors = Mapping[str, Mapping[int, float]]
 logger = logging.getLogger("jaxdiff.timesteps")
 
 
@@ -63,9 +63,12 @@ def main() -> None:
     for name in ("num", "batch_size"):
         if cli.FLAGS[name].value is not None and cli.FLAGS[name].value < 1:
             raise ValueError(f"{name}={cli.FLAGS[name].value} is less than 1")
+    if not all(text.isdecimal() and int(text) for text in STEPS.value):
+        raise ValueError(f"steps={','.join(STEPS.value)}: numbers from 1, such as 5,10,20,50")
+    budgets = sorted({int(text) for text in STEPS.value})
     run = load(cli.FLAGS.workdir)
     spec, process = SOLVER.value or run.config.sampling.solver, run.process
-    solver, order = build(solvers, spec, process=process), order_of(spec)
+    solver, order = build(solvers, spec, process=process), convergence.order_of(spec)
     guide = {
         "guidance": GUIDANCE.value or run.config.sampling.guidance,
         "guidance_scale": run.config.sampling.guidance_scale
@@ -85,34 +88,12 @@ def main() -> None:
         "local_errors": errors.tolist(),
     }
     measured.write(out, process, knots, **how)
-    grids = {"Measured": timesteps.Measured(str(out)), **others(run)}
-    found = compare(run, solver, guide, grids)
-    measured.write(out, process, knots, **how, steps=BUDGETS, errors=found)
+    grids = {"Measured": timesteps.Measured(str(out)), **others(run, budgets)}
+    found = compare(run, solver, guide, grids, budgets)
+    measured.write(out, process, knots, **how, errors=found)
     picture = out.with_suffix(".png")
     draw(picture, process, np.asarray(times), errors, grids, found)
     print(table(found), out, picture, sep="\n")
-
-
-def order_of(spec: str) -> int:
-    """Measures a solver's order, in closed form.
-
-    Raises:
-        ValueError: the solver draws noise, or chooses its steps itself.
-    """
-    process = Process(schedules.Cosine())
-    solver, oracle = build(solvers, spec, process=process), convergence.mixture(process)
-    if isinstance(solver, solvers.Adaptive):
-        raise ValueError(f"solver={spec!r} chooses its steps itself")
-    x, keys = jnp.zeros((2, 1)), jax.random.split(jax.random.key(0), 2)
-    span = Span(jnp.full(2, 0.6), jnp.full(2, 0.5), keys, 10)
-    x, _ = jax.jit(lambda: solver.step(oracle, x, span, {}, solver.init(x)))()
-    if x[0] != x[1]:
-        raise ValueError(
-            f"solver={spec!r} draws noise, so that its error is not that of a step; measure with "
-            "a deterministic one, such as --solver=DDIM"
-        )
-    with jax.enable_x64(True):
-        return max(1, round(convergence.order(solver, process)))
 
 
 def measure(
@@ -146,10 +127,16 @@ def measure(
     return times, np.sqrt(squares / NUM.value)
 
 
-def compare(run: Run, solver: Solver, guide: Mapping[str, Any], grids: Mapping[str, Any]) -> Errors:
-    """Returns the RMS distance of samples on each grid from the exact solution, by `BUDGETS`."""
+def compare(
+    run: Run,
+    solver: Solver,
+    guide: Mapping[str, Any],
+    grids: Mapping[str, timesteps.Timesteps],
+    budgets: Sequence[int],
+) -> Errors:
+    """Returns for each grid and number of steps the RMS distance from the exact solution."""
     process, parameterization = run.process, run.experiment.model.parameterization
-    longest = max(*BUDGETS, REFERENCE_INTERVALS) + 1
+    longest = max(*budgets, REFERENCE_INTERVALS) + 1
 
     @functools.partial(jax.jit, static_argnames="method")
     def solve(method, state, times, steps, cond, keys):
@@ -158,7 +145,7 @@ def compare(run: Run, solver: Solver, guide: Mapping[str, Any], grids: Mapping[s
         return local_error.solve(method, denoiser, x, times, 0, steps, cond, keys)
 
     fine = local_error.fine_times(process, REFERENCE_INTERVALS)
-    placed = {(name, n): grid(process, n) for name, grid in grids.items() for n in BUDGETS}
+    placed = {(name, n): grid(process, n) for name, grid in grids.items() for n in budgets}
     for times in placed.values():
         process.check(parameterization, times[:-1])
     padded = lambda times: jnp.pad(times, (0, longest - len(times)))
@@ -171,10 +158,10 @@ def compare(run: Run, solver: Solver, guide: Mapping[str, Any], grids: Mapping[s
         x = solve(solver, run.state, padded(placed[at]), at[1], cond, keys)
         squares[at] += float(local_error.squared_distance(x, exact)[:kept].sum())
     root = lambda at: float(np.sqrt(squares[at] / NUM.value))
-    return {name: [root((name, n)) for n in BUDGETS] for name in grids}
+    return {name: {n: root((name, n)) for n in budgets} for name in grids}
 
 
-def others(run: Run) -> dict[str, timesteps.Timesteps]:
+def others(run: Run, budgets: Sequence[int]) -> dict[str, timesteps.Timesteps]:
     """Returns built-in grids by name, and the config's own if it is yet another."""
     grids = {name: build(timesteps, f"{name}()") for name in BUILT_IN}
     own = run.config.sampling.timesteps
@@ -183,7 +170,7 @@ def others(run: Run) -> dict[str, timesteps.Timesteps]:
     if special or grid in grids.values():
         return grids
     try:
-        [grid(run.process, n) for n in BUDGETS]
+        [grid(run.process, n) for n in budgets]
     except ValueError:  # such as more steps than a discrete grid has
         return grids
     return {**grids, own: grid}
@@ -230,10 +217,10 @@ def counted(todo: list, what: str, cost: Callable[[Any], float]) -> Iterator:
 
 def table(found: Errors) -> str:
     """Formats the errors, a grid a row."""
-    width = max(map(len, found))
-    lines = [f"{'':{width}}" + "".join(f"{n:>5} steps" for n in BUDGETS)]
+    width, budgets = max(map(len, found)), next(iter(found.values()))
+    lines = [f"{'':{width}}" + "".join(f"{n:>5} steps" for n in budgets)]
     for name, row in found.items():
-        lines.append(f"{name:{width}}" + "".join(f"{error:>11.4f}" for error in row))
+        lines.append(f"{name:{width}}" + "".join(f"{error:>11.4f}" for error in row.values()))
     return "RMS error of samples, the exact solution's distance\n" + "\n".join(lines)
 
 
@@ -253,7 +240,7 @@ def draw(
     ends = ends[0] / 1.5, ends[1] * 1.5
     left.loglog(level(times[1 : 1 + len(errors)]), errors, ".-", color=ACCENT)
     left.set(
-        title=f"error at the data that one step leaves, {len(times) // local_error.STRIDE} steps",
+        title=f"error that one of {len(times) // local_error.STRIDE} steps leaves in the data",
         xlabel="noise level sigma/alpha in the middle of the step",
         ylabel="RMS",
         xlim=ends,
@@ -264,11 +251,13 @@ def draw(
         look = {"color": ACCENT if ours else f"C{i}", "linewidth": 2.4 if ours else 1.2}
         # Noise and data themselves stand at the edges.
         middle.plot(np.clip(level(grid(process, 10)), *ends), [-i] * 11, ".-", **look)
-        right.loglog(BUDGETS, found[name], styles[i % 4], marker=".", label=name, **look)
+        right.loglog(
+            *zip(*found[name].items(), strict=True), styles[i % 4], marker=".", label=name, **look
+        )
     middle.set(title="10 steps", xlabel="noise level sigma/alpha", xscale="log", xlim=ends)
     middle.set_yticks(-np.arange(len(grids)), grids)
     right.set(title="error of samples", xlabel="steps", ylabel="RMS")
-    right.set_xticks(BUDGETS, [str(n) for n in BUDGETS])
+    right.set_xticks(list(found["Measured"]), list(map(str, found["Measured"])))
     right.minorticks_off()
     right.legend(fontsize=8, frameon=False)
     for panel in (left, middle, right):

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import random
+from jaxdiff.build import build
+from jaxdiff.diffusion import schedules, solvers
 from jaxdiff.diffusion.oracles import Gaussian, GaussianMixture
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.schedules import Schedule
@@ -99,6 +101,25 @@ def order(
     grids = [interior(process, n) for n in steps]
     coarse, fine = errors(solver, process, grids, exact_starts=exact_starts)
     return float(np.log(coarse / fine) / np.log(steps[1] / steps[0]))
+
+
+def order_of(spec: str) -> int:
+    """Measures the order of a deterministic solver by its name, as a whole number from 1.
+
+    Raises:
+        ValueError: the solver is unknown, draws noise, or chooses its steps itself.
+    """
+    process = Process(schedules.Cosine())
+    solver = build(solvers, spec, process=process)
+    if isinstance(solver, solvers.Adaptive):
+        raise ValueError(f"solver={spec!r} chooses its steps itself: they cannot be placed for it")
+    if getattr(solver, "stochastic", True):
+        raise ValueError(
+            f"solver={spec!r} draws noise, and an error is measured without; "
+            "name a deterministic one, such as DDIM"
+        )
+    with jax.enable_x64(True):
+        return max(1, round(order(solver, process)))
 
 
 def evaluations(solver: Solver, process: Process, steps: int = 5) -> list[int]:

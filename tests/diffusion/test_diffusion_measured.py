@@ -19,6 +19,10 @@ PROCESSES = {"cosine": Process(schedules.Cosine()), "edm": Process(schedules.EDM
 COSINE, EDM = PROCESSES.values()
 ORDERS = {"DDIM": 1, "Heun": 2, "DPMpp2M": 2}
 EVERY = [(name, process) for name in ORDERS for process in PROCESSES]
+QUICK = [
+    pytest.param(*case, marks=() if case == ("DPMpp2M", "edm") else pytest.mark.slow)
+    for case in EVERY
+]
 
 
 def keys_of(n, seed=0):
@@ -30,12 +34,7 @@ def noise_of(process, n, dimensions, seed):
     return prior(process, keys, jnp.zeros((n, dimensions)), jnp.ones(()))
 
 
-def cut(some, whole):
-    """The cases of `some`, and the others as slow ones."""
-    return [pytest.param(*case, marks=() if case in some else pytest.mark.slow) for case in whole]
-
-
-@pytest.mark.parametrize(("name", "process"), cut([("DPMpp2M", "edm")], EVERY))
+@pytest.mark.parametrize(("name", "process"), QUICK)
 def test_the_local_error_is_of_one_order_more_than_the_solver(name, process):
     """Halving the steps around one noise level; fails if the steps before are not of the path."""
     process = PROCESSES[process]
@@ -98,7 +97,26 @@ def test_the_grid_of_a_gaussian_is_even_in_its_own_angle(gaussian):
         np.testing.assert_allclose(angle, np.pi / 2 * np.linspace(1, 0, 21), atol=0.02)
 
 
-@pytest.mark.parametrize(("name", "process"), cut([("DPMpp2M", "cosine")], EVERY))
+def test_a_gaussian_is_nearer_to_the_exact_one_than_on_built_in_grids(gaussian):
+    """From other noise; fails if the shares run from the wrong end."""
+    oracle, _, times, errors = gaussian
+    with jax.enable_x64(True):
+        knots = local_error.place_steps(times, errors, order=1)
+        x, solver = noise_of(COSINE, 16, 2, seed=2), solvers.DDIM(COSINE)
+
+        @jax.jit
+        def distance(x, times):
+            end = local_error.solve(solver, oracle, x, times, 0, 10, {}, keys_of(16))
+            exact = oracle.flow(x, jnp.ones(16), jnp.zeros(16))
+            return jnp.sqrt(local_error.squared_distance(end, exact).mean())
+
+        ours = distance(x, measured.spread(knots, 10))
+        for grid in (timesteps.Uniform(), timesteps.LogSNR(), timesteps.Karras()):
+            assert 1.5 * ours < distance(x, grid(COSINE, 10)), grid
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "process"), EVERY)
 def test_samples_are_nearer_to_the_exact_ones_than_on_built_in_grids(name, process):
     """Of a narrow mixture, smooth enough for no sample to end in another mode, from other noise."""
     process = PROCESSES[process]
@@ -131,10 +149,11 @@ def test_samples_are_nearer_to_the_exact_ones_than_on_built_in_grids(name, proce
 
 @pytest.fixture(params=PROCESSES)
 def file(request, tmp_path):
-    """A written file of knots with errors over many orders of magnitude, and its process."""
+    """A written file of knots with errors of many orders of magnitude and none, and its process."""
     process = PROCESSES[request.param]
     times = local_error.fine_times(process)
     errors = 10.0 ** np.random.default_rng(0).uniform(-12, 0, 31)
+    errors[5:12] = 0
     knots = local_error.place_steps(times, errors, order=1)
     path = tmp_path / "timesteps.json"
     measured.write(path, process, knots, solver="DDIM", order=1)
@@ -212,3 +231,16 @@ def test_another_process_is_named(file, other):
 def test_errors_that_say_nothing_are_named(wrong):
     with pytest.raises(ValueError, match="local errors must be finite and not all zero"):
         local_error.place_steps(np.linspace(1, 0, 6), np.full(4, wrong), order=1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("DDPM", "'DDPM' draws noise"),
+        ("DDIM(eta=0.5)", "draws noise"),
+        ("Adaptive", "chooses its steps itself"),
+    ],
+)
+def test_solvers_without_an_error_of_a_step_are_named(spec, message):
+    with pytest.raises(ValueError, match=message):
+        convergence.order_of(spec)

@@ -129,15 +129,15 @@ def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
     for size in (6, 4):
         grid = tmp_path / f"{size}.json"
         flags = [f"--workdir={workdir}", f"--out={grid}", "--num=6", f"--batch_size={size}"]
-        printed = script("timesteps", *flags, "--solver=DDIM")
+        printed = script("timesteps", *flags, "--solver=DDIM", "--steps=4,16")
         found[size] = json.loads(grid.read_text())
         assert np.asarray(Image.open(grid.with_suffix(".png"))).std() > 1
         assert "Measured" in printed
     assert found[6]["order"] == 1
-    assert found[6]["errors"]["Measured"][0] > found[6]["errors"]["Measured"][-1] > 0
+    assert found[6]["errors"]["Measured"]["4"] > found[6]["errors"]["Measured"]["16"] > 0
     for name in ("local_errors", "knots", "errors"):
         one, other = jax.tree.leaves(found[6][name]), jax.tree.leaves(found[4][name])
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=0.01, atol=1e-6)
     out = tmp_path / "samples.npy"
     flags = [f"--timesteps=Measured(path={str(grid)!r})", "--steps=3", "--num=2", f"--out={out}"]
     script("sample", f"--workdir={workdir}", *flags)
@@ -147,8 +147,7 @@ def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("timesteps", ["--solver=DDPM"], "solver='DDPM' draws noise"),
-        ("timesteps", ["--solver=Adaptive"], "solver='Adaptive' chooses its steps itself"),
+        ("timesteps", ["--steps=5,0"], "steps=5,0: numbers from 1"),
         ("sample", ["--timesteps=Measured(path='no.json')"], "Measured: no.json cannot be read"),
     ],
 )
