@@ -94,7 +94,7 @@ def test_images_of_another_size():
 
 
 def test_pixels():
-    """Catches another range, a crop that is not the middle, and a resize of what fits.
+    """Catches another range, and a crop that is not the middle.
 
     A grey of v stays (v - mean)/deviation; of 4×8 pixels the middle four columns are kept.
     """
@@ -109,7 +109,7 @@ def test_pixels():
 def test_norms():
     """Catches a mean that is not taken off, or is by RMSNorm, a variance by n - 1, half precision.
 
-    Deviations of ±3 about 1000 are lost in bfloat16.
+    In bfloat16 only the result may be rounded.
     """
     x = jnp.array([[997.0, 1003, 997, 1003]])
     scale, bias = np.float32([1, 2, 3, 4]), np.float32([0, 0, 1, 0])
@@ -118,13 +118,11 @@ def test_norms():
     root = RMSNorm(eps=0.0).apply({"params": {"scale": scale}}, x / 1000 * 2)
     square = np.sqrt((np.square(x) / 1e6).mean())
     np.testing.assert_allclose(root, x / 1000 / square * scale, rtol=1e-5)
-    for norm in (LayerNorm(eps=7.0, dtype=jnp.bfloat16), RMSNorm(dtype=jnp.bfloat16)):
-        params = norm.init(jax.random.key(0), x)
-        half = norm.apply(params, x)
-        assert half.dtype == jnp.bfloat16
-        np.testing.assert_allclose(
-            half.astype(np.float32), norm.clone(dtype=jnp.float32).apply(params, x), rtol=1e-2
-        )
+    x = jnp.asarray(np.random.default_rng(0).normal(100, 1, 64), jnp.float32)
+    params = {"params": {"scale": jnp.ones(64), "bias": jnp.zeros(64)}}
+    for norm in (LayerNorm, RMSNorm):
+        whole, half = (norm(dtype=dtype).apply(params, x) for dtype in (jnp.float32, jnp.bfloat16))
+        np.testing.assert_array_equal(half, whole.astype(jnp.bfloat16))
 
 
 def test_attention_by_hand():

@@ -143,7 +143,9 @@ def test_a_folder(pipeline):
 def test_the_whole_of_clip(pipeline):
     """Catches settings of text and image exchanged in a file that has both."""
     folder, params = pipeline
-    whole = {"model_type": "clip", "projection_dim": 3, "text_config": CONFIG}
+    # Within the parts, a width of the projection means nothing.
+    parts = {**CONFIG, "projection_dim": 77}
+    whole = {"model_type": "clip", "projection_dim": 3, "text_config": parts}
     whole["vision_config"] = {
         "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
         "intermediate_size": 4, "image_size": 8, "patch_size": 4,

@@ -52,14 +52,14 @@ def test_without_a_start_token():
 @pytest.mark.parametrize(
     ("prompts", "window", "too_long", "said"),
     [
-        (["ab", "abcdefg"], 6, "error", r"7 tokens and window=6 has place for 4.*'abcdefg'"),
+        (["ab", "abcde"], 6, "error", r"5 tokens and window=6 has place for 4.*'abcde'"),
         (["ab"], 6, "cut", "too_long='cut' must be one of error, chunk, truncate"),
         (["ab"], 2, "chunk", "window=2 has no place for text"),
         ("ab", 6, "error", "prompts='ab' must be a list"),
     ],
 )
 def test_prompts_that_do_not_fit(prompts, window, too_long, said):
-    """Catches a prompt that is cut without a word."""
+    """Catches a prompt that is cut without a word, by a single token."""
     with pytest.raises(ValueError, match=said):
         LETTERS(prompts, window, too_long=too_long)
 

@@ -21,12 +21,10 @@ def clip_pixels(
     square, and normalized for CLIP."""
     images = jnp.asarray(images)
     b, h, w, _ = images.shape
-    short = min(h, w)
-    if short != size:
-        height, width = int(size * h / short), int(size * w / short)
-        images = jax.image.resize(images, (b, height, width, 3), "cubic", antialias=True)
-        images = jnp.clip(images, -1, 1)
-    top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
+    height, width = (size * side // min(h, w) for side in (h, w))
+    images = jax.image.resize(images, (b, height, width, 3), "cubic", antialias=True)
+    images = jnp.clip(images, -1, 1)
+    top, left = (height - size) // 2, (width - size) // 2
     middle = images[:, top : top + size, left : left + size]
     return ((middle + 1) / 2 - MEAN) / DEVIATION
 
