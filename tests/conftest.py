@@ -1,5 +1,6 @@
 """Eight devices for every test, quick compilation, and caches away from the user's."""
 
+import contextlib
 import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
@@ -22,12 +23,18 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "training_devices" not in item.nodeid)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def optimized():
-    """Compiles with all passes, where a test computes for longer than it compiles."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    """A context that compiles with all passes, for what computes longer than it compiles."""
+
+    @contextlib.contextmanager
+    def context():
+        before = jax.config.values["jax_disable_most_optimizations"]
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
+
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,8 @@ def digits():
 @pytest.fixture(scope="module")
 def classifier(digits, optimized):
     images, held_out, labels, held_out_labels = digits
-    return train_classifier(NETWORK, images, labels, (held_out, held_out_labels), TRAINING)
+    with optimized():
+        return train_classifier(NETWORK, images, labels, (held_out, held_out_labels), TRAINING)
 
 
 def test_digits_are_recognised(classifier, digits):
