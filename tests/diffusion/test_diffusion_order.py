@@ -130,7 +130,10 @@ def test_the_weak_error_is_that_of_samples():
     np.testing.assert_allclose(found, expected, atol=0.008)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("DDPM", 1), ("DPM2Ancestral", 2)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("DDPM", 1), ("DPM2Ancestral", 2), ("SASolver(predictor=1, corrector=1)", 1)],
+)
 def test_weak_order_is_the_theory_s(name, expected):
     """Fails if noise that is added has another deviation than the noise that was taken."""
     with jax.enable_x64(True):
