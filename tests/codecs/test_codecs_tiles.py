@@ -19,7 +19,11 @@ CLIP = VideoAutoencoderSettings(
 
 
 def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+LONG = numbers(1, 5, 2, 64, 3), numbers(1, 5, 1, 40, 2)
+"""A clip and latents in which a tile can see as far as it needs to."""
 
 
 class Stub:
@@ -34,15 +38,21 @@ class Stub:
         return Gaussian(x[..., ::2, ::2, :], 2 * x[..., 1::2, 1::2, :])
 
 
-class Counting:
-    """An autoencoder that counts how often it is traced."""
+class Sums:
+    """An autoencoder of clips whose frames are the sums of the latents up to them."""
 
-    def __init__(self, network):
-        self.network, self.settings, self.traced = network, network.settings, []
+    settings = CLIP
 
-    def apply(self, variables, x, method, **options):
+    def __init__(self):
+        self.traced = []
+
+    def apply(self, variables, x, method, mutable=()):
         self.traced.append((method, x.shape))
-        return self.network.apply(variables, x, method=method, **options)
+        before = variables.get("history", {}).get("sum")
+        sums = x.cumsum(1) + (0 if before is None else before)
+        twice = jnp.repeat(Stub().apply({}, sums, method), 2, 1)
+        frames = twice[:, 1:] if before is None else twice
+        return (frames, {"history": {"sum": sums[:, -1:]}}) if mutable else frames
 
 
 @functools.cache
@@ -83,7 +93,7 @@ def test_linear_blending():
             side = jnp.where(x[..., :1, :1, :] > 0, 1.0, 0.0)
             return super().apply(variables, side + 0 * x, method)
 
-    z = np.arange(10.0, dtype=np.float32)[None, None, :, None] * np.ones((1, 4, 1, 2), np.float32)
+    z = jnp.arange(10.0)[None, None, :, None] * jnp.ones((1, 4, 1, 2))
     tiled = Tiled(Sides(), tile=6, overlap=2)
     ramp = np.concatenate([np.zeros(8), (np.arange(4) + 0.5) / 4, np.ones(8)])
     found = tiled.apply({}, z, method="decode")
@@ -93,58 +103,59 @@ def test_linear_blending():
 
 
 def test_tiles_and_chunks_of_a_local_network():
-    """Catches a radius that is too small, tiles off the grid of strides, and a lost history.
-
-    Two more latents of overlap would change nothing; with half of it the difference must be seen.
-    """
-    network = VideoAutoencoder(CLIP)
-    params = drawn(network)
-    x, z = numbers(1, 5, 2, 64, 3), numbers(1, 5, 1, 40, 2)
+    """Catches tiles off the grid of strides, halves of another size, and a lost history."""
+    network, (x, z) = VideoAutoencoder(CLIP), LONG
     for method, value, radius in (
         ("encode", x, CLIP.encoder_radius),
         ("decode", z, CLIP.decoder_radius),
     ):
-        expected = whole(network, method, value)
         tiled = Tiled(network, 2 * radius + 3, 2 * radius, blend=False, frames=2)
-        found = tiled.apply(params, value, method=method)
-        close(found, expected, rtol=1e-4, atol=1e-5)
-        short = Tiled(network, 2 * radius + 3, 2, blend=False).apply(params, value, method=method)
-        differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), short, expected)
-        assert max(jax.tree.leaves(differences)) > 1e-3
+        found = tiled.apply(drawn(network), value, method=method)
+        close(found, whole(network, method, value), rtol=1e-4, atol=1e-5)
+
+
+def test_radius():
+    """Catches a radius that is not that of the network: whatever sees a NaN is NaN."""
+    network, (x, z) = VideoAutoencoder(CLIP), LONG
+    seen = np.isnan(whole(network, "decode", z.at[:, 0, :, 20].set(jnp.nan))).any((0, 1, 2, 4))
+    latents = np.flatnonzero(seen) // CLIP.factor
+    assert np.abs(latents - 20).max() == CLIP.decoder_radius < 20
+    farthest = 0
+    for pixel in (32, 33):
+        said = whole(network, "encode", x.at[:, 0, :, pixel].set(jnp.nan)).mean
+        latents = np.flatnonzero(np.isnan(said).any((0, 1, 2, 4)))
+        farthest = max(farthest, np.abs(latents - pixel // CLIP.factor).max())
+    assert farthest == CLIP.encoder_radius < 15
 
 
 def test_two_programs_for_clips_of_any_size():
-    """Catches a program for each tile, for each length, or for the last chunk."""
-    counting = Counting(VideoAutoencoder(CLIP))
-    tiled, params = Tiled(counting, tile=4, overlap=2, frames=2), drawn(counting.network)
-    for frames, width in ((4, 8), (5, 6), (2, 11)):
-        clip = tiled.apply(params, numbers(1, frames, 4, width, 2), method="decode")
-        assert clip.shape == (1, 2 * frames - 1, 8, 2 * width, 3)
-    assert counting.traced == [("decode", (1, 1, 4, 4, 2)), ("decode", (1, 2, 4, 4, 2))]
+    """Catches a program for each tile or length, a last chunk that is lost or too long."""
+    sums = Sums()
+    tiled = Tiled(sums, tile=4, overlap=2, frames=2)
+    for frames, width in ((4, 8), (1, 6), (5, 11)):
+        z = numbers(1, frames, 4, width, 2)
+        expected = Sums().apply({}, z, "decode")
+        close(tiled.apply({}, z, method="decode"), expected, rtol=1e-5, atol=1e-5)
+    assert sums.traced == [("decode", (1, 1, 4, 4, 2)), ("decode", (1, 2, 4, 4, 2))]
 
 
 def test_under_jit():
     """Catches a loop that is compiled as often as it turns, and another result."""
-    counting = Counting(VideoAutoencoder(CLIP))
-    tiled, params = Tiled(counting, tile=4, overlap=2, frames=1), drawn(counting.network)
-    z = numbers(1, 4, 4, 8, 2)
-    outside = tiled.apply(params, z, method="decode")
-    inside = jax.jit(functools.partial(tiled.apply, method="decode"))(params, z)
-    close(inside, outside, rtol=1e-5, atol=1e-5)
-    assert len(counting.traced) == 2
+    sums, z = Sums(), numbers(1, 6, 4, 8, 2)
+    tiled = Tiled(sums, tile=4, overlap=2, frames=1)
+    found = jax.jit(functools.partial(tiled.apply, {}, method="decode"))(z)
+    close(found, Sums().apply({}, z, "decode"), rtol=1e-5, atol=1e-5)
+    assert len(sums.traced) == 2
 
 
 def test_images_with_norms_over_all_places():
     """Catches tiles that are put together wrongly where they cannot be exact; as `Latents`."""
     network = AutoencoderKL(IMAGE)
-    params, z = drawn(network)["params"], numbers(1, 16, 40, 2)
-    expected = Latents(network).decode(params, z)
-    errors = [
-        np.abs(Latents(Tiled(network, tile, 12)).decode(params, z) - expected).mean()
-        for tile in (40, 32, 16)
-    ]
-    assert errors[0] < 1e-6
-    assert max(errors) < 0.1 * np.abs(expected).mean()
+    params, z = drawn(network)["params"], numbers(1, 12, 24, 2)
+    expected = whole(network, "decode", z / IMAGE.scale)
+    for tile, most in ((24, 1e-6), (12, 0.1)):
+        found = Latents(Tiled(network, tile, 6)).decode(params, z)
+        assert np.abs(found - expected).mean() < most * np.abs(expected).mean()
 
 
 def test_options_that_do_not_fit():

@@ -85,16 +85,16 @@ class VideoAutoencoderSettings:
 
     @property
     def encoder_radius(self) -> int:
-        """From how many latents away a latent sees pixels; all, with middle attention."""
+        """How many latents away a latent sees pixels; with middle attention it sees all."""
         radius = 1 + 4 + 2 * self.layers_per_block
         for _ in self.halve_frames:
-            # A kernel of 3 at a stride of 2 begins at its place and ends two places after it.
+            # A kernel of 3 at a stride of 2 begins at its place: it reaches farther to the right.
             radius = 2 * radius + 2 + 2 * self.layers_per_block
-        return -(-(radius + 1) // self.factor)
+        return (radius + 1) // self.factor
 
     @property
     def decoder_radius(self) -> int:
-        """From how many latents away a pixel sees latents; all, with middle attention."""
+        """How many latents away a pixel sees latents; with middle attention it sees all."""
         blocks = 2 * (self.layers_per_block + 1)
         radius = 1 + blocks
         for _ in self.halve_frames:
