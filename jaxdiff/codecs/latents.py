@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.interop import autoencoder as image_tables
 from jaxdiff.interop import open_tensors, resolve, to_ours
-from jaxdiff.interop.autoencoder import part_of, table_of
-from jaxdiff.interop.video_autoencoder import video_autoencoder
-from jaxdiff.networks import video_autoencoder as video
+from jaxdiff.interop import video_autoencoder as video_tables
+from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder
@@ -77,7 +77,7 @@ def load_autoencoder(
     """Returns an autoencoder and its parameters, `Latents(autoencoder)` and `frozen["codec"]`.
 
     The folder has diffusers' config.json and *.safetensors. Where there is no config.json, as
-    beside the one file of a whole model, `network` says what is in it.
+    beside the one file of a whole model or Wan's own, `network` says what is in it.
 
     Raises:
         ValueError: files are missing, damaged or of another network.
@@ -90,12 +90,12 @@ def load_autoencoder(
     x = jnp.zeros((1, *frames, settings.factor, settings.factor, settings.image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype), shapes)
-    tensors = part_of(open_tensors(path))
+    tensors = image_tables.part_of(open_tensors(path))
     levels = len(settings.channels)
     if clips:
-        table = video_autoencoder(levels, settings.layers_per_block)
+        table = video_tables.table_of(tensors, levels, settings.layers_per_block)
     else:
-        table = table_of(tensors, levels)
+        table = image_tables.table_of(tensors, levels)
     return network, to_ours(table, tensors, target, source=str(path))
 
 
@@ -107,7 +107,7 @@ def _configured(path: Path, dtype: Any) -> Autoencoder:
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
     if config.get("_class_name") == "AutoencoderKLWan":
-        return VideoAutoencoder(video.settings_from_config(config), dtype)
+        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
     settings = settings_from_config(config)
     if "num_vq_embeddings" in config:
         return AutoencoderVQ(

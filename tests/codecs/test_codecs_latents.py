@@ -15,7 +15,7 @@ from jaxdiff.diffusion import parameterizations, schedules
 from jaxdiff.diffusion.process import Process
 from jaxdiff.interop import save, to_theirs
 from jaxdiff.interop.autoencoder import DEPRECATED_ATTENTION, autoencoder, ldm_autoencoder
-from jaxdiff.interop.video_autoencoder import video_autoencoder
+from jaxdiff.interop.video_autoencoder import video_autoencoder, wan_autoencoder
 from jaxdiff.networks import preconditioning
 from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings, Gaussian
 from jaxdiff.networks.mlp import MLP
@@ -197,7 +197,8 @@ def test_files_of_a_codebook(tmp_path):
     same(params, theirs)
 
 
-def test_files_of_clips(tmp_path):
+@pytest.mark.parametrize("table", [video_autoencoder, wan_autoencoder])
+def test_files_of_clips(tmp_path, table):
     """Catches Wan's config that is read as an image autoencoder's, and a factor for a deviation."""
     settings = VideoAutoencoderSettings(
         (4, 8), (True,), 1, latent_channels=2, scale=(0.25, 2.0), shift=(1.0, 2.0)
@@ -206,7 +207,7 @@ def test_files_of_clips(tmp_path):
     x = jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
     params = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes)
-    save(video_autoencoder(2, 1), params, tmp_path / "diffusion_pytorch_model.safetensors")
+    save(table(2, 1), params, tmp_path / "diffusion_pytorch_model.safetensors")
     config = {"_class_name": "AutoencoderKLWan", "base_dim": 4, "dim_mult": [1, 2], "z_dim": 2}
     config |= {"num_res_blocks": 1, "temperal_downsample": [True]}
     config |= {"latents_mean": [1.0, 2.0], "latents_std": [4.0, 0.5]}
@@ -232,3 +233,5 @@ def test_files_of_something_else(tmp_path):
     write(tmp_path, {"conv_in.weight": np.zeros((4, 3, 3, 3), np.float32)}, CONFIG)
     with pytest.raises(ValueError, match="not an autoencoder"):
         load_autoencoder(tmp_path)
+    with pytest.raises(ValueError, match="not an autoencoder of clips"):
+        load_autoencoder(tmp_path, VideoAutoencoder(ClipStub.settings))

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxdiff.interop import to_ours, to_theirs
-from jaxdiff.interop.video_autoencoder import video_autoencoder
+from jaxdiff.interop.video_autoencoder import video_autoencoder, wan_autoencoder
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
 
 PUBLISHED = {
@@ -32,16 +33,46 @@ PUBLISHED = {
     "decoder.up_blocks.3.resnets.2.norm2.gamma": (96, 1, 1, 1),
     "decoder.conv_out.weight": (3, 96, 3, 3, 3),
 }
+OWN = {
+    "encoder.conv1.weight": (96, 3, 3, 3, 3),
+    "encoder.downsamples.0.residual.0.gamma": (96, 1, 1, 1),
+    "encoder.downsamples.3.shortcut.weight": (192, 96, 1, 1, 1),
+    "encoder.downsamples.5.time_conv.weight": (192, 192, 3, 1, 1),
+    "encoder.downsamples.10.residual.6.weight": (384, 384, 3, 3, 3),
+    "encoder.middle.0.residual.3.gamma": (384, 1, 1, 1),
+    "encoder.middle.1.to_qkv.weight": (1152, 384, 1, 1),
+    "encoder.head.2.weight": (32, 384, 3, 3, 3),
+    "conv1.weight": (32, 32, 1, 1, 1),
+    "conv2.bias": (16,),
+    "decoder.middle.2.residual.2.weight": (384, 384, 3, 3, 3),
+    "decoder.upsamples.3.resample.1.weight": (192, 384, 3, 3),
+    "decoder.upsamples.4.shortcut.weight": (384, 192, 1, 1, 1),
+    "decoder.upsamples.7.time_conv.bias": (768,),
+    "decoder.upsamples.14.residual.2.weight": (96, 96, 3, 3, 3),
+    "decoder.head.0.gamma": (96, 1, 1, 1),
+}
 
 
-def test_published_keys():
-    """Catches levels counted from the other end, and a layout with too few axes of one."""
+@pytest.fixture(scope="module")
+def params():
     x = jax.ShapeDtypeStruct((1, 1, 8, 8, 3), jnp.float32)
-    params = jax.eval_shape(VideoAutoencoder().init, jax.random.key(0), x)["params"]
-    theirs = jax.eval_shape(lambda tree: to_theirs(video_autoencoder(4, 2), tree), params)
+    return jax.eval_shape(VideoAutoencoder().init, jax.random.key(0), x)["params"]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected", "missing"),
+    [
+        (video_autoencoder, PUBLISHED, "decoder.up_blocks.2.upsamplers.0.time_conv.weight"),
+        (wan_autoencoder, OWN, "decoder.upsamples.11.time_conv.weight"),
+    ],
+    ids=["diffusers", "Wan"],
+)
+def test_published_keys(params, table, expected, missing):
+    """Catches levels counted from the other end, and a layout with too few axes of one."""
+    theirs = jax.eval_shape(lambda tree: to_theirs(table(4, 2), tree), params)
     assert len(theirs) == 194
-    assert {key: theirs[key].shape for key in PUBLISHED} == PUBLISHED
-    assert "decoder.up_blocks.2.upsamplers.0.time_conv.weight" not in theirs
+    assert {key: theirs[key].shape for key in expected} == expected
+    assert missing not in theirs
 
 
 def test_there_and_back():
@@ -51,6 +82,6 @@ def test_there_and_back():
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))["params"]
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype("float32"), shapes)
-    table = video_autoencoder(2, 1)
-    again = to_ours(table, to_theirs(table, params), params)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    for table in (video_autoencoder(2, 1), wan_autoencoder(2, 1)):
+        again = to_ours(table, to_theirs(table, params), params)
+        jax.tree.map(np.testing.assert_array_equal, again, params)

@@ -16,6 +16,7 @@ from jaxdiff.networks.video_autoencoder import (
     settings_from_config,
     wan_vae,
 )
+from jaxdiff.networks.video_autoencoder.layers import ClipResidualBlock
 
 TINY = VideoAutoencoderSettings((4, 8, 8), (True, True), layers_per_block=1, latent_channels=2)
 NETWORK = VideoAutoencoder(TINY)
@@ -83,6 +84,17 @@ def test_chunks_are_the_whole():
         said, history = run("decode", history, z[:, begin:end])
         frames.append(said)
     np.testing.assert_allclose(np.concatenate(frames, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_faint_features():
+    """Catches an eps that counts: a branch is the same for features of any size, and not NaN."""
+    block = ClipResidualBlock(3)
+    x = jnp.asarray(CLIP[:, :2, :2, :2])
+    weights = {"params": drawn(block, x)}
+    branch = jax.jit(lambda x: block.apply(weights, x) - x)
+    np.testing.assert_allclose(branch(1e-6 * x), branch(x), rtol=1e-4, atol=1e-5)
+    slopes = jax.grad(lambda x: branch(x).sum())(0 * x)
+    assert np.isfinite(branch(0 * x)).all() and np.isfinite(slopes).all()
 
 
 def test_values_beyond_one(monkeypatch):
