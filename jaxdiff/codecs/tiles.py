@@ -24,7 +24,7 @@ class Tiled:
     are exact with `blend=False` where the network is local: a `VideoAutoencoder` without middle
     attention, at an overlap of twice its settings' `encoder_radius` or `decoder_radius`. Middle
     attention sees all places of its tile, and so do the norms of autoencoders of images: there
-    tiles differ from the whole, the less the larger they are, and blending hides the seams.
+    tiles differ from the whole, and blending hides the seams.
 
     Outside of `jit` the compiled programs are the same for images and clips of any size: one for a
     tile, or two with `frames`, for the first frame and for a chunk.
@@ -80,7 +80,7 @@ class Tiled:
         if self.tile is None or max(whole) <= self.tile:
             return run(x)
 
-        windows = lambda n: _windows(n, min(self.tile, n), self.overlap, self.blend, out)
+        windows = lambda n: _windows(n, self.tile, self.overlap, self.blend, out)
         (top, rows), (left, columns) = map(windows, whole)
         size = tuple(min(self.tile, n) * into for n in whole)
         tile = jax.ShapeDtypeStruct((*x.shape[:-3], *size, x.shape[-1]), x.dtype)
@@ -181,9 +181,11 @@ def _windows(
 ) -> tuple[Int[Array, " n"], Float[Array, "n tile"]]:
     """Returns where tiles begin, and their weights at `scale` places for each of theirs.
 
-    At every place the weights of all tiles sum to one.
+    Tiles are spread evenly, and are no larger than the whole. At every place the weights of all
+    tiles sum to one.
     """
-    count = -(-(size - tile) // (tile - overlap)) + 1
+    count = max(-(-(size - tile) // (tile - overlap)), 0) + 1
+    tile = min(tile, size)
     starts = np.linspace(0, size - tile, count).round().astype(int)
     places = np.arange(size * scale) + 0.5
     begin, end = starts[:, None] * scale, (starts[:, None] + tile) * scale

@@ -75,7 +75,7 @@ def close(found, expected, **tolerance):
 
 
 @pytest.mark.parametrize("blend", [True, False])
-@pytest.mark.parametrize(("tile", "overlap"), [(5, 0), (5, 2), (5, 3), (6, 4), (16, 4)])
+@pytest.mark.parametrize(("tile", "overlap"), [(5, 0), (5, 3), (6, 4), (8, 7), (16, 4)])
 def test_weights_sum_to_one(tile, overlap, blend):
     """Catches tiles in the wrong place, a border that fades, a last tile that leaves a gap."""
     tiled = Tiled(Stub(), tile, overlap, blend)

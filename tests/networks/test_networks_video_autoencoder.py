@@ -139,7 +139,7 @@ def test_clips_and_settings_that_do_not_fit():
     """Catches an error that comes late or does not say what would be right."""
     shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     encode = lambda x, history={}: jax.eval_shape(functools.partial(run, "encode"), history, x)
-    with pytest.raises(ValueError, match=r"8 frames: .* 1 \+ 4·n; the nearest are 5 and 9"):
+    with pytest.raises(ValueError, match=r"8 frames: .* 1 \+ 4·n; the nearest: 5 and 9"):
         encode(shape(1, 8, 4, 4, 3))
     with pytest.raises(ValueError, match=r"4x6: .* multiple of 4"):
         encode(shape(1, 5, 4, 6, 3))
@@ -148,7 +148,7 @@ def test_clips_and_settings_that_do_not_fit():
     with pytest.raises(ValueError, match=r"latents of 3 channels: .* have 2"):
         jax.eval_shape(functools.partial(run, "decode"), {}, shape(1, 5, 4, 4, 3))
     _, history = encode(shape(1, 1, 4, 4, 3))
-    with pytest.raises(ValueError, match=r"a clip of 6 frames"):
+    with pytest.raises(ValueError, match=r"later chunk of 5 frames: .* 4·n; the nearest: 4 and 8"):
         encode(shape(1, 5, 4, 4, 3), history)
     for options in (
         {"channels": ()},

@@ -113,7 +113,7 @@ class VideoAutoencoder(nn.Module):
                 or the channels are others.
         """
         begun = bool(self.variables.get(HISTORY))
-        check_frames(x.shape[1] + begun, self.settings.frame_factor)
+        check_frames(x.shape[1], self.settings.frame_factor, begun)
         moments = self.encoder(x)
         return posterior(self.quant(moments) if self.settings.quant_convs else moments)
 

@@ -140,13 +140,18 @@ def settings_from_config(config: Mapping[str, Any]) -> VideoAutoencoderSettings:
     )
 
 
-def check_frames(frames: int, factor: int) -> None:
-    """Raises ValueError where a clip does not have 1 + n·factor frames."""
-    if frames < 1 or (frames - 1) % factor:
-        below = 1 + max(frames - 1, 0) // factor * factor
+def check_frames(frames: int, factor: int, begun: bool = False) -> None:
+    """Raises ValueError where a clip does not have 1 + n·factor frames, or a later chunk n·factor.
+
+    `begun` says that the frames are such a chunk.
+    """
+    alone = 0 if begun else 1
+    if frames < 1 or (frames - alone) % factor:
+        below = alone + max(frames - alone, 0) // factor * factor
+        nearest = [n for n in (below, below + factor) if n > 0]
         raise ValueError(
-            f"a clip of {frames} frames: this autoencoder's have 1 + {factor}·n;"
-            f" the nearest are {below} and {below + factor}"
+            f"{'a later chunk' if begun else 'a clip'} of {frames} frames: this autoencoder takes"
+            f" {'' if begun else '1 + '}{factor}·n; the nearest: {' and '.join(map(str, nearest))}"
         )
 
 
