@@ -189,15 +189,10 @@ def _windows(
     starts = np.linspace(0, size - tile, count).round().astype(int)
     places = np.arange(size * scale) + 0.5
     begin, end = starts[:, None] * scale, (starts[:, None] + tile) * scale
-    inside = (begin <= places) & (places < end)
-    # How deep a place lies in a tile; the border of the image is none of the tile's.
-    depth = np.minimum(
-        np.where(begin == 0, np.inf, places - begin),
-        np.where(end == size * scale, np.inf, end - places),
-    )
-    depth = np.where(inside, depth, 0)
+    depth = np.maximum(np.minimum(places - begin, end - places), 0)
     if blend:
         weights = np.minimum(depth, max(overlap * scale, 1))
+        # At the borders of the whole there is one tile, whose weight this makes one.
         weights = weights / weights.sum(0)
     else:
         weights = depth.argmax(0) == np.arange(count)[:, None]
