@@ -137,7 +137,7 @@ def _whole(autoencoder: Any, method: str, variables: Mapping[str, Any], x: Array
     return autoencoder.apply(variables, x, method=method)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
 def _chunk(
     autoencoder: Any, method: str, variables: Mapping[str, Any], history: Any, x: Array
 ) -> tuple[Any, Any]:
