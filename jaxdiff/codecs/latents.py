@@ -10,49 +10,56 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.interop import autoencoder as image_tables
 from jaxdiff.interop import open_tensors, resolve, to_ours
-from jaxdiff.interop.autoencoder import part_of, table_of
+from jaxdiff.interop import video_autoencoder as video_tables
+from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.typing import Params
 
-Autoencoder = AutoencoderKL | AutoencoderVQ
+Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 
 
 @dataclass(frozen=True)
 class Latents:
-    """(latent - shift) · scale of an autoencoder, both as its settings say.
+    """(latent - shift) · scale of an autoencoder of images or clips, both as its settings say.
 
     A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
     those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
-    `apply` with the methods "encode" and "decode" are used.
+    `apply` with the methods "encode" and "decode" are used, which `Tiled` has as well.
     """
 
     autoencoder: Any
     sample: bool = True
 
     def encode(
-        self, params: Params, x: Float[Array, "b h w c"], keys: Key[Array, " b"]
-    ) -> Float[Array, "b h2 w2 d"]:
+        self, params: Params, x: Float[Array, "b *size c"], keys: Key[Array, " b"]
+    ) -> Float[Array, "b *size2 d"]:
         """Returns the latents of images in [-1, 1], each drawn by its own key.
 
         Raises:
-            ValueError: no parameters; the image size or the channels are not the autoencoder's.
+            ValueError: no parameters; the size or the channels are not the autoencoder's.
         """
         z = self._apply(params, x, "encode")
         if isinstance(z, Gaussian):
             z = z.sample(keys) if self.sample else z.mean
-        settings = self.autoencoder.settings
-        return (z - settings.shift) * settings.scale
+        shift, scale = self._place(z)
+        return (z - shift) * scale
 
-    def decode(self, params: Params, z: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 c"]:
+    def decode(self, params: Params, z: Float[Array, "b *size d"]) -> Float[Array, "b *size2 c"]:
         """Returns the images of latents.
 
         Raises:
             ValueError: no parameters, or the latents have other channels.
         """
+        shift, scale = self._place(z)
+        return self._apply(params, z / scale + shift, "decode").astype(z.dtype)
+
+    def _place(self, z: Array) -> tuple[Array, Array]:
         settings = self.autoencoder.settings
-        return self._apply(params, z / settings.scale + settings.shift, "decode").astype(z.dtype)
+        return jnp.asarray(settings.shift, z.dtype), jnp.asarray(settings.scale, z.dtype)
 
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
@@ -70,7 +77,7 @@ def load_autoencoder(
     """Returns an autoencoder and its parameters, `Latents(autoencoder)` and `frozen["codec"]`.
 
     The folder has diffusers' config.json and *.safetensors. Where there is no config.json, as
-    beside the one file of a whole model, `network` says what is in it.
+    beside the one file of a whole model or Wan's own, `network` says what is in it.
 
     Raises:
         ValueError: files are missing, damaged or of another network.
@@ -78,11 +85,17 @@ def load_autoencoder(
     path = resolve(source)
     network = _configured(path / "config.json", dtype) if network is None else network
     settings = network.settings
-    x = jnp.zeros((1, settings.factor, settings.factor, settings.image_channels))
+    clips = isinstance(network, VideoAutoencoder)
+    frames = (1,) if clips else ()
+    x = jnp.zeros((1, *frames, settings.factor, settings.factor, settings.image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype), shapes)
-    tensors = part_of(open_tensors(path))
-    table = table_of(tensors, len(settings.channels))
+    tensors = image_tables.part_of(open_tensors(path))
+    levels = len(settings.channels)
+    if clips:
+        table = video_tables.table_of(tensors, levels, settings.layers_per_block)
+    else:
+        table = image_tables.table_of(tensors, levels)
     return network, to_ours(table, tensors, target, source=str(path))
 
 
@@ -93,6 +106,8 @@ def _configured(path: Path, dtype: Any) -> Autoencoder:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    if config.get("_class_name") == "AutoencoderKLWan":
+        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
     settings = settings_from_config(config)
     if "num_vq_embeddings" in config:
         return AutoencoderVQ(

@@ -71,6 +71,15 @@ FLAT = Layout("flat", lambda x, shape: x.reshape(shape), lambda x: x.reshape(-1)
 """Their vector is our array of any shape, such as the bias [heads, d] of `HEADS`."""
 
 
+def over_ones(axes: int) -> Layout:
+    """Returns the layout of their vector that has `axes` axes of one behind it."""
+    return Layout(
+        f"a vector over {axes} axes of one",
+        lambda x, shape: x.reshape(shape),
+        lambda x: x.reshape(-1, *(1,) * axes),
+    )
+
+
 def join(parts: list[AnyArray]) -> AnyArray:
     """Joins arrays along the first axis."""
     if len(parts) == 1:
