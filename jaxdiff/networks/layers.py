@@ -178,10 +178,15 @@ class LayerNorm(nn.Module):
         """Returns the normalized, scaled and shifted `x`."""
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", zero_init, (x.shape[-1],))
-        wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        return (centred * jax.lax.rsqrt(variance + self.eps) * scale + bias).astype(self.dtype)
+        return (standardized(x, self.eps) * scale + bias).astype(self.dtype)
+
+
+def standardized(x: Float[Array, "*b c"], eps: float) -> Float[Array, "*b c"]:
+    """Returns the last axis with mean 0 and variance 1, in float32."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + eps)
 
 
 class RMSNorm(nn.Module):
