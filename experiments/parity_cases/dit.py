@@ -19,11 +19,11 @@ NETWORKS = {
         24, 3, 2, num_classes=CLASSES, waves=SinCos(frequency_shift=1), out_channels=8, unroll=3
     ),
     "PixArt": DiT(
-        24, 2, 2, positions=Waves(Fitted(2)), shared_modulation=True, text_features=TEXT,
+        24, 2, 2, positions=Waves(Fitted(2.0)), shared_modulation=True, text_features=TEXT,
         learned_null=False, out_channels=8, unroll=2,
     ),
     "Stable Diffusion 3": MMDiT(
-        TEXT, 32, 3, 2, positions=Waves(Centred(4, 12)), joint_vectors={"text_pooled": POOLED},
+        TEXT, 32, 3, 2, positions=Waves(Centred(4.0, 12)), joint_vectors={"text_pooled": POOLED},
         learned_null=False, unroll=2,
     ),
     "Wan": DiT(

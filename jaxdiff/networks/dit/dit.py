@@ -113,7 +113,7 @@ class DiT(nn.Module):
             text_mask=None if text_mask is None else text_mask[:, None],
             dropout_keys=dropout_keys,
         )
-        places = self.positions.places(grid)[None]
+        places = jnp.asarray(self.positions.places(grid))[None]
         out = self._tokens(patches, places, told, grid[0] if self.factored else None)
         clip = from_patches(out, grid, self.patch)
         return clip[:, 0] if image else clip

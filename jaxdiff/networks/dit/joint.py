@@ -118,7 +118,7 @@ class MMDiT(nn.Module):
     num_heads: int = 24
     mlp_features: int | None = None
     patch: Sequence[int] = (1, 2, 2)
-    positions: Positions = Waves(Centred(extent=64, most=192))
+    positions: Positions = Waves(Centred(extent=64.0, most=192))
     qk_norm: str | None = None
     dropout: float = 0.0
     waves: nn.Module = SinCos()
@@ -158,7 +158,7 @@ class MMDiT(nn.Module):
         dense = lambda features, name, **options: Dense(
             features, dtype=self.dtype, name=name, **options
         )
-        places = self.positions.places(grid)[None]
+        places = jnp.asarray(self.positions.places(grid))[None]
         h = dense(self.features, "patches")(patches)
         added = self.positions.added(places, self.features)
         h = h if added is None else h + added.astype(self.dtype)

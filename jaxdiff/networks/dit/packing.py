@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from jaxdiff.networks.dit.patches import from_patches, grid_of, to_patches
 from jaxdiff.networks.dit.positions import Grid, Places
@@ -21,9 +21,9 @@ class Packed(NamedTuple):
     The number is -1 where there is nothing.
     """
 
-    patches: Float[Array, "b n p"]
-    places: Float[Array, "b n 3"]
-    segments: Integer[Array, "b n"]
+    patches: Float[Array | np.ndarray, "b n p"]
+    places: Float[Array | np.ndarray, "b n 3"]
+    segments: Integer[Array | np.ndarray, "b n"]
 
 
 class Slot(NamedTuple):
@@ -66,7 +66,7 @@ def plan(
 
 
 def pack(
-    clips: Sequence[Float[np.ndarray, "f h w c"]],
+    clips: Sequence[Float[np.ndarray, "_ _ _ c"]],
     slots: Sequence[Slot],
     rows: int,
     length: int,
@@ -87,8 +87,8 @@ def pack(
 
 
 def unpack(
-    patches: Float[Array, "b n p"], slots: Sequence[Slot], patch: Sequence[int]
-) -> list[Float[Array, "f h w c"]]:
+    patches: Float[Array | np.ndarray, "b n p"], slots: Sequence[Slot], patch: Sequence[int]
+) -> list[Float[Array | np.ndarray, "_ _ _ c"]]:
     """Returns the clips of rows, in the order of their slots."""
     clips = []
     for slot in slots:
@@ -98,8 +98,8 @@ def unpack(
 
 
 def in_slots(
-    values: Float[np.ndarray, "clips *shape"], slots: Sequence[Slot], rows: int, segments: int
-) -> Float[np.ndarray, "rows segments *shape"]:
+    values: Shaped[np.ndarray, "clips *shape"], slots: Sequence[Slot], rows: int, segments: int
+) -> Shaped[np.ndarray, "rows segments *shape"]:
     """Returns each clip's time or condition at its row and number, zeros where no clip is."""
     out = np.zeros((rows, segments, *values.shape[1:]), values.dtype)
     for value, slot in zip(values, slots, strict=True):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import einops
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff.networks.dit.positions import Grid
@@ -31,8 +32,8 @@ def grid_of(size: Sequence[int], patch: Sequence[int]) -> Grid:
 
 
 def to_patches(
-    x: Float[Array, "b f h w c"], patch: Sequence[int]
-) -> tuple[Float[Array, "b n p"], Grid]:
+    x: Float[Array | np.ndarray, "b f h w c"], patch: Sequence[int]
+) -> tuple[Float[Array | np.ndarray, "b n p"], Grid]:
     """Returns the patches, frame by frame and row by row, and how many there are along each axis.
 
     Raises:
@@ -43,8 +44,8 @@ def to_patches(
 
 
 def from_patches(
-    patches: Float[Array, "b n p"], grid: Grid, patch: Sequence[int]
-) -> Float[Array, "b f h w c"]:
+    patches: Float[Array | np.ndarray, "b n p"], grid: Grid, patch: Sequence[int]
+) -> Float[Array | np.ndarray, "b f h w c"]:
     """Returns the clip of patches."""
     return einops.rearrange(patches, _CLIP, **_sizes(grid, patch))
 

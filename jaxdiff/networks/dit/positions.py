@@ -73,7 +73,9 @@ class Waves:
     places: Places = Counted()
     max_period: float = 10000.0
 
-    def added(self, places: Float[Array, "*b n 3"], features: int) -> Float[Array, "*b n features"]:
+    def added(
+        self, places: Float[Array | np.ndarray, "*b n 3"], features: int
+    ) -> Float[Array, "*b n features"]:
         """Returns what is added to the tokens.
 
         Raises:
@@ -87,7 +89,7 @@ class Waves:
         time = self._waves(frame, features) - self._waves(jnp.zeros(()), features)
         return jnp.concatenate(image, axis=-1) + time
 
-    def rotation(self, places: Float[Array, "*b n 3"], channels: int) -> None:
+    def rotation(self, places: Float[Array | np.ndarray, "*b n 3"], channels: int) -> None:
         """Nothing is turned."""
         return
 
@@ -111,11 +113,13 @@ class Rotary:
     max_period: float = 10000.0
     shares: tuple[int, int, int] | None = None
 
-    def added(self, places: Float[Array, "*b n 3"], features: int) -> None:
+    def added(self, places: Float[Array | np.ndarray, "*b n 3"], features: int) -> None:
         """Nothing is added to the tokens."""
         return
 
-    def rotation(self, places: Float[Array, "*b n 3"], channels: int) -> Float[Array, "*b n pairs"]:
+    def rotation(
+        self, places: Float[Array | np.ndarray, "*b n 3"], channels: int
+    ) -> Float[Array, "*b n pairs"]:
         """Returns the angles for heads of so many channels.
 
         Raises:
