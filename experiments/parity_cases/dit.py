@@ -16,7 +16,7 @@ from parity_cases import Case, Ours, Peer
 TEXT, POOLED, CLASSES = 20, 10, 6
 NETWORKS = {
     "DiT": DiT(
-        24, 3, 2, num_classes=CLASSES, waves=SinCos(frequency_shift=1), out_channels=8, unroll=3
+        24, 3, 2, num_classes=CLASSES, waves=SinCos(frequency_shift=1.0), out_channels=8, unroll=3
     ),
     "PixArt": DiT(
         24, 2, 2, positions=Waves(Fitted(2.0)), shared_modulation=True, text_features=TEXT,
