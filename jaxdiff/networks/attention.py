@@ -1,7 +1,6 @@
 """Multi-head attention."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -40,16 +39,23 @@ def attend(
     # sent around in a loop over it.
     if key.shape[1] < 256 or jax.local_device_count() > 1:
         return plain(query, key, value)
-    by_example = functools.partial(_attend_by_example, plain)
+    by_example = functools.partial(_attend_by_example, scale)
     return lax.platform_dependent(query, key, value, cpu=by_example, default=plain)
 
 
-def _attend_by_example(plain: Callable, query: Array, key: Array, value: Array) -> Array:
+def _attend_by_example(scale: float | None, query: Array, key: Array, value: Array) -> Array:
     """Attends in one example after another, so that the weights stay in the processor's cache.
 
     They are computed again for the gradient instead of being kept.
     """
-    attend_one = lambda args: plain(*args)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+
+    def attend_one(args):
+        query, key, value = args
+        logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
+        weights = nn.softmax(scale * logits).astype(value.dtype)
+        return jnp.einsum("hqk,khd->qhd", weights, value)
+
     return lax.map(jax.checkpoint(attend_one, prevent_cse=False), (query, key, value))
 
 
