@@ -1,6 +1,6 @@
-"""Times our U-Net beside that of diffusers on PyTorch, and writes docs/benchmark.md.
+"""Times our networks beside those of diffusers on PyTorch, and writes docs/benchmark.md.
 
-python experiments/benchmark.py --rounds=5 --batch=32
+python experiments/benchmark.py --rounds=5
 
 Each task runs in a process of its own on either side; the two take turns, so that what else the
 machine does meets both, and medians are compared. Needs the extra `benchmark`.
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
+from benchmark_networks import NETWORKS, SIZE, Network
 
 TASKS = {
     "forward": "Forward pass",
@@ -31,9 +32,8 @@ TASKS = {
     "sample": "DDIM sampling",
 }
 PEER, OURS = "diffusers", "jaxdiff"
-WIDTHS, LAYERS, HEAD_CHANNELS, SIZE = (64, 128, 128), 2, 8, 32
 
-BATCH = flags.DEFINE_integer("batch", 32, "Images in a forward pass and in a training step.")
+ONLY = flags.DEFINE_list("networks", list(NETWORKS), "Networks to be timed.")
 SAMPLE_BATCH = flags.DEFINE_integer("sample_batch", 4, "Images that are sampled at a time.")
 STEPS = flags.DEFINE_integer("steps", 50, "DDIM steps.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed runs of each task on each side.", lower_bound=1)
@@ -53,46 +53,44 @@ class Job:
     compile_seconds: float = 0.0
 
 
-def diffusers_job(task: str) -> Job:
+def diffusers_job(network: Network, task: str) -> Job:
     """Prepares a task with diffusers' network on PyTorch."""
     import diffusers
     import torch
 
     torch.set_num_threads(THREADS.value)
-    net = diffusers.UNet2DModel(
-        sample_size=SIZE,
-        block_out_channels=WIDTHS,
-        layers_per_block=LAYERS,
-        attention_head_dim=HEAD_CHANNELS,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    )
-    batch = SAMPLE_BATCH.value if task == "sample" else BATCH.value
-    x, t = torch.randn(batch, 3, SIZE, SIZE), torch.arange(batch)
+    net = network.peer()
+    batch = SAMPLE_BATCH.value if task == "sample" else network.batch
+    x, t = torch.randn(batch, network.channels, SIZE, SIZE), torch.arange(batch)
+    cond = {name: torch.tensor(value) for name, value in network.cond(batch).items()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
     scheduler = diffusers.DDIMScheduler(clip_sample=False)
     scheduler.set_timesteps(STEPS.value)
 
     @torch.no_grad()
     def forward():
-        net(x, t)
+        network.call(net, x, t, cond)
 
     def train():
         optimizer.zero_grad()
-        torch.nn.functional.mse_loss(net(x, t).sample, x).backward()
+        torch.nn.functional.mse_loss(network.call(net, x, t, cond), x).backward()
         optimizer.step()
 
     @torch.no_grad()
     def sample():
         z = x
         for step in scheduler.timesteps:
-            z = scheduler.step(net(z, step).sample, step, z).prev_sample
+            z = scheduler.step(network.call(net, z, step, cond), step, z).prev_sample
 
     run = {"forward": forward, "train": train, "sample": sample}[task]
-    return Job(run, sum(p.numel() for p in net.parameters()))
+    # Diffusers' DiT has a copy of its embeddings in every block.
+    copies = [name for name, _ in net.named_parameters() if ".norm1.emb." in name]
+    copies = {name for name in copies if not name.startswith("transformer_blocks.0.")}
+    counted = [p.numel() for name, p in net.named_parameters() if name not in copies]
+    return Job(run, sum(counted))
 
 
-def jaxdiff_job(task: str) -> Job:
+def jaxdiff_job(network: Network, task: str) -> Job:
     """Prepares a task with our network."""
     import jax
     import jax.numpy as jnp
@@ -101,20 +99,20 @@ def jaxdiff_job(task: str) -> Job:
     from jaxdiff.diffusion import parameterizations, sampling, schedules, solvers, timesteps
     from jaxdiff.diffusion.process import Process
     from jaxdiff.networks.model import Model
-    from jaxdiff.networks.unet import UNet
 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    net = UNet(WIDTHS, LAYERS, attention_at=(SIZE // 2,), head_channels=HEAD_CHANNELS)
-    process = Process(schedules.LinearBeta())
+    net, process = network.ours(), Process(schedules.LinearBeta())
     model = Model(net, process, parameterizations.noise, lambda _, x, t: x, lambda _, t: 1000 * t)
-    batch = SAMPLE_BATCH.value if task == "sample" else BATCH.value
-    x = jax.random.normal(jax.random.key(0), (batch, SIZE, SIZE, 3))
+    batch = SAMPLE_BATCH.value if task == "sample" else network.batch
+    x = jax.random.normal(jax.random.key(0), (batch, SIZE, SIZE, network.channels))
     t, keys = jnp.arange(batch) / 1000, jax.random.split(jax.random.key(1), batch)
-    params = jax.jit(model.init)(jax.random.key(2), x[:1], {})
+    cond = jax.tree.map(jnp.asarray, network.cond(batch))
+    params = jax.jit(model.init)(jax.random.key(2, impl="rbg"), x, cond)
     optimizer = optax.adamw(1e-4)
 
     def forward(params):
-        return net.apply({"params": params}, x, 1000 * t, {})
+        out = net.apply({"params": params["network"]}, x, 1000 * t, cond)
+        return out[..., : network.channels]
 
     def train(state):
         params, moments = state
@@ -124,7 +122,7 @@ def jaxdiff_job(task: str) -> Job:
 
     def sample(params):
         times = timesteps.Trailing()(process, STEPS.value)
-        return sampling.sample(solvers.DDIM(process), model.bind(params), x, times, {}, keys)
+        return sampling.sample(solvers.DDIM(process), model.bind(params), x, times, cond, keys)
 
     state = (params, optimizer.init(params)) if task == "train" else params
     function = {"forward": forward, "train": train, "sample": sample}[task]
@@ -132,7 +130,9 @@ def jaxdiff_job(task: str) -> Job:
     start = time.perf_counter()
     compiled = jax.jit(function, donate_argnums=donated).lower(state).compile()
     compile_seconds = time.perf_counter() - start
-    parameters = sum(a.size for a in jax.tree.leaves(params))
+    # What only we have: the embedding of a text that is absent.
+    named = jax.tree_util.tree_leaves_with_path(params)
+    parameters = sum(a.size for path, a in named if path[-1].key != "null")
 
     def run():
         nonlocal state
@@ -142,10 +142,10 @@ def jaxdiff_job(task: str) -> Job:
     return Job(run, parameters, compile_seconds)
 
 
-def serve(side: str, task: str) -> None:
+def serve(side: str, name: str, task: str) -> None:
     """Runs once per line of standard input and answers with the seconds; ends with the input."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: THREADS.value])
-    job = {PEER: diffusers_job, OURS: jaxdiff_job}[side](task)
+    job = {PEER: diffusers_job, OURS: jaxdiff_job}[side](NETWORKS[name], task)
     job.run()
     answer({"parameters": job.parameters, "compile_seconds": job.compile_seconds})
     for _ in sys.stdin:
@@ -162,13 +162,13 @@ def answer(report: dict) -> None:
 
 
 class Child:
-    """The process of one side and task."""
+    """The process of one side, network and task."""
 
-    def __init__(self, side: str, task: str, cache: str):
-        names = ("batch", "sample_batch", "steps", "threads")
+    def __init__(self, side: str, name: str, task: str, cache: str):
+        names = ("sample_batch", "steps", "threads")
         options = [f"--{name}={flags.FLAGS[name].value}" for name in names]
         self.process = subprocess.Popen(
-            [sys.executable, __file__, f"--child={side}:{task}", *options],
+            [sys.executable, __file__, f"--child={side}:{name}:{task}", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -194,9 +194,9 @@ class Child:
         return json.loads(line)
 
 
-def measure(task: str, cache: str) -> tuple[str, dict]:
+def measure(name: str, task: str, cache: str) -> tuple[str, dict]:
     """Returns a row of the table, and what our side said when it was ready."""
-    sides = {side: Child(side, task, cache) for side in (PEER, OURS)}
+    sides = {side: Child(side, name, task, cache) for side in (PEER, OURS)}
     counts = {side: child.ready["parameters"] for side, child in sides.items()}
     if len(set(counts.values())) > 1:
         raise RuntimeError(f"the networks are not alike; parameters: {counts}")
@@ -215,37 +215,48 @@ def measure(task: str, cache: str) -> tuple[str, dict]:
     return f"| {' | '.join([TASKS[task], *cells, ratios, *peak.values()])} |", sides[OURS].ready
 
 
+def section(name: str, cache: str) -> str:
+    """Measures one network; returns its part of the page."""
+    network, rows, ready = NETWORKS[name], [], {}
+    for task in network.tasks:
+        row, ready[task] = measure(name, task, cache)
+        rows.append(row)
+        print(name, row, flush=True)
+    again = Child(OURS, name, "train", cache)
+    again.close()
+    cold, cached = (r["compile_seconds"] for r in (ready["train"], again.ready))
+    parameters = ready["train"]["parameters"] / 1e6
+    sampling = ""
+    if "sample" in network.tasks:
+        sampling = f", {SAMPLE_BATCH.value} in sampling, which takes {STEPS.value} steps"
+    return f"""## {network.words}
+
+{parameters:.1f} M parameters, images of {SIZE} by {SIZE} with {network.channels} channels,
+{network.batch} at a time{sampling}. jaxdiff compiles its training step in {cold:.1f} s, or in
+{cached:.1f} s where JAX's persistent cache holds it.
+
+| | {PEER} | {OURS} | ratio | peak memory, {PEER} | {OURS} |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+"""
+
+
 def page() -> str:
     """Measures everything; returns the page."""
-    rows, ready, load = {}, {}, os.getloadavg()[0]
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
-        for task in TASKS:
-            rows[task], ready[task] = measure(task, cache)
-            print(rows[task], flush=True)
-        again = Child(OURS, "train", cache)
-        again.close()
-    parameters = ready["train"]["parameters"] / 1e6
-    cold, cached = (r["compile_seconds"] for r in (ready["train"], again.ready))
+        sections = [section(name, cache) for name in ONLY.value]
     packages = ("jaxdiff", "jax", "flax", "diffusers", "torch")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     quiet = "quiet" if load < 0.5 else "busy with other work, which disturbs these figures"
     command = shlex.join(["python", "experiments/benchmark.py", *sys.argv[1:]])
     return f"""# Benchmark
 
-The same U-Net on both sides: {parameters:.1f} M parameters in float32, widths {WIDTHS},
-{LAYERS} layers a block, attention at {SIZE // 2} pixels with heads of {HEAD_CHANNELS} channels,
-images of {SIZE} by {SIZE}. {BATCH.value} images at a time, {SAMPLE_BATCH.value} in sampling,
-which takes {STEPS.value} steps. {THREADS.value} CPU cores.
-Medians of {ROUNDS.value} rounds, the fastest in parentheses; the two sides take turns.
-The machine was {quiet} (load average {load:.1f} before the start).
+The same networks on both sides, in float32, on {THREADS.value} CPU cores. Medians of {ROUNDS.value}
+rounds, the fastest in parentheses; the two sides take turns. Peak memory is that of the whole
+process, compilation included. The machine was {quiet} (load average {load:.1f} before the start).
 
-| | {PEER} | {OURS} | ratio | peak memory, {PEER} | {OURS} |
-|---|---|---|---|---|---|
-{chr(10).join(rows.values())}
-
-Peak memory is that of the whole process, compilation included. jaxdiff compiles its training step
-in {cold:.1f} s, or in {cached:.1f} s where JAX's persistent cache holds it.
-
+{chr(10).join(sections)}
 {datetime.date.today()}, {versions}:
 
     {command}
@@ -259,6 +270,8 @@ def main(argv: list[str]) -> None:
     if CHILD.value:
         serve(*CHILD.value.split(":"))
         return
+    if unknown := set(ONLY.value) - set(NETWORKS):
+        raise app.UsageError(f"--networks has {sorted(unknown)}; known: {', '.join(NETWORKS)}")
     text = page()
     Path(OUT.value).write_text(text, encoding="utf-8")
     print(text)

@@ -1,8 +1,42 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
+from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
 from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
-from jaxdiff.networks.released import sdxl, stable_diffusion_2, stable_diffusion_15
+from jaxdiff.networks.released import (
+    dit_b,
+    dit_l,
+    dit_s,
+    dit_xl,
+    pixart_alpha,
+    sd3_medium,
+    sdxl,
+    stable_diffusion_2,
+    stable_diffusion_15,
+    wan_1_3b,
+)
 from jaxdiff.networks.unet import UNet
 
-__all__ = ["MLP", "Fourier", "SinCos", "UNet", "sdxl", "stable_diffusion_2", "stable_diffusion_15"]
+__all__ = [
+    "MLP",
+    "Centred",
+    "Counted",
+    "DiT",
+    "Fitted",
+    "Fourier",
+    "MMDiT",
+    "Rotary",
+    "SinCos",
+    "UNet",
+    "Waves",
+    "dit_b",
+    "dit_l",
+    "dit_s",
+    "dit_xl",
+    "pixart_alpha",
+    "sd3_medium",
+    "sdxl",
+    "stable_diffusion_2",
+    "stable_diffusion_15",
+    "wan_1_3b",
+]

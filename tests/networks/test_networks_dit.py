@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.networks import dit
+from jaxdiff.networks import dit, released
 from jaxdiff.networks.attention import Attention, rotate
 from jaxdiff.networks.dit.blocks import Block, Told
 from jaxdiff.networks.dit.patches import from_patches, to_patches
@@ -281,6 +281,27 @@ def test_bad_options_are_named(options, shape, time, message):
     network = dit.DiT(**{**TINY, **options})
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(network.init, jax.random.key(0), DRAW(*shape), time, {})
+
+
+# DiT's published count, 675,129,632, has the 256 x 1152 positions in it, which are no parameters.
+PUBLISHED = {
+    "dit_xl": 675_129_632 - 256 * 1152,
+    "pixart_alpha": 610_856_096,
+    "sd3_medium": 2_028_328_000,
+    "wan_1_3b": 1_418_996_800,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_released_sizes(name):
+    """Catches another width, depth, bias, norm or condition than the released weights have."""
+    options = {"num_classes": 1000, "out_channels": 8} if name == "dit_xl" else {}
+    network = getattr(released, name)(**options)
+    shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    x = shape(1, 8, 8, 16 if name in ("sd3_medium", "wan_1_3b") else 4)
+    cond = {"text": shape(1, 2, 4096), "text_pooled": shape(1, 2048)}
+    tree = jax.eval_shape(network.init, jax.random.key(0), x, shape(1), cond)
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == PUBLISHED[name]
 
 
 def test_a_clip_longer_than_a_row_is_named():
