@@ -1,7 +1,9 @@
 """Diffusion on the latents of a frozen autoencoder (Rombach et al., 2022)."""
 
+import functools
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.interop import open_tensors, resolve, to_ours
+from jaxdiff.build import build, different
+from jaxdiff.interop import fingerprint, open_tensors, resolve, to_ours
 from jaxdiff.interop.autoencoder import part_of, table_of
-from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
+from jaxdiff.networks import autoencoder as family
+from jaxdiff.networks.autoencoder import (
+    AutoencoderKL,
+    AutoencoderSettings,
+    Gaussian,
+    settings_from_config,
+)
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.typing import Params
 
@@ -26,10 +35,50 @@ class Latents:
     A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
     those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
     `apply` with the methods "encode" and "decode" are used.
+
+    Attributes:
+        autoencoder: as an object, or in a config as sizes by name, "sd_vae", or one by one,
+            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder.
+        sample: see above.
+        weights: a folder of diffusers', a file, or a name on the hub; read by `load` only.
+        dtype: of the autoencoder's arithmetic; `param_dtype`, of its parameters.
+
+    Raises:
+        ValueError: a size is unknown or out of range.
     """
 
     autoencoder: Any
     sample: bool = True
+    weights: str = ""
+    dtype: Any = "float32"
+    param_dtype: Any = "float32"
+
+    def __post_init__(self):
+        network = make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
+        object.__setattr__(self, "autoencoder", network)
+
+    def shapes(self) -> Params:
+        """Returns the parameters' shapes; reads nothing."""
+        return _shapes(self.autoencoder, jnp.dtype(self.param_dtype))
+
+    def load(self, target: Params) -> Params:
+        """Returns the parameters in `weights` like `target`, a tree of shapes.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network, or their config.json has
+                other sizes.
+        """
+        path = resolve(self.weights)
+        said = path / "config.json"
+        if said.is_file():
+            theirs = _configured(said, self.autoencoder.dtype)
+            if others := different(self.autoencoder, theirs):
+                raise ValueError(f"autoencoder: {others} in {str(said)!r}")
+        return _read(self.autoencoder, path, target)
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the files."""
+        return fingerprint(resolve(self.weights))
 
     def encode(
         self, params: Params, x: Float[Array, "b h w c"], keys: Key[Array, " b"]
@@ -77,13 +126,40 @@ def load_autoencoder(
     """
     path = resolve(source)
     network = _configured(path / "config.json", dtype) if network is None else network
+    return network, _read(network, path, _shapes(network, param_dtype))
+
+
+def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
+    """Returns the autoencoder of sizes by name or one by one; an object stays as it is.
+
+    Raises:
+        ValueError: a name or an option is unknown, or a size out of range.
+    """
+    if isinstance(spec, str):
+        spec = build(family, spec if "(" in spec else f"{spec}()")
+    codes: dict[str, Any] = {}
+    if isinstance(spec, Mapping):
+        sizes = {"name": "AutoencoderSettings", **spec}
+        codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
+        spec = build(family, sizes)
+    if not isinstance(spec, AutoencoderSettings):
+        return spec
+    kind = AutoencoderVQ if codes else AutoencoderKL
+    return kind(settings=spec, dtype=dtype, **codes)
+
+
+@functools.lru_cache(maxsize=4)
+def _shapes(network: Any, dtype: Any) -> Params:
     settings = network.settings
     x = jnp.zeros((1, settings.factor, settings.factor, settings.image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype), shapes)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+
+
+def _read(network: Any, path: Path, target: Params) -> Params:
     tensors = part_of(open_tensors(path))
-    table = table_of(tensors, len(settings.channels))
-    return network, to_ours(table, tensors, target, source=str(path))
+    table = table_of(tensors, len(network.settings.channels))
+    return to_ours(table, tensors, target, source=str(path))
 
 
 def _configured(path: Path, dtype: Any) -> Autoencoder:
