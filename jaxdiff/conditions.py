@@ -5,13 +5,14 @@ an encoder, which may make several fields of it. These belong together: where th
 dropped, all of them are.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Key
 
 from jaxdiff import random
@@ -55,20 +56,22 @@ class Conditions:
                 " are dropped: the network has no null embedding, and encoders has them not"
             )
 
-    def example(self, frozen: Mapping[str, Params], batch: int = 1) -> Cond:
-        """Returns zeros of the shape of what the network is given; `frozen` may be shapes."""
+    def example(self, frozen: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
+        """Returns the shapes of what the network is given; `frozen` may be shapes too."""
         inputs = {name: encoder.inputs(batch) for name, encoder in self.encoders.items()}
         if "label" in self.names and "label" not in self.encoders:
             inputs["label"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
-        shapes = jax.eval_shape(lambda *given: flat(self.encode(*given)), frozen, inputs)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.eval_shape(lambda *given: flat(self.encode(*given)), frozen, inputs)
 
-    def check_read(self, fields: Collection[str]) -> None:
-        """Raises ValueError if a network that read these fields takes no notice of a condition."""
-        read = lambda name: any(each == name or each.startswith(f"{name}_") for each in fields)
-        if unread := [name for name in self.names if not read(name)]:
+    def check_read(self, cond: Mapping[str, Any], create: ClosedJaxpr) -> None:
+        """Raises ValueError if a function of a key and `cond` takes no notice of a condition."""
+        used = {id(var) for equation in create.jaxpr.eqns for var in equation.invars}
+        fields = zip(sorted(cond), create.jaxpr.invars[-len(cond) :], strict=True) if cond else ()
+        unread = [name for name, var in fields if id(var) not in used]
+        whole = lambda name: all(each in unread for each in cond if _belongs(each, name))
+        if ignored := [name for name in self.names if name in cond and whole(name)]:
             raise ValueError(
-                f"conditions has {unread}, but the network does not read them: see its options,"
+                f"conditions has {ignored}, but the network does not read them: see its options,"
                 " such as num_classes, text_features or vectors"
             )
 
@@ -84,6 +87,9 @@ class Conditions:
                 f"conditions has {missing}, but the data have {known}; captions come from the data"
                 " or from a transform, \"Caption(template='a photo of a {}')\""
             )
+        texts = [name for name in self.names if np.asarray(batch[name]).dtype.kind == "U"]
+        if bare := [name for name in texts if name not in self.encoders]:
+            raise ValueError(f"conditions has {bare}, which are texts: encoders has none for them")
         return {**batch, **{name: self._prepare(name, batch[name]) for name in self.encoders}}
 
     def check(self, num: int, cond: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,31 +149,18 @@ class Conditions:
         if name not in self.encoders:
             return np.asarray(values)
         try:
-            return self.encoders[name].prepare(values)
+            return self.encoders[name].prepare(list(values))
         except ValueError as error:
             raise ValueError(f"cond[{name!r}]: {error}") from error
-
-
-class Watched(dict):
-    """Conditions that note in `read` which of their fields a network reads."""
-
-    def __init__(self, cond: Cond):
-        super().__init__(cond)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Array:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Returns a field, or the default."""
-        self.read.add(name)
-        return super().get(name, default)
 
 
 def filled(denoiser: Denoiser, empty: Cond) -> Denoiser:
     """Returns the denoiser that sees `empty` wherever a condition is dropped or absent."""
     return (lambda x, t, cond: denoiser(x, t, fill(cond, empty, len(x)))) if empty else denoiser
+
+
+def _belongs(field: str, name: str) -> bool:
+    return field == name or field.startswith(f"{name}_")
 
 
 def flat(encoded: Mapping[str, Cond]) -> dict[str, Array]:

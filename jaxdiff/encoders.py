@@ -7,9 +7,9 @@ the host, into arrays of a fixed size; and in the training step, with frozen wei
 """
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,14 +19,11 @@ import numpy as np
 from jaxdiff.build import build
 from jaxdiff.interop import fingerprint, resolve
 from jaxdiff.networks import text as family
-from jaxdiff.networks.text import encoders, loading
+from jaxdiff.networks.text import encoders, loading, tokens
 from jaxdiff.networks.text.encoders import Encoded, TextEncoder
-from jaxdiff.networks.text.loading import T5_WINDOW
-from jaxdiff.networks.text.tokens import Tokenizer, Tokens, read_tokenizer
+from jaxdiff.networks.text.loading import T5_WINDOW, find_tokenizer
+from jaxdiff.networks.text.tokens import Tokenizer, Tokens
 from jaxdiff.typing import Cond, Params
-
-PROBE = ("A photo of 2 cats, don't you think?",)
-"""What tells tokenizers apart: words, a figure, signs, upper and lower case."""
 
 
 class Prompts:
@@ -34,7 +31,7 @@ class Prompts:
 
     rank = 0
 
-    def prepare(self, values: Sequence[str]) -> Any:
+    def prepare(self, values: Sequence[Any]) -> Any:
         """Returns the ids of prompts, on the host.
 
         Raises:
@@ -122,11 +119,12 @@ class Text(Prompts):
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """Returns the tokens of prompts, the tokenizer read at the first use."""
-        return self._encoder(self._tokenizer()).tokenize(prompts)
+        tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer)
+        return self._encoder(tokenizer).tokenize(prompts)
 
-    def states(self, params: Params, tokens: Tokens) -> Encoded:
+    def states(self, params: Params, inputs: Tokens) -> Encoded:
         """Returns what the network makes of tokens."""
-        return self.encoder.encode(params, tokens)
+        return self.encoder.encode(params, inputs)
 
     def network_shapes(self) -> Params:
         """Returns the shapes of the network's parameters."""
@@ -137,19 +135,18 @@ class Text(Prompts):
         return loading.load_text_weights(self.weights, self.settings, target)
 
     def fingerprint(self) -> str:
-        """Returns a hash of the weights, and the tokens of a sentence."""
-        ids = repr(self._tokenizer().encode(PROBE)).encode()
-        words = hashlib.blake2b(ids, digest_size=8).hexdigest()
+        """Returns hashes of the weights and of the tokenizer's files."""
+        words = tokens.fingerprint(self._tokenizer_folder())
         return f"{fingerprint(resolve(self.weights))}-{words}"
 
     @property
     def _family(self):
         return loading.OF_SETTINGS[type(self.settings)]
 
-    def _tokenizer(self) -> Tokenizer:
+    def _tokenizer_folder(self) -> Path:
         if not (self.tokenizer or self.weights):
             raise ValueError("no tokenizer: neither weights nor tokenizer says where it is")
-        return _read_tokenizer(self.tokenizer, self.weights, self._family.tokenizer)
+        return resolve(self.tokenizer) if self.tokenizer else find_tokenizer(self.weights)
 
     def _encoder(self, tokenizer: Tokenizer | None) -> TextEncoder:
         of, attend_padding = self._family, self.attend_padding
@@ -177,10 +174,10 @@ class Several(Prompts):
         """Returns each encoder's tokens."""
         return {name: part.tokens(prompts) for name, part in self.each().items()}
 
-    def states(self, params: Params, tokens: Any) -> Encoded:
+    def states(self, params: Params, inputs: Any) -> Encoded:
         """Returns what the networks make of tokens, joined."""
         parts = self.each().items()
-        return self.join(**{name: part.states(params[name], tokens[name]) for name, part in parts})
+        return self.join(**{name: part.states(params[name], inputs[name]) for name, part in parts})
 
     def network_shapes(self) -> Params:
         """Returns the shapes of the networks' parameters."""
@@ -249,6 +246,4 @@ class Numbers:
         return {name: jnp.asarray([self.default], jnp.float32)}
 
 
-@functools.lru_cache(maxsize=8)
-def _read_tokenizer(folder: str, weights: str, kind: str) -> Tokenizer:
-    return read_tokenizer(resolve(folder) if folder else loading.find_tokenizer(weights), kind)
+_read_tokenizer = functools.lru_cache(maxsize=8)(tokens.read_tokenizer)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxdiff import codecs, encoders, frozen, learned, networks, objectives
 from jaxdiff import config as configs
 from jaxdiff.build import build
-from jaxdiff.conditions import Conditions, Watched
+from jaxdiff.conditions import Conditions
 from jaxdiff.data import pipeline, sources
 from jaxdiff.diffusion import parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
@@ -100,10 +100,10 @@ class Experiment:
             accumulate=config.accumulate,
         )
         self.runner = Runner(self.recipe, config.parallel, mesh or make_mesh())
-        cond = Watched(self._example)
-        create = functools.partial(self._create, cond=cond)
-        self._shapes = jax.eval_shape(create, self._init_key)  # finds what the network cannot take
-        self.conditions.check_read(cond.read)
+        # Finds what the network cannot take, and what it does not read.
+        create = jax.make_jaxpr(self._create, return_shape=True)
+        traced, self._shapes = create(self._init_key, self._example)
+        self.conditions.check_read(self._example, traced)
         self.sampler = Sampler(
             self.model,
             self.codec,
@@ -208,8 +208,9 @@ class Experiment:
             train.steps, train.log_every, train.checkpoint_every, train.evaluate_every
         )
         data = self.batches()
+        prints = frozen.check(self.frozen, workdir)
         open_workdir(workdir, self.config)
-        frozen.check(self.frozen, workdir, begin=True)
+        frozen.record(prints, workdir)
         checkpoints = Checkpoints(workdir / "checkpoints", train.keep_checkpoints)
         restored = checkpoints.restore(self.abstract_state(), data)
         if restored is None:
@@ -262,7 +263,8 @@ class Experiment:
 
     def _create(self, key, cond=None):
         x = jnp.zeros((1, *self.latent_shape))
-        cond = self._example if cond is None else cond
+        if cond is None:
+            cond = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self._example)
         params = {**self.model.init(key, x, cond), **learned.init(self.objective)}
         statistics = learned.begin(self.objective)
         return state.create(params, self.recipe.optimizer, statistics=statistics)

@@ -55,25 +55,28 @@ def load(of: Parts, targets: Mapping[str, Params]) -> dict[str, Params]:
     return {name: _named(name, part.load, targets[name]) for name, part in of.items()}
 
 
-def check(of: Parts, folder: Path, *, begin: bool = False) -> None:
-    """Compares the weights with those that a run began with; with `begin`, notes them if it does.
+def check(of: Parts, folder: Path) -> dict[str, str]:
+    """Returns the parts' fingerprints, compared with those that the run in a folder began with.
 
     Raises:
         ValueError: they are others; says which.
     """
-    file = folder / "weights.json"
-    if not of or not (begin or file.exists()):
-        return
     prints = {name: _named(name, part.fingerprint) for name, part in of.items()}
-    if begin and not file.exists():
-        write_json(file, prints)
-        return
-    known = json.loads(file.read_text())
-    if others := [name for name in prints if known.get(name) != prints[name]]:
+    file = folder / "weights.json"
+    known = json.loads(file.read_text()) if file.exists() else prints
+    others = [_field(name) for name in known if name in prints and known[name] != prints[name]]
+    if others:
         raise ValueError(
-            f"{', '.join(map(_field, others))}: these are not the weights, or not the tokenizer,"
-            f" that the run in {folder} began with"
+            f"{', '.join(others)}: these are not the weights, or not the tokenizer, that the run in"
+            f" {folder} began with"
         )
+    return prints
+
+
+def record(prints: Mapping[str, str], folder: Path) -> None:
+    """Writes weights.json, where there are weights."""
+    if prints:
+        write_json(folder / "weights.json", prints)
 
 
 def _field(name: str) -> str:
