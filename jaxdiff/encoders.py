@@ -218,7 +218,7 @@ class SD3(Several):
 class Numbers:
     """Numbers as they are, such as the sizes that SDXL is told; `default` where none are given."""
 
-    default: tuple[float, ...]
+    default: Sequence[float | int]
 
     rank = 1
 

@@ -65,6 +65,7 @@ class Sampler:
         self._model, self._codec = model, codec
         self._shape, self._latent_shape = shape, latent_shape
         self._conditions, self._options, self._mesh = conditions, options, mesh
+        self._encode = jax.jit(lambda *given: flat(conditions.encode(*given)))
         self._program("sample", *self._chosen({}, _PROGRAM))
         self._times(model.process, *self._chosen({}, _GRID))
 
@@ -152,8 +153,7 @@ class Sampler:
         Raises:
             ValueError: a name is unknown, or values are of another number, kind or range.
         """
-        inputs = jax.tree.map(jnp.asarray, self._conditions.check(num, cond))
-        return flat(self._conditions.encode(state.frozen, inputs))
+        return self._encode(state.frozen, self._conditions.check(num, cond))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
     def _denoise(self, guidance, guidance_scale):

@@ -50,16 +50,63 @@ def test_every_recipe_traces_and_shape_checks(name, variant, size):
     if size == "small" and config.network.name == "UNet":
         config.network = {"name": "UNet", "channels": (8,), "layers_per_block": 1}
         experiment = one_device(config)
+    check_step(experiment)
+
+
+def check_step(experiment):
     state, b = experiment.abstract_state(), experiment.config.batch_size
     batch = {
         "x": jax.ShapeDtypeStruct((b, *experiment.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((b,), jnp.int32),
         "position": jax.ShapeDtypeStruct((b,), jnp.int32),
+        **{name: part.inputs(b) for name, part in experiment.conditions.encoders.items()},
     }
     after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
     shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert shapes(after) == shapes(state)
     assert metrics["loss"].shape == ()
+
+
+def size_of(tree):
+    return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(tree))
+
+
+# The published sizes of the U-Net, the autoencoder and the encoders of text, and the latents.
+LATENT = {
+    "stable_diffusion_15": (859_520_964, 83_653_863, 123_060_480, (64, 64, 4)),
+    "sdxl": (2_567_463_684, 83_653_863, 123_060_480 + 694_659_840, (128, 128, 4)),
+}
+CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1)"}
+BIGG = {
+    "name": "Text",
+    "settings": "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)",
+}
+SMALL = {
+    "stable_diffusion_15": ({"channels": (8, 8, 8, 8), "transformer_depth": (0, 0, 1, 0)}, CLIP),
+    "sdxl": (
+        {"channels": (8, 8, 8), "transformer_depth": (0, 0, 1), "head_channels": 4},
+        {"name": "SDXL", "clip_l": CLIP, "bigg": BIGG},
+    ),
+}
+
+
+@pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LATENT)
+def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
+    """The step traced without a weight read; fails if text, sizes or latents do not fit."""
+    config = recipe(name).get_config()
+    if size == "small":
+        network, config.encoders.text = SMALL[name]
+        config.network = {"name": name, "layers_per_block": 1, **network}
+        config.codec.autoencoder = "AutoencoderSettings(channels=[8, 8, 8, 8], layers_per_block=1)"
+    experiment = one_device(config)
+    *counts, latent = LATENT[name]
+    assert experiment.latent_shape == latent
+    check_step(experiment)
+    if size == "whole":
+        state = experiment.abstract_state()
+        parts = state.params, state.frozen["codec"], state.frozen["text"]["network"]
+        assert [size_of(part) for part in parts] == counts
 
 
 def test_the_parameter_count_is_the_paper_s():

@@ -103,7 +103,7 @@ def test_strings_are_samples_by_their_encodings(whole, run):
     found = run.sample(2, {"text": PROMPTS}, seed=1)
     assert found.shape == (2, 8, 8, 1)
     np.testing.assert_array_equal(found, experiment.sampler(state, 2, {"text": PROMPTS}, seed=1))
-    one = run.sample(1, {"text": PROMPTS[1]}, seed=1, first=1)
+    one = run.sample(2, {"text": PROMPTS[1]}, seed=1, first=1)
     np.testing.assert_allclose(one[0], found[1], atol=1e-4)
     other = run.sample(2, {"text": PROMPTS[1]}, seed=1)
     assert [bool(np.abs(a - b).max() > 1e-3) for a, b in zip(other, found, strict=True)] == [1, 0]
