@@ -77,16 +77,10 @@ LATENT = {
     "sdxl": (2_567_463_684, 83_653_863, 123_060_480 + 694_659_840, (128, 128, 4)),
 }
 CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1)"}
-BIGG = {
-    "name": "Text",
-    "settings": "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)",
-}
+BIGG = "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)"
 SMALL = {
-    "stable_diffusion_15": ({"channels": (8, 8, 8, 8), "transformer_depth": (0, 0, 1, 0)}, CLIP),
-    "sdxl": (
-        {"channels": (8, 8, 8), "transformer_depth": (0, 0, 1), "head_channels": 4},
-        {"name": "SDXL", "clip_l": CLIP, "bigg": BIGG},
-    ),
+    "stable_diffusion_15": CLIP,
+    "sdxl": {"name": "SDXL", "clip_l": CLIP, "bigg": {"name": "Text", "settings": BIGG}},
 }
 
 
@@ -96,9 +90,10 @@ def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
     """The step traced without a weight read; fails if text, sizes or latents do not fit."""
     config = recipe(name).get_config()
     if size == "small":
-        network, config.encoders.text = SMALL[name]
-        config.network = {"name": name, "layers_per_block": 1, **network}
-        config.codec.autoencoder = "AutoencoderSettings(channels=[8, 8, 8, 8], layers_per_block=1)"
+        config.encoders.text = SMALL[name]
+        network = {"channels": (8,), "layers_per_block": 1, "transformer_depth": (1,)}
+        config.network = {"name": name, "num_heads": 1, "head_channels": None, **network}
+        config.codec.autoencoder = "AutoencoderSettings(channels=[4, 4, 4, 4], layers_per_block=1)"
     experiment = one_device(config)
     *counts, latent = LATENT[name]
     assert experiment.latent_shape == latent
