@@ -97,6 +97,32 @@ def test_other_weights_are_refused(files, whole, tmp_path):
         jaxdiff.load(whole[0], {"seed": 1})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["fsdp", "pmap"])
+def test_the_steps_on_many_devices_are_those_of_one(files, whole, parallel):
+    """Fails if tokens are not divided with their images, or frozen weights are only on one."""
+    config = latent_text_config(files[0])
+    config.parallel = parallel
+    experiment = Experiment(config, make_mesh())
+    state, data = experiment.init(), experiment.batches()
+    for _ in range(4):
+        batch = next(data)
+        batch = {name: batch[name] for name in ("x", "text")}
+        state, _ = experiment.runner.step(state, experiment.runner.place(batch))
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    jax.tree.map(close, jax.device_get(state.params), jax.device_get(whole[2].params))
+
+
+def test_fsdp_divides_frozen_weights(files):
+    """Fails if each device holds a whole encoder."""
+    config = latent_text_config(files[0])
+    config.parallel = "fsdp"
+    config.codec = {"name": "Latents", "autoencoder": {**SIZES, "channels": (16, 16)}}
+    frozen = Experiment(config, make_mesh()).abstract_state().frozen
+    kernel = frozen["codec"]["decoder"]["up_0_0_residual"]["conv_in"]["kernel"]
+    assert not kernel.sharding.is_fully_replicated
+
+
 def test_strings_are_samples_by_their_encodings(whole, run):
     """Fails if prompts are mixed up, encoded otherwise than in training, or images not decoded."""
     _, experiment, state = whole
