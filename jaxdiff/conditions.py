@@ -49,7 +49,7 @@ class Conditions:
             raise ValueError(f"condition_dropout={self.dropout} is not in [0, 1)")
         if unread := [name for name in self.encoders if name not in self.names]:
             raise ValueError(f"encoders has {unread}, but conditions={tuple(self.names)}")
-        bare = [name for name in self.names if name not in self.encoders and name != "label"]
+        bare = [name for name in self.names if name not in self.encoders]
         if bare and not self.learned_null and self.dropout:
             raise ValueError(
                 f"condition_dropout={self.dropout}: nothing stands for conditions {bare} where they"

@@ -66,6 +66,7 @@ class Sampler:
         self._shape, self._latent_shape = shape, latent_shape
         self._conditions, self._options, self._mesh = conditions, options, mesh
         self._encode = jax.jit(lambda *given: flat(conditions.encode(*given)))
+        self._empty = jax.jit(conditions.empty)
         self._program("sample", *self._chosen({}, _PROGRAM))
         self._times(model.process, *self._chosen({}, _GRID))
 
@@ -87,11 +88,12 @@ class Sampler:
         """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
 
         `cond` holds a value for each sample, or one for all, {"text": "a seven"}; without it the
-        samples are unconditional. `negative` holds one value for all, which guidance leads away
-        from in place of no condition. Sampling starts from noise drawn by the seed; with `image`
-        [num, ...] from these images, noised to `t_start` (Meng et al. 2022); with `noise` from this
-        x_t itself, as `invert` returns it. `first` is the index of the first sample. With
-        `trajectory`, x at every time comes out, the noise first: [steps + 1, num, ...].
+        samples are unconditional, and guided only by what the call names. `negative` holds one
+        value for all, which guidance leads away from in place of no condition. Sampling starts
+        from noise drawn by the seed; with `image` [num, ...] from these images, noised to `t_start`
+        (Meng et al. 2022); with `noise` from this x_t itself, as `invert` returns it. `first` is
+        the index of the first sample. With `trajectory`, x at every time comes out, the noise
+        first: [steps + 1, num, ...].
 
         Raises:
             ValueError: num, a label, a shape or an option is out of range.
@@ -144,7 +146,7 @@ class Sampler:
         Its conditions are encoded ones, as from `encode`. It raises ValueError where there is
         nothing to be guided by.
         """
-        empty = self._conditions.empty(state.frozen)
+        empty = self._empty(state.frozen)
         return functools.partial(self._denoise(guidance, guidance_scale), state.ema, empty)
 
     def encode(self, state: TrainState, num: int, cond: Mapping[str, Any]) -> Cond:
@@ -209,6 +211,9 @@ class Sampler:
         return times
 
     def _run(self, run, state, num, given, negative, seed, first, batch_size, options):
+        asked = [options.get(name) for name in ("guidance", "guidance_scale")]
+        if not given["cond"] and asked == [None, None]:
+            options = {**options, "guidance_scale": 1.0}
         grid = {name: options[name] for name in _GRID if name in options}
         chosen = {name: value for name, value in options.items() if name not in grid}
         program = self._program(run, *self._chosen(chosen, _PROGRAM))

@@ -151,6 +151,9 @@ def test_negative_prompts_take_the_place_of_no_condition(run):
     found = guided(negative={"text": PROMPTS[0]})
     np.testing.assert_allclose(found[0], guided(guidance_scale=1.0)[0], atol=1e-4)
     assert np.abs(found[1] - guided()[1]).max() > 1e-3
+    with pytest.raises(ValueError, match=r"Negative: condition 'text' is a text.*negative="):
+        guided(guidance="Negative(condition={'text': 'digit 3'})")
+    assert run.sample(2).shape == found.shape  # without a condition, unguided
 
 
 def test_captions_belong_to_their_images(whole):
