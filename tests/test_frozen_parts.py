@@ -145,6 +145,28 @@ def test_strings_are_samples_by_their_encodings(whole, run):
     np.testing.assert_allclose(guided, null + 3 * (plain - null), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_prompts_and_places_by_flags(files, whole, scripts, tmp_path):
+    """Fails if a prompt, a negative one or a place is lost on its way from the command line."""
+    shutil.copytree(files[0] / "vae", tmp_path / "vae")
+    flags = [f"--text={PROMPTS[0]}", f"--text={PROMPTS[1]}", "--negative=digit 5"]
+    flags += [f"--changes=codec.weights={tmp_path / 'vae'}", "--num=2", "--seed=1"]
+    code, printed = scripts(
+        "experiments/sample.py", f"--workdir={whole[0]}", f"--out={tmp_path}/out.npy", *flags
+    )
+    assert code == 0, printed
+    given = {"cond": {"text": PROMPTS}, "negative": {"text": "digit 5"}, "seed": 1}
+    expected = whole[1].sampler(whole[2], 2, **given)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_worker_processes_make_the_same_tokens(whole):
+    """Fails if an encoder cannot be sent to a worker."""
+    one, other = (next(whole[1].batches(workers=n)) for n in (0, 1))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def test_negative_prompts_take_the_place_of_no_condition(run):
     """Away from the prompt itself is no guidance; fails if they are ignored, or led towards."""
     guided = lambda **options: run.sample(2, {"text": PROMPTS}, **options)
