@@ -7,6 +7,7 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
+from jaxdiff import Run, load
 from jaxdiff.training.checkpoint import CheckpointError
 from jaxdiff.training.loop import NonFiniteError
 
@@ -17,6 +18,9 @@ flags.DEFINE_bool("traceback", False, "Show where in the code an error came from
 def define_sampling_flags() -> None:
     """Defines the flags that choose a run and how it is sampled; the config's values by default."""
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.DEFINE_multi_string(
+        "changes", [], "Where frozen weights have moved to: codec.weights=path; may be repeated."
+    )
     flags.DEFINE_string("solver", None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
     flags.DEFINE_string("timesteps", None, 'Such as "Uniform" or "Karras(rho=7.0)".')
     flags.DEFINE_integer("steps", None, "Solver steps.")
@@ -24,6 +28,12 @@ def define_sampling_flags() -> None:
     flags.DEFINE_float("guidance_scale", None, "How strong the guidance is; 1 for none.")
     flags.DEFINE_integer("batch_size", None, "Samples at a time.")
     flags.DEFINE_integer("seed", 0, "Sample i of a seed is the same picture in any batch.")
+
+
+def load_run() -> Run:
+    """Loads the run that the flags choose."""
+    changes = [change.partition("=") for change in FLAGS.changes]
+    return load(FLAGS.workdir, {name: value for name, _, value in changes})
 
 
 def sampling_options() -> dict:

@@ -15,7 +15,7 @@ import cli
 import numpy as np
 from absl import flags
 
-from jaxdiff import Run, load
+from jaxdiff import Run
 from jaxdiff.evaluation import report
 from jaxdiff.evaluation.evaluators import Scores, asked_labels, distances
 from jaxdiff.files import write_json
@@ -31,7 +31,7 @@ def main() -> None:
     """Scores, draws, and prints where everything is."""
     if NUM.value < 20:
         raise ValueError(f"num={NUM.value}: distances need at least 20 samples")
-    run, options = load(cli.FLAGS.workdir), cli.sampling_options()
+    run, options = cli.load_run(), cli.sampling_options()
     workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
     reference = run.experiment.reference
     lines = report.read_metrics(workdir)

@@ -122,7 +122,9 @@ def check_flags() -> None:
 def check_run(run: Run) -> None:
     """Raises ValueError if the run has no likelihood of the kind that is asked for."""
     if run.experiment.codec != Pixels():
-        raise ValueError(f"codec={run.config.codec}: the likelihood is that of unscaled pixels")
+        raise ValueError(
+            f"codec={run.config.codec.name}: the likelihood is that of unscaled pixels"
+        )
     if len(run.experiment.shape) != 3 and LEVELS.value is not None:
         raise ValueError(f"levels={LEVELS.value}: {run.config.data.name} are points, not images")
     labelled = bool(run.experiment.score_classes)

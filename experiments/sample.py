@@ -2,6 +2,7 @@
 
 python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=threes_and_sevens.png
 python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
+python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a two" --num=8
 
 With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
 --invert wrote it, which encodes images as the noise from which the solver draws them.
@@ -13,7 +14,6 @@ import cli
 import numpy as np
 from absl import flags
 
-from jaxdiff import load
 from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.report import save_samples
@@ -24,6 +24,8 @@ NUM = flags.DEFINE_integer("num", 64, "Number of samples.")
 LABELS = flags.DEFINE_list(
     "labels", None, "Classes, each for an equal share of the samples; all by default."
 )
+TEXT = flags.DEFINE_multi_string("text", [], "Prompt, each for an equal share of the samples.")
+NEGATIVE = flags.DEFINE_string("negative", None, "Prompt that guidance leads away from.")
 T_START = flags.DEFINE_float("t_start", None, "Time at which sampling starts; 1 is noise.")
 T_END = flags.DEFINE_float("t_end", None, "Time at which sampling stops; 0 is data.")
 IMAGE = flags.DEFINE_string("image", None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
@@ -40,19 +42,21 @@ def main() -> None:
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
-    run = load(cli.FLAGS.workdir)
+    run = cli.load_run()
     channels = run.experiment.shape[-1]
     given = {"image": _read(IMAGE.value, channels), "noise": _read(NOISE.value, channels)}
     given = {name: value for name, value in given.items() if value is not None}
     num = len(next(iter(given.values()))) if given else NUM.value
     if not len(labels):
         labels = np.arange(run.experiment.score_classes)
-    cond = {"label": labels[asked_labels(num, len(labels))]} if len(labels) else {}
+    rows = {"label": labels, "text": np.array(TEXT.value)}
+    cond = {k: row[asked_labels(num, len(row))] for k, row in rows.items() if len(row)}
     options = {**cli.sampling_options(), "t_start": T_START.value, "t_end": T_END.value}
     if INVERT.value:
         samples = run.invert(cond=cond, **given, **options)
     else:
-        samples = run.sample(num, cond, **given, **options)
+        negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
+        samples = run.sample(num, cond, negative=negative, **given, **options)
     if out.suffix == ".npy":
         with written_whole(out) as draft:
             np.save(draft, samples)

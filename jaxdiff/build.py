@@ -7,6 +7,7 @@ whose options may be such mappings too, or any of these with the name of another
 """
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -44,6 +45,26 @@ def names(family: ModuleType) -> list[str]:
         and getattr(value, "__module__", "").startswith(family.__name__)
         and not getattr(value, "_is_protocol", False)
     )
+
+
+def different(ours: Any, theirs: Any) -> str:
+    """Returns "field=ours, but theirs" for what differs between two objects of dataclasses.
+
+    Nested ones are compared field by field; "" where nothing differs.
+    """
+    if type(ours) is not type(theirs):
+        return f"{type(ours).__name__}, but {type(theirs).__name__}"
+    said = []
+    for field in dataclasses.fields(ours):
+        if not field.compare:
+            continue
+        a, b = (getattr(one, field.name) for one in (ours, theirs))
+        nested = dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b)
+        if nested and (inner := different(a, b)):
+            said.append(inner)
+        elif not nested and a != b:
+            said.append(f"{field.name}={a!r}, but {b!r}")
+    return "; ".join(said)
 
 
 def closest(name: str, known: list[str]) -> str:

@@ -10,11 +10,14 @@ from jaxdiff.build import closest
 
 Config = ConfigDict | Mapping[str, Any]
 
-OPEN = ("data", "network", "optimizer")
+OPEN = ("data", "codec", "encoders", "network", "optimizer")
 """Sections whose further fields are options of what they name, checked when it is built."""
 
 FREE = ("parallel", "train", "sampling", "evaluation")
 """Sections in which a resumed run may differ from its first launch: none changes the model."""
+
+PLACES = ("weights", "tokenizer")
+"""Fields that say where something is, not what: so may they; a fingerprint says what it is."""
 
 
 def default() -> ConfigDict:
@@ -27,7 +30,7 @@ def default() -> ConfigDict:
             "data": {"name": "digits", "shape": (8, 8, 1), "num_classes": 10},
             "transforms": (),
             "batch_size": 128,
-            "codec": "Pixels",
+            "codec": {"name": "Pixels"},
             # The forward process, and what the network predicts and is given.
             "process": "Cosine",
             "parameterization": "v",
@@ -35,8 +38,11 @@ def default() -> ConfigDict:
             "time_input": "ScaledTime",
             "network": {"name": "UNet"},
             "compute_dtype": "float32",
+            # The data's fields that condition the network, how often each is left out, and the
+            # encoders (of `jaxdiff.encoders`) of those that the network does not read as they are.
             "conditions": (),
             "condition_dropout": 0.1,
+            "encoders": {},
             # The loss; its parameterization is the model's where it is "".
             "objective": "Denoising",
             "loss_parameterization": "",
@@ -101,8 +107,12 @@ def differences(config: Config, other: Config) -> list[str]:
     return [
         f"{name}: {b.get(name, 'absent')!r} -> {a.get(name, 'absent')!r}"
         for name in sorted(a.keys() | b.keys())
-        if a.get(name) != b.get(name) and name.split(".")[0] not in FREE
+        if a.get(name) != b.get(name) and not _free(name.split("."))
     ]
+
+
+def _free(path):
+    return path[0] in FREE or (path[0] in ("codec", "encoders") and path[-1] in PLACES)
 
 
 def _check(config, known, prefix):

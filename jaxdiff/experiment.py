@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdiff import codecs, learned, networks, objectives
+from jaxdiff import codecs, encoders, frozen, learned, networks, objectives
 from jaxdiff import config as configs
 from jaxdiff.build import build
+from jaxdiff.conditions import Conditions
 from jaxdiff.data import pipeline, sources
 from jaxdiff.diffusion import parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
@@ -32,6 +33,7 @@ from jaxdiff.training.partition import make_mesh
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Recipe
+from jaxdiff.typing import Params
 from jaxdiff.workdir import cache_folder, open_workdir, use_compilation_cache
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class Experiment:
 
     Attributes:
         config: as given, every field there.
-        process, model, codec, objective: the mathematics.
+        process, model, codec, conditions, objective: the mathematics.
+        frozen: those parts of it whose weights are read from files.
         recipe: those and the optimizer, for `training.step`.
         runner: the recipe on devices.
 
@@ -65,7 +68,15 @@ class Experiment:
             input_scaling=build(preconditioning, config.input_scaling),
             time_input=build(preconditioning, config.time_input),
         )
-        self.codec = build(codecs, config.codec)
+        self.codec = build(codecs, _plain(config.codec))
+        self.conditions = Conditions(
+            names=tuple(config.conditions),
+            encoders={n: build(encoders, spec) for n, spec in _plain(config.encoders).items()},
+            num_classes=config.data.num_classes,
+            dropout=config.condition_dropout,
+            learned_null=getattr(self.model.network, "learned_null", True),
+        )
+        self.frozen = frozen.parts(self.codec, self.conditions.encoders)
         self.objective = build(
             objectives,
             config.objective,
@@ -85,20 +96,20 @@ class Experiment:
             ema_decay=build(ema, config.ema),
             batch_size=config.batch_size,
             seed=config.seed,
-            conditions=tuple(config.conditions),
-            condition_dropout=config.condition_dropout,
+            conditions=self.conditions,
             accumulate=config.accumulate,
         )
-        self._check_conditions()
         self.runner = Runner(self.recipe, config.parallel, mesh or make_mesh())
-        jax.eval_shape(self._create, jax.random.key(0))  # finds what the network cannot take
+        # Finds what the network cannot take, and what it does not read.
+        create = jax.make_jaxpr(self._create, return_shape=True)
+        traced, self._shapes = create(self._init_key, self._example)
+        self.conditions.check_read(self._example, traced)
         self.sampler = Sampler(
             self.model,
             self.codec,
             self.shape,
             self.latent_shape,
-            conditions=self.recipe.conditions,
-            num_classes=config.data.num_classes,
+            conditions=self.conditions,
             options=Options(**config.sampling),
             mesh=self.runner.mesh,
         )
@@ -137,6 +148,7 @@ class Experiment:
             "process_index": jax.process_index(),
             "process_count": jax.process_count(),
             "workers": self.config.train.workers,
+            "prepare": self.conditions.prepare,
             **options,
         }
         return pipeline.loader(self.source(split), **options)
@@ -145,7 +157,7 @@ class Experiment:
     def reference(self) -> Reference:
         """Returns the real data and features that samples are held against."""
         once = {"batch_size": 500, "epochs": 1, "shuffle": False, "process_count": 1}
-        once["process_index"] = 0
+        once |= {"process_index": 0, "prepare": None}
         data = {**self.config.data.to_dict(), "transforms": list(self.config.transforms)}
         return make_reference(
             self.batches("train", **once),
@@ -157,15 +169,28 @@ class Experiment:
     @property
     def score_classes(self) -> int:
         """Returns the number of classes that samples can be asked for: 0 without labels."""
-        return self.config.data.num_classes if "label" in self.recipe.conditions else 0
+        return self.config.data.num_classes if "label" in self.conditions.names else 0
 
     def init(self) -> TrainState:
-        """Returns the state before the first step, on the devices."""
-        return self.runner.init(self._create, self._init_key)
+        """Returns the state before the first step, on the devices.
+
+        Raises:
+            ValueError: the weights of a frozen part are not named, missing, or of another network.
+        """
+        created = self.runner.init(self._create, self._shapes, self._init_key)
+        return created.replace(frozen=self.load_frozen())
 
     def abstract_state(self) -> TrainState:
-        """Returns the state's shapes, types and shardings."""
-        return self.runner.abstract(self._create, self._init_key)
+        """Returns the state's shapes, types and shardings; reads nothing."""
+        return self.runner.placed(self._shapes.replace(frozen=self._frozen_shapes))
+
+    def load_frozen(self) -> dict[str, Params]:
+        """Reads the parameters of the frozen parts onto the devices.
+
+        Raises:
+            ValueError: they are not named, missing, or of another network; says which field.
+        """
+        return frozen.load(self.frozen, self.abstract_state().frozen)
 
     def train(self, workdir: str | Path) -> TrainState:
         """Trains in `workdir`, from its newest checkpoint where there is one, to the last state.
@@ -173,21 +198,26 @@ class Experiment:
         The config's evaluators run at its cadence; their pictures are in "samples".
 
         Raises:
-            ValueError: the folder holds a run of another config; says which fields differ.
+            ValueError: the folder holds a run of another config, or of other weights; says which
+                fields differ. Or weights are missing.
             OSError: the folder cannot be written to.
         """
+        frozen.require(self.frozen)
         workdir, train = Path(workdir), self.config.train
         cadence = loop.Cadence(
             train.steps, train.log_every, train.checkpoint_every, train.evaluate_every
         )
         data = self.batches()
+        prints = frozen.check(self.frozen, workdir)
         open_workdir(workdir, self.config)
+        frozen.record(prints, workdir)
         checkpoints = Checkpoints(workdir / "checkpoints", train.keep_checkpoints)
         restored = checkpoints.restore(self.abstract_state(), data)
         if restored is None:
             state, meter = self.init(), Meter()
         else:
-            state, meter = restored[0], Meter(restored[1])
+            state = restored[0].replace(frozen=self.load_frozen())
+            meter = Meter(restored[1])
             logger.info("resuming at step %d", int(state.step))
 
         names = self.config.evaluation.evaluators
@@ -215,16 +245,26 @@ class Experiment:
         """Returns the shape of one example in the space in which diffusion runs."""
         x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-        return jax.eval_shape(functools.partial(self.codec.encode, None), x, keys).shape[1:]
+        params = self._frozen_shapes.get("codec")
+        return jax.eval_shape(self.codec.encode, params, x, keys).shape[1:]
+
+    @functools.cached_property
+    def _frozen_shapes(self):
+        return frozen.shapes(self.frozen)
+
+    @functools.cached_property
+    def _example(self):
+        return self.conditions.example(self._frozen_shapes)
 
     @property
     def _init_key(self):
         # Dozens of draws: threefry takes XLA on CPU half a minute to compile, this a few seconds.
         return stream(jax.random.key(self.config.seed, impl="rbg"), "init")
 
-    def _create(self, key):
+    def _create(self, key, cond=None):
         x = jnp.zeros((1, *self.latent_shape))
-        cond = {"label": jnp.zeros(1, jnp.int32)} if "label" in self.config.conditions else {}
+        if cond is None:
+            cond = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self._example)
         params = {**self.model.init(key, x, cond), **learned.init(self.objective)}
         statistics = learned.begin(self.objective)
         return state.create(params, self.recipe.optimizer, statistics=statistics)
@@ -249,8 +289,6 @@ class Experiment:
             dtype=jnp.dtype(self.config.compute_dtype),
         )
 
-    def _check_conditions(self):
-        if "label" in self.config.conditions and not self.config.data.num_classes:
-            raise ValueError("conditions has 'label', but data.num_classes=0: nothing is labelled")
-        if not 0 <= self.config.condition_dropout < 1:
-            raise ValueError(f"condition_dropout={self.config.condition_dropout} is not in [0, 1)")
+
+def _plain(spec):
+    return spec.to_dict() if isinstance(spec, ConfigDict) else spec

@@ -1,5 +1,6 @@
 """A trained run: its config, its newest state, samples from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from jaxdiff import learned
+from jaxdiff import config as configs
+from jaxdiff import frozen, learned
 from jaxdiff.diffusion.process import Process
 from jaxdiff.experiment import Experiment
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Denoiser
+from jaxdiff.typing import Cond, Denoiser
 from jaxdiff.workdir import read_config
 
 
@@ -38,6 +40,10 @@ class Run:
         """Returns the EMA's denoiser `(x, t, cond) -> Prediction`."""
         return self.experiment.sampler.denoiser(self.state, guidance_scale, guidance)
 
+    def encode(self, num: int, cond: Mapping[str, Any]) -> Cond:
+        """Returns conditions for `denoiser`, encoded; see `Sampler.encode`."""
+        return self.experiment.sampler.encode(self.state, num, cond)
+
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""
         return self.experiment.sampler(self.state, num, cond, **options)
@@ -47,14 +53,23 @@ class Run:
         return self.experiment.sampler.invert(self.state, image, cond, **options)
 
 
-def load(workdir: str | Path) -> Run:
-    """Loads the newest state of a run.
+def load(workdir: str | Path, changes: Mapping[str, Any] | None = None) -> Run:
+    """Loads the newest state of a run, and the weights of its frozen parts from where they are.
+
+    `changes` has fields that need not be as they were in training, such as where weights have moved
+    to: `{"codec.weights": "new/place"}`.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
-        ValueError: it has no checkpoint yet.
+        ValueError: it has no checkpoint yet; frozen weights are missing or others than in training;
+            a change would make another model.
     """
-    experiment = Experiment(read_config(workdir))
+    config = read_config(workdir)
+    if changes:
+        config.update_from_flattened_dict(changes)
+        if differences := configs.differences(config, read_config(workdir)):
+            raise ValueError(f"not the run in {workdir} any more: {'; '.join(differences)}")
+    experiment = Experiment(config)
     checkpoints = Checkpoints(Path(workdir) / "checkpoints", read_only=True)
     try:
         restored = checkpoints.restore(experiment.abstract_state())
@@ -62,4 +77,5 @@ def load(workdir: str | Path) -> Run:
         checkpoints.close()
     if restored is None:
         raise ValueError(f"{workdir} has no checkpoint yet: train it for a while")
-    return Run(experiment, restored[0])
+    frozen.check(experiment.frozen, Path(workdir))
+    return Run(experiment, restored[0].replace(frozen=experiment.load_frozen()))

@@ -13,12 +13,13 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdiff import learned, random
 from jaxdiff.build import build
+from jaxdiff.conditions import Conditions, filled, flat
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.networks.model import Model
 from jaxdiff.training.partition import AXIS
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Codec, Denoiser
+from jaxdiff.typing import Codec, Cond, Denoiser
 
 Times = Float[Array, " times"]
 Samples = Float[np.ndarray, "..."]
@@ -56,16 +57,16 @@ class Sampler:
         shape: tuple[int, ...],
         latent_shape: tuple[int, ...],
         *,
-        conditions: tuple[str, ...],
-        num_classes: int,
+        conditions: Conditions,
         options: Options,
         mesh: Mesh,
     ):
         """Checks the options, so that a wrong solver is not found after the training."""
         self._model, self._codec = model, codec
         self._shape, self._latent_shape = shape, latent_shape
-        self._conditions, self._num_classes = conditions, num_classes
-        self._options, self._mesh = options, mesh
+        self._conditions, self._options, self._mesh = conditions, options, mesh
+        self._encode = jax.jit(lambda *given: flat(conditions.encode(*given)))
+        self._empty = jax.jit(conditions.empty)
         self._program("sample", *self._chosen({}, _PROGRAM))
         self._times(model.process, *self._chosen({}, _GRID))
 
@@ -80,23 +81,28 @@ class Sampler:
         seed: int = 0,
         first: int = 0,
         batch_size: int | None = None,
+        negative: Mapping[str, Any] | None = None,
         trajectory: bool = False,
         **options: Any,
     ) -> Samples:
         """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
 
-        `cond` holds a value for each sample, or one for all; without it the samples are
-        unconditional. Sampling starts from noise drawn by the seed; with `image` [num, ...] from
-        these images, noised to `t_start` (Meng et al. 2022); with `noise` from this x_t itself, as
-        `invert` returns it. `first` is the index of the first sample. With `trajectory`, x at every
-        time comes out, the noise first: [steps + 1, num, ...].
+        `cond` holds a value for each sample, or one for all, {"text": "a seven"}; without it the
+        samples are unconditional, and guided only by what the call names. `negative` holds one
+        value for all, which guidance leads away from in place of no condition. Sampling starts
+        from noise drawn by the seed; with `image` [num, ...] from these images, noised to `t_start`
+        (Meng et al. 2022); with `noise` from this x_t itself, as `invert` returns it. `first` is
+        the index of the first sample. With `trajectory`, x at every time comes out, the noise
+        first: [steps + 1, num, ...].
 
         Raises:
             ValueError: num, a label, a shape or an option is out of range.
         """
-        start = self._start(num, image, noise, options)
+        given = {"start": self._start(num, image, noise, options)}
+        given["cond"] = self._conditions.check(num, cond or {})
+        negative = self._conditions.check(1, negative or {})
         run = "trajectory" if trajectory else "sample"
-        return self._run(run, state, num, cond, start, seed, first, batch_size, options)
+        return self._run(run, state, num, given, negative, seed, first, batch_size, options)
 
     def invert(
         self,
@@ -116,8 +122,10 @@ class Sampler:
         Raises:
             ValueError: the solver is stochastic, or an option is out of range.
         """
-        start = self._start(len(image), image, None, options)
-        return self._run("invert", state, len(image), cond, start, seed, first, batch_size, options)
+        num = len(image)
+        given = {"start": self._start(num, image, None, options)}
+        given["cond"] = self._conditions.check(num, cond or {})
+        return self._run("invert", state, num, given, {}, seed, first, batch_size, options)
 
     def times(self, state: TrainState, **options: Any) -> Times:
         """Returns the times [steps + 1] at which the solver stops.
@@ -135,9 +143,19 @@ class Sampler:
     ) -> Denoiser:
         """Returns the EMA's denoiser with guidance, by default none; compiled when it is called.
 
-        It raises ValueError where there is nothing to be guided by.
+        Its conditions are encoded ones, as from `encode`. It raises ValueError where there is
+        nothing to be guided by.
         """
-        return functools.partial(self._denoise(guidance, guidance_scale), state.ema)
+        empty = self._empty(state.frozen)
+        return functools.partial(self._denoise(guidance, guidance_scale), state.ema, empty)
+
+    def encode(self, state: TrainState, num: int, cond: Mapping[str, Any]) -> Cond:
+        """Returns conditions for a denoiser: values for each of `num`, or one for all, encoded.
+
+        Raises:
+            ValueError: a name is unknown, or values are of another number, kind or range.
+        """
+        return self._encode(state.frozen, self._conditions.check(num, cond))
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
     def _denoise(self, guidance, guidance_scale):
@@ -148,17 +166,24 @@ class Sampler:
             parameterization=self._model.parameterization,
             guidance_scale=guidance_scale,
         )
-        guided = lambda ema: learned.bind(guide, ema)(self._model.bind(ema))
-        return jax.jit(lambda ema, x, t, cond: guided(ema)(x, t, cond))
+
+        def denoise(ema, empty, x, t, cond):
+            return learned.bind(guide, ema)(filled(self._model.bind(ema), empty))(x, t, cond)
+
+        return jax.jit(denoise)
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the programs live as long as the sampler
     def _program(self, run, solver, guidance, guidance_scale) -> Program:
-        """Returns the compiled `(state, times, keys [b], cond, start) -> x [b, ...]`."""
+        """Returns the compiled `(state, times, keys [b], given, negative) -> x [b, ...]`."""
         solver = build(solvers, solver, process=self._model.process)
         denoise = self._denoise(guidance, guidance_scale)
 
-        def draw(state, times, keys, cond, start):
-            codec = state.frozen.get("codec")
+        def draw(state, times, keys, given, negative):
+            codec, start = state.frozen.get("codec"), given["start"]
+            # Here, so that the solver's loop does not encode them at every step.
+            cond = flat(self._conditions.encode(state.frozen, given["cond"]))
+            negative = self._conditions.encode(state.frozen, negative)
+            empty = self._conditions.empty(state.frozen, negative)
             if "image" in start:
                 z = self._codec.encode(codec, start["image"], random.stream(keys, "codec"))
             else:
@@ -167,7 +192,8 @@ class Sampler:
             if run != "invert":
                 z = start.get("noise", sampling.noised(process, keys, z, times[0]))
             solve = learned.bind(solver, state.ema)
-            x = _RUNS[run](solve, functools.partial(denoise, state.ema), z, times, cond, keys)
+            denoiser = functools.partial(denoise, state.ema, empty)
+            x = _RUNS[run](solve, denoiser, z, times, cond, keys)
             decode = functools.partial(self._codec.decode, codec)
             return {"sample": decode, "trajectory": jax.vmap(decode), "invert": lambda z: z}[run](x)
 
@@ -184,8 +210,10 @@ class Sampler:
         process.check(self._model.parameterization, times[:-1])
         return times
 
-    def _run(self, run, state, num, cond, start, seed, first, batch_size, options):
-        cond = self._checked(num, cond or {})
+    def _run(self, run, state, num, given, negative, seed, first, batch_size, options):
+        asked = [options.get(name) for name in ("guidance", "guidance_scale")]
+        if not given["cond"] and asked == [None, None]:
+            options = {**options, "guidance_scale": 1.0}
         grid = {name: options[name] for name in _GRID if name in options}
         chosen = {name: value for name, value in options.items() if name not in grid}
         program = self._program(run, *self._chosen(chosen, _PROGRAM))
@@ -195,8 +223,8 @@ class Sampler:
         for begin in range(0, num, size):
             # The last batch is filled up, so that one program serves all.
             index = np.minimum(np.arange(begin, begin + size), num - 1)
-            inputs = self._inputs(index, first, seed, {"cond": cond, "start": start})
-            parts.append(np.asarray(program(state, times, *inputs)))
+            keys, inputs = self._inputs(index, first, seed, given)
+            parts.append(np.asarray(program(state, times, keys, inputs, negative)))
         axis = 1 if run == "trajectory" else 0
         return np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
 
@@ -206,8 +234,7 @@ class Sampler:
         given = jax.tree.map(lambda value: jnp.asarray(value[index]), given)
         divisible = len(index) % self._mesh.size == 0
         divided = PartitionSpec(AXIS) if divisible else PartitionSpec()
-        inputs = keys, given["cond"], given["start"]
-        return jax.device_put(inputs, NamedSharding(self._mesh, divided))
+        return jax.device_put((keys, given), NamedSharding(self._mesh, divided))
 
     def _chosen(self, options, names):
         given = {name: value for name, value in options.items() if value is not None}
@@ -234,21 +261,6 @@ class Sampler:
         if np.shape(given) != (num, *one):
             raise ValueError(f"{name} has shape {np.shape(given)}; expected {(num, *one)}")
         return {name: np.asarray(given, np.float32)}
-
-    def _checked(self, num, cond):
-        arrays = {}
-        for name, value in cond.items():
-            if name not in self._conditions:
-                raise ValueError(f"unknown condition {name!r}; known: {list(self._conditions)}")
-            array = np.asarray(value)
-            arrays[name] = np.broadcast_to(array, (num,)) if array.ndim == 0 else array
-            if len(arrays[name]) != num:
-                raise ValueError(f"cond[{name!r}] has {len(array)} values for {num} samples")
-        labels, classes = arrays.get("label", np.zeros(0, int)), self._num_classes
-        wrong = [n for n in np.unique(labels).tolist() if n not in range(classes)]
-        if wrong:
-            raise ValueError(f"labels {wrong} are out of range: classes are 0 to {classes - 1}")
-        return arrays
 
 
 _PROGRAM = ("solver", "guidance", "guidance_scale")

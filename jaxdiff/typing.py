@@ -1,6 +1,6 @@
 """The few types that everything else is written in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
@@ -108,3 +108,46 @@ class Codec(Protocol):
 
     def decode(self, params: Params, z: Array) -> Array:
         """Returns pixels in [-1, 1]."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Makes a condition of what the data or a user give: of prompts, tokens and their vector.
+
+    `rank` is the rank of one value: 0 for a text, 1 for a row of numbers.
+    """
+
+    rank: int
+
+    def prepare(self, values: Sequence[Any]) -> Any:
+        """Returns arrays with a leading axis for the values; on the host, such as token ids."""
+
+    def inputs(self, batch: int) -> Any:
+        """Returns the shapes of what `prepare` makes of so many values."""
+
+    def encode(self, params: Params, inputs: Any, name: str) -> Cond:
+        """Returns the condition, of several fields maybe, whose names begin with its own."""
+
+    def empty(self, params: Params, name: str) -> Cond:
+        """Returns what stands for a condition that is not given, with a leading axis of 1."""
+
+
+@runtime_checkable
+class Frozen(Protocol):
+    """A part with parameters that are read from files and not trained; `state.frozen` has them.
+
+    A part, or parts that it is made of, have a field `weights` that says where the files are.
+    """
+
+    def shapes(self) -> Params:
+        """Returns the parameters' shapes; reads nothing."""
+
+    def load(self, target: Params) -> Params:
+        """Returns the parameters like `target`, whose types and shardings they take.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network.
+        """
+
+    def fingerprint(self) -> str:
+        """Returns a number that other weights would not have, wherever the files are."""

@@ -34,7 +34,7 @@ VARIANTS = [
     (name, variant)
     for name in ("digits", "fashion_mnist", "score_sde", "toy_2d")
     for variant in (getattr(recipe(name), "VARIANTS", None) or recipe(name).CLASSES)
-] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "ncsn", "vdm")]
+] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "digits_text", "ncsn", "vdm")]
 
 
 @pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
@@ -47,19 +47,61 @@ def test_every_recipe_traces_and_shape_checks(name, variant, size):
     get_config = recipe(name).get_config
     config = get_config() if variant is None else get_config(variant)
     experiment = one_device(config)
-    if size == "small" and config.network.name == "UNet":
+    if size == "small" and config.network.name == "UNet" and not config.encoders:
         config.network = {"name": "UNet", "channels": (8,), "layers_per_block": 1}
         experiment = one_device(config)
+    check_step(experiment)
+
+
+def check_step(experiment):
     state, b = experiment.abstract_state(), experiment.config.batch_size
     batch = {
         "x": jax.ShapeDtypeStruct((b, *experiment.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((b,), jnp.int32),
         "position": jax.ShapeDtypeStruct((b,), jnp.int32),
+        **{name: part.inputs(b) for name, part in experiment.conditions.encoders.items()},
     }
     after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
     shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert shapes(after) == shapes(state)
     assert metrics["loss"].shape == ()
+
+
+def size_of(tree):
+    return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(tree))
+
+
+# The published sizes of the U-Net, the autoencoder and the encoders of text, and the latents.
+LATENT = {
+    "stable_diffusion_15": (859_520_964, 83_653_863, 123_060_480, (64, 64, 4)),
+    "sdxl": (2_567_463_684, 83_653_863, 123_060_480 + 694_659_840, (128, 128, 4)),
+}
+CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1)"}
+BIGG = "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)"
+SMALL = {
+    "stable_diffusion_15": CLIP,
+    "sdxl": {"name": "SDXL", "clip_l": CLIP, "bigg": {"name": "Text", "settings": BIGG}},
+}
+
+
+@pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LATENT)
+def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
+    """The step traced without a weight read; fails if text, sizes or latents do not fit."""
+    config = recipe(name).get_config()
+    if size == "small":
+        config.encoders.text = SMALL[name]
+        network = {"channels": (8,), "layers_per_block": 1, "transformer_depth": (1,)}
+        config.network = {"name": name, "num_heads": 1, "head_channels": None, **network}
+        config.codec.autoencoder = "AutoencoderSettings(channels=[4, 4, 4, 4], layers_per_block=1)"
+    experiment = one_device(config)
+    *counts, latent = LATENT[name]
+    assert experiment.latent_shape == latent
+    check_step(experiment)
+    if size == "whole":
+        state = experiment.abstract_state()
+        parts = state.params, state.frozen["codec"], state.frozen["text"]["network"]
+        assert [size_of(part) for part in parts] == counts
 
 
 def test_the_parameter_count_is_the_paper_s():

@@ -7,6 +7,7 @@ import pytest
 
 from jaxdiff import learned, random
 from jaxdiff.codecs import Pixels
+from jaxdiff.conditions import Conditions
 from jaxdiff.diffusion import oracles, schedules
 from jaxdiff.diffusion.parameterizations import v
 from jaxdiff.diffusion.process import Process
@@ -40,8 +41,7 @@ def sampler_of(process):
         Pixels(),
         (2,),
         (2,),
-        conditions=(),
-        num_classes=0,
+        conditions=Conditions(),
         options=Options(steps=8),
         mesh=make_mesh(jax.devices()[:1]),
     )

@@ -1,7 +1,9 @@
 """Diffusion on the latents of a frozen autoencoder (Rombach et al., 2022)."""
 
+import functools
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.build import build, different, names
+from jaxdiff.codecs.tiles import Tiled
 from jaxdiff.interop import autoencoder as image_tables
-from jaxdiff.interop import open_tensors, resolve, to_ours
+from jaxdiff.interop import fingerprint, open_tensors, resolve, to_ours
 from jaxdiff.interop import video_autoencoder as video_tables
-from jaxdiff.networks import video_autoencoder
-from jaxdiff.networks.autoencoder import AutoencoderKL, Gaussian, settings_from_config
+from jaxdiff.networks import autoencoder as image_family
+from jaxdiff.networks import video_autoencoder as video_family
+from jaxdiff.networks.autoencoder import (
+    AutoencoderKL,
+    AutoencoderSettings,
+    Gaussian,
+    settings_from_config,
+)
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
-from jaxdiff.networks.video_autoencoder import VideoAutoencoder
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
 from jaxdiff.typing import Params
 
 Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
@@ -29,10 +39,53 @@ class Latents:
     A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
     those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
     `apply` with the methods "encode" and "decode" are used, which `Tiled` has as well.
+
+    Attributes:
+        autoencoder: as an object, or in a config as sizes by name, "sd_vae", or one by one,
+            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder.
+        sample: see above.
+        tiles: options of `Tiled`, such as {"tile": 64}, where images or clips are large.
+        weights: a folder of diffusers', a file, or a name on the hub; read by `load` only.
+        dtype: of the autoencoder's arithmetic; `param_dtype`, of its parameters.
+
+    Raises:
+        ValueError: a size or an option is unknown or out of range.
     """
 
     autoencoder: Any
     sample: bool = True
+    tiles: Mapping[str, Any] | None = None
+    weights: str = ""
+    dtype: Any = "float32"
+    param_dtype: Any = "float32"
+
+    def __post_init__(self):
+        network = make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
+        object.__setattr__(self, "autoencoder", network)
+        self._applied()
+
+    def shapes(self) -> Params:
+        """Returns the parameters' shapes; reads nothing."""
+        return _shapes(self.autoencoder, jnp.dtype(self.param_dtype))
+
+    def load(self, target: Params) -> Params:
+        """Returns the parameters in `weights` like `target`, a tree of shapes.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network, or their config.json has
+                other sizes.
+        """
+        path = resolve(self.weights)
+        said = path / "config.json"
+        if said.is_file():
+            theirs = _configured(said, self.autoencoder.dtype)
+            if others := different(self.autoencoder, theirs):
+                raise ValueError(f"autoencoder: {others} in {str(said)!r}")
+        return _read(self.autoencoder, path, target)
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the files."""
+        return fingerprint(resolve(self.weights))
 
     def encode(
         self, params: Params, x: Float[Array, "b *size c"], keys: Key[Array, " b"]
@@ -64,7 +117,10 @@ class Latents:
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
             raise ValueError("Latents has no parameters: state.frozen['codec'] must hold them")
-        return self.autoencoder.apply({"params": params}, x, method=method)
+        return self._applied().apply({"params": params}, x, method=method)
+
+    def _applied(self) -> Any:
+        return Tiled(self.autoencoder, **self.tiles) if self.tiles else self.autoencoder
 
 
 def load_autoencoder(
@@ -84,19 +140,51 @@ def load_autoencoder(
     """
     path = resolve(source)
     network = _configured(path / "config.json", dtype) if network is None else network
+    return network, _read(network, path, _shapes(network, param_dtype))
+
+
+def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
+    """Returns the autoencoder of sizes by name or one by one; an object stays as it is.
+
+    Raises:
+        ValueError: a name or an option is unknown, or a size out of range.
+    """
+    if isinstance(spec, str):
+        clips = spec.partition("(")[0] in names(video_family)
+        family = video_family if clips else image_family
+        spec = build(family, spec if "(" in spec else f"{spec}()")
+    codes: dict[str, Any] = {}
+    if isinstance(spec, Mapping):
+        sizes = {"name": "AutoencoderSettings", **spec}
+        codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
+        family = video_family if sizes["name"] in names(video_family) else image_family
+        spec = build(family, sizes)
+    if isinstance(spec, VideoAutoencoderSettings):
+        return VideoAutoencoder(spec, dtype)
+    if not isinstance(spec, AutoencoderSettings):
+        return spec
+    kind = AutoencoderVQ if codes else AutoencoderKL
+    return kind(settings=spec, dtype=dtype, **codes)
+
+
+@functools.lru_cache(maxsize=4)
+def _shapes(network: Any, dtype: Any) -> Params:
     settings = network.settings
     clips = isinstance(network, VideoAutoencoder)
     frames = (1,) if clips else ()
     x = jnp.zeros((1, *frames, settings.factor, settings.factor, settings.image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype), shapes)
-    tensors = image_tables.part_of(open_tensors(path))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+
+
+def _read(network: Any, path: Path, target: Params) -> Params:
+    tensors, settings = image_tables.part_of(open_tensors(path)), network.settings
     levels = len(settings.channels)
-    if clips:
+    if isinstance(network, VideoAutoencoder):
         table = video_tables.table_of(tensors, levels, settings.layers_per_block)
     else:
         table = image_tables.table_of(tensors, levels)
-    return network, to_ours(table, tensors, target, source=str(path))
+    return to_ours(table, tensors, target, source=str(path))
 
 
 def _configured(path: Path, dtype: Any) -> Autoencoder:
@@ -107,7 +195,7 @@ def _configured(path: Path, dtype: Any) -> Autoencoder:
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
     if config.get("_class_name") == "AutoencoderKLWan":
-        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
+        return VideoAutoencoder(video_family.settings_from_config(config), dtype)
     settings = settings_from_config(config)
     if "num_vq_embeddings" in config:
         return AutoencoderVQ(

@@ -18,10 +18,11 @@ class ImageFolder:
     split "all" holds every file, and "test" the share `test_fraction` of them, chosen by a hash of
     their names, so that a file stays in its split when others come; "train" holds the rest.
 
-    Images vary in size, so `shape` is (None, None, channels): transforms make it one.
+    Images vary in size, so `shape` is (None, None, channels): transforms make it one. With
+    `captions`, each image's "text" is in a file beside it: cat.png, cat.txt.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder, or an image without a caption.
         ValueError: the split is unknown, there are no images, or only some are in a subfolder;
             at reading, a file is not a readable image.
     """
@@ -33,6 +34,7 @@ class ImageFolder:
         *,
         channels: int = 3,
         test_fraction: float = 0.1,
+        captions: bool = False,
     ):
         root = Path(folder)
         if not root.is_dir():
@@ -51,6 +53,12 @@ class ImageFolder:
             raise ValueError(
                 f"{root}: no images in split {split!r}; looked for {', '.join(sorted(SUFFIXES))}"
             )
+        if captions and (bare := [f for f in self.files if not self._caption(f).exists()]):
+            raise FileNotFoundError(
+                f"image_folder: captions=True, but {len(bare)} images have none, such as"
+                f" {self.root / bare[0]}: there is no {self._caption(bare[0]).name}"
+            )
+        self.captions = captions
         self.shape = (None, None, channels)
         self.class_names = tuple(names) or None
         self.num_classes = len(names) or None
@@ -61,8 +69,15 @@ class ImageFolder:
     def __getitem__(self, index: SupportsIndex) -> dict:
         file = self.files[index]
         path = self.root / file
-        x = {"x": decode(path, self.shape[-1], str(path))}
-        return {**x, "label": self.class_names.index(file.parts[0])} if self.class_names else x
+        example = {"x": decode(path, self.shape[-1], str(path))}
+        if self.class_names:
+            example["label"] = self.class_names.index(file.parts[0])
+        if self.captions:
+            example["text"] = self._caption(file).read_text(encoding="utf-8").strip()
+        return example
+
+    def _caption(self, file):
+        return (self.root / file).with_suffix(".txt")
 
 
 def _images(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ def loader(
     batch_size: int,
     seed: int,
     transforms: Sequence[Any] = (),
+    prepare: "Prepare | None" = None,
     shuffle: bool = True,
     epochs: int | None = None,
     drop_remainder: bool = False,
@@ -38,12 +39,14 @@ def loader(
 
     A batch holds "x", float32 [b, h, w, c] in [-1, 1] for images, else as the source has it;
     "label", int32 [b], where there are labels; "record", int64 [b], the indices in the source.
+    What else an example has, such as a text, is an array of these.
 
     Args:
         source: the examples.
         batch_size: over all processes.
         seed: of the order and of the augmentation; 0 or more.
         transforms: of `jaxdiff.data.transforms` or of grain, as objects or specs.
+        prepare: what becomes of each batch then, such as ids of its texts.
         shuffle: whether each epoch has an order of its own, or all have the source's.
         epochs: how often the stream runs through the source; None is without end.
         drop_remainder: whether to leave out a last batch that is not full.
@@ -66,12 +69,12 @@ def loader(
         raise ValueError(
             f"seed={seed} and workers={workers} must be 0 or more, epochs={epochs} 1 or more"
         )
-    transforms = tuple(build(family, transform) for transform in transforms)
+    transforms = _built(source, transforms)
     stream = Stream(source, seed, transforms, shuffle, output_shape(source, transforms))
     length = sys.maxsize if epochs is None else epochs * len(source)
     whole, rest = divmod(length, batch_size)
     count = whole + (rest > 0 and not drop_remainder)
-    part = Part(stream, length, batch_size, process_index, process_count)
+    part = Part(stream, length, batch_size, process_index, process_count, prepare)
     return Batches(functools.partial(_read_ahead, part, count, workers))
 
 
@@ -82,7 +85,7 @@ def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, .
         ValueError: it varies from image to image, the source is empty, or a crop is too large.
     """
     shape = source.shape
-    for transform in transforms:
+    for transform in _built(source, transforms):
         shape = transform.shape(shape) if hasattr(transform, "shape") else shape
     if None in shape:
         raise ValueError(
@@ -92,6 +95,13 @@ def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, .
     if not len(source):
         raise ValueError("the source holds no examples")
     return shape
+
+
+Prepare = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+
+
+def _built(source: Source, transforms: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(build(family, each, class_names=source.class_names) for each in transforms)
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,7 @@ class Part:
     batch_size: int
     process_index: int
     process_count: int
+    prepare: Prepare | None = None
 
     def positions(self, batch: int) -> range:
         """Returns this process's positions in the stream, none where a last batch is too short."""
@@ -151,14 +162,15 @@ class Part:
         start = batch * self.batch_size + self.process_index * size
         return range(min(start, self.length), min(start + size, self.length))
 
-    def __call__(self, batch: int) -> dict[str, np.ndarray]:
+    def __call__(self, batch: int) -> dict[str, Any]:
         """Reads this process's part of a global batch."""
         positions = self.positions(batch)
         examples = [self.stream[i] for i in positions or [batch * self.batch_size]]
         columns = {
             key: np.stack([e[key] for e in examples])[: len(positions)] for key in examples[0]
         }
-        return {key: _cast(key, column) for key, column in columns.items()}
+        columns = {key: _cast(key, column) for key, column in columns.items()}
+        return columns if self.prepare is None else self.prepare(columns)
 
 
 class Batches(grain.DatasetIterator):
@@ -173,7 +185,7 @@ class Batches(grain.DatasetIterator):
         self._taken = 0
         self._ahead = None
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> dict[str, Any]:
         self._open()
         batch = next(self._ahead)
         self._taken += 1

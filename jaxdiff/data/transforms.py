@@ -1,7 +1,7 @@
 """Transforms of examples, as in configs: `"Resize(size=64)"`, `"RandomFlip"`.
 
 They act on the image `x`, uint8 [h, w, c]; `shape` tells the shape they make, with None for what
-varies from image to image. The pipeline maps to [-1, 1] after the last.
+varies from image to image. The pipeline maps to [-1, 1] after the last. `Caption` makes a text.
 """
 
 from collections.abc import Sequence
@@ -155,6 +155,75 @@ class RGB(grain.Map):
     def map(self, element: dict) -> dict:
         """Converts one example."""
         return {**element, "x": from_pillow(to_pillow(element["x"]).convert("RGB"))}
+
+
+@dataclass(frozen=True)
+class ResizeCrop(grain.RandomMap):
+    """Resizes the shorter side to `size`, cuts a square out, and says so in "size" (Podell et al.).
+
+    "size" holds six numbers: height and width of the original, top and left of the crop, height and
+    width of the result (2023, section 2.2). The crop is the middle, or with `random` anywhere.
+    """
+
+    size: int
+    random: bool = False
+    method: str = "lanczos"
+
+    def __post_init__(self):
+        _ = self._resize
+
+    def shape(self, before: Shape) -> Shape:
+        """Returns the shape of what was `before`."""
+        return (self.size, self.size, _image(self, before)[2])
+
+    def random_map(self, element: dict, rng: np.random.Generator) -> dict:
+        """Resizes and crops one example."""
+        original = element["x"].shape[:2]
+        x = self._resize.map(element)["x"]
+        room = [side - self.size for side in x.shape[:2]]
+        top, left = (rng.integers(n + 1) if self.random else n // 2 for n in room)
+        x = x[top : top + self.size, left : left + self.size]
+        told = np.array([*original, top, left, self.size, self.size], np.float32)
+        return {**element, "x": x, "size": told}
+
+    @property
+    def _resize(self):
+        return Resize(self.size, self.method)
+
+
+@dataclass(frozen=True)
+class Caption(grain.RandomMap):
+    """Makes a text of the class: "a photo of a {}" with its name.
+
+    Attributes:
+        template: where {} is the name; or several, each equally likely.
+        class_names: one for each class, the data's own by default.
+        field: where the text goes.
+
+    Raises:
+        ValueError: there is no {} in a template, or the data have no classes.
+    """
+
+    template: str | Sequence[str] = "{}"
+    class_names: Sequence[str] | None = None
+    field: str = "text"
+
+    def __post_init__(self):
+        if bad := [template for template in self._templates if "{}" not in template]:
+            raise ValueError(f"Caption: template={bad[0]!r} has no {{}}, where the class goes")
+        if self.class_names is None:
+            raise ValueError("Caption: the data have no classes; give class_names, or other data")
+
+    def random_map(self, element: dict, rng: np.random.Generator) -> dict:
+        """Adds the text to one example."""
+        templates = self._templates
+        template = templates[rng.integers(len(templates))] if len(templates) > 1 else templates[0]
+        name = self.class_names[element["label"]]
+        return {**element, self.field: template.replace("{}", str(name))}
+
+    @property
+    def _templates(self):
+        return (self.template,) if isinstance(self.template, str) else tuple(self.template)
 
 
 def _image(transform: grain.Map | grain.RandomMap, shape: Shape) -> Shape:

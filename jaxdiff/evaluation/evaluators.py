@@ -6,7 +6,7 @@ pictures, and a function that returns the `Reference`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -40,18 +40,23 @@ def asked_labels(num: int, num_classes: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """A sheet of samples in `folder`, a row a class; of points, a scatter plot."""
+    """A sheet of samples in `folder`, a row a class; of points, a scatter plot.
+
+    With `cond`, values of conditions by name, a row for each: {"text": ["a cat", "a dog"]}.
+    """
 
     draw: Draw
     num_classes: int
     folder: Path
     columns: int = 8
     points: int = 2000
+    cond: Mapping[str, Sequence[Any]] | None = None
 
     def run(self, state: Any) -> Iterator[tuple[str, Any]]:
         """Yields "samples", for images, and writes them to step_<step>.png."""
         path = self.folder / f"step_{int(state.step):08d}.png"
-        num = self.columns * (self.num_classes or self.columns)
+        rows = len(next(iter(self.cond.values()))) if self.cond else self.num_classes
+        num = self.columns * (rows or self.columns)
         samples = self.draw(state, num, self._cond(num))
         if samples.ndim == 2:
             more = self.draw(state, self.points, self._cond(self.points))
@@ -61,6 +66,10 @@ class SampleGrid:
             yield "samples", pictures.grid(samples, self.columns)
 
     def _cond(self, num):
+        if self.cond:
+            return {
+                k: [row[i] for i in asked_labels(num, len(row))] for k, row in self.cond.items()
+            }
         return {"label": asked_labels(num, self.num_classes)} if self.num_classes else {}
 
 

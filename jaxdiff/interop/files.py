@@ -1,5 +1,6 @@
 """Safetensors files: one, or shards with an index, read one tensor at a time."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -118,6 +119,21 @@ def open_tensors(path: str | os.PathLike) -> Mapping[str, Stored]:
     return _open_file(file)
 
 
+def fingerprint(path: str | os.PathLike) -> str:
+    """Returns a hash of the weights in a file, in an index's shards, or in a folder.
+
+    Raises:
+        ValueError: there is no such file, or not one alone.
+    """
+    file = find_weights(path)
+    sharded = file.name.endswith(".index.json")
+    whole = hashlib.blake2b(digest_size=16)
+    for part in _shards(file)[1].values() if sharded else [file]:
+        with part.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "blake2b").digest())
+    return whole.hexdigest()
+
+
 def _in_folder(folder: Path) -> Path:
     for pattern in ("*.safetensors.index.json", "*.safetensors"):
         files = sorted(folder.glob(pattern))
@@ -132,13 +148,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _open_shards(index: Path) -> dict[str, Stored]:
-    try:
-        homes = dict(json.loads(index.read_text())["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(index)!r} is not an index of shards: {error!r}") from None
-    shards = {name: index.parent / name for name in sorted(set(homes.values()))}
-    if missing := [str(shard) for shard in shards.values() if not shard.exists()]:
-        raise ValueError(f"{str(index)!r} names shards that are not there: {', '.join(missing)}")
+    homes, shards = _shards(index)
     opened = {name: _open_file(shard) for name, shard in shards.items()}
     if lost := [key for key, name in homes.items() if key not in opened[name]]:
         raise ValueError(
@@ -146,6 +156,18 @@ def _open_shards(index: Path) -> dict[str, Stored]:
             f" {homes[lost[0]]}"
         )
     return {key: opened[name][key] for key, name in homes.items()}
+
+
+def _shards(index: Path) -> tuple[dict[str, str], dict[str, Path]]:
+    """Returns the name of each key's shard, and each shard's path, in the order of the names."""
+    try:
+        homes = dict(json.loads(index.read_text())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(index)!r} is not an index of shards: {error!r}") from None
+    shards = {name: index.parent / name for name in sorted(set(homes.values()))}
+    if missing := [str(shard) for shard in shards.values() if not shard.exists()]:
+        raise ValueError(f"{str(index)!r} names shards that are not there: {', '.join(missing)}")
+    return homes, shards
 
 
 def _open_file(file: Path) -> dict[str, Stored]:

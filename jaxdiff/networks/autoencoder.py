@@ -1,6 +1,6 @@
 """The convolutional autoencoder of latent diffusion (Rombach et al., 2022), with a KL penalty."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class AutoencoderSettings:
         ValueError: there is no level, no block or no channel.
     """
 
-    channels: tuple[int, ...] = (128, 256, 512, 512)
+    channels: Sequence[int] = (128, 256, 512, 512)
     layers_per_block: int = 2
     latent_channels: int = 4
     image_channels: int = 3

@@ -59,6 +59,8 @@ class Checkpoints:
     ) -> None:
         """Begins to write a checkpoint of the state's step; a step that has one is left alone.
 
+        What is frozen is left out: it is read from where it came from.
+
         Raises:
             CheckpointError: this one, or the one that was being written, could not be finished.
         """
@@ -66,7 +68,7 @@ class Checkpoints:
         if step in self.steps():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.StandardSave(state.replace(frozen={})),
             data=ocp.args.JsonSave(data.get_state()),
             meter=ocp.args.JsonSave(dict(meter)),
             config=ocp.args.JsonSave(dict(config)),
@@ -78,6 +80,8 @@ class Checkpoints:
         self, abstract: TrainState, data: Position | None = None
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Restores the newest checkpoint that can be read, as (state, meter), and `data` in place.
+
+        The state has nothing frozen.
 
         One that cannot be read is set aside under "damaged" with a warning, left in place by a
         reader, and the one before it is tried. Returns None if there is no checkpoint at all.
@@ -127,7 +131,7 @@ class Checkpoints:
 
     def _restore(self, step, abstract, data):
         items = {
-            "state": ocp.args.StandardRestore(abstract),
+            "state": ocp.args.StandardRestore(abstract.replace(frozen={})),
             "data": ocp.args.JsonRestore(),
             "meter": ocp.args.JsonRestore(),
         }

@@ -31,7 +31,7 @@ def divide_largest(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 REPLICATED: Rules = ((".*", replicate),)
-FSDP: Rules = (("(params|ema|opt_state)/", divide_largest), (".*", replicate))
+FSDP: Rules = (("(params|ema|opt_state|frozen)/", divide_largest), (".*", replicate))
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -49,32 +49,32 @@ class Runner:
         self._step = None
 
     def init(
-        self, create: Callable[[Key[Array, ""]], TrainState], key: Key[Array, ""]
+        self,
+        create: Callable[[Key[Array, ""]], TrainState],
+        shapes: TrainState,
+        key: Key[Array, ""],
     ) -> TrainState:
         """Creates the state on the devices, each array where it belongs from the start."""
-        return jax.jit(create, out_shardings=self._shardings(jax.eval_shape(create, key)))(key)
+        return jax.jit(create, out_shardings=self._shardings(shapes))(key)
 
-    def abstract(
-        self, create: Callable[[Key[Array, ""]], TrainState], key: Key[Array, ""]
-    ) -> TrainState:
-        """Returns the state's shapes with their shardings, for a checkpoint to be restored into."""
-        shapes = jax.eval_shape(create, key)
+    def placed(self, shapes: TrainState) -> TrainState:
+        """Returns a state's shapes with their shardings, for arrays to be read into."""
         return jax.tree.map(
             lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
             shapes,
             self._shardings(shapes),
         )
 
-    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+    def place(self, batch: dict[str, Any]) -> Batch:
         """Puts this process's part of a global batch on its devices, and adds "position"."""
         size = len(batch["x"])
         position = np.arange(size, dtype=np.int32) + jax.process_index() * size
         batch = {**batch, "position": position}
         if self.parallel == "pmap":
             devices = jax.local_device_count() if jax.process_count() > 1 else self.mesh.size
-            return {k: a.reshape(devices, -1, *a.shape[1:]) for k, a in batch.items()}
+            return jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
         put = lambda a: jax.make_array_from_process_local_data(self._divided, a)
-        return {k: put(a) for k, a in batch.items()}
+        return jax.tree.map(put, batch)
 
     def compile(self, state: TrainState, batch: Batch) -> float:
         """Compiles the step for these shapes and returns the seconds that it took."""

@@ -16,7 +16,7 @@ class TrainState:
 
     `params` has the network's under "network" and each learned part's under its name; `statistics`
     has what the adaptive parts have seen. `frozen` holds parameters that are used but not trained:
-    encoders, teachers, codecs.
+    encoders, teachers, codecs; they are in no checkpoint.
     """
 
     step: Any  # an int32 scalar; not annotated, since tree maps fill states with other things too

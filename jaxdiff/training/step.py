@@ -1,7 +1,7 @@
 """One optimizer step, the same under jit and pmap."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -11,10 +11,11 @@ import optax
 from jaxtyping import Array, Key
 
 from jaxdiff import learned, random
+from jaxdiff.conditions import Conditions, filled
 from jaxdiff.networks.model import Model
 from jaxdiff.training import ema
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Codec, Cond, Draw, Metrics, Objective, Roles
+from jaxdiff.typing import Codec, Draw, Metrics, Objective, Roles
 
 Batch = dict[str, Any]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
@@ -25,11 +26,7 @@ LOGSNR_EDGES = np.arange(-12.0, 12.1, 2.0, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a step needs beside the state and the batch.
-
-    `conditions` are the batch's fields that condition the model, each dropped with probability
-    `condition_dropout`; `accumulate` micro-batches make one step.
-    """
+    """All that a step needs beside the state and the batch; `accumulate` micro-batches make one."""
 
     model: Model
     codec: Codec
@@ -38,8 +35,7 @@ class Recipe:
     ema_decay: ema.Decay
     batch_size: int
     seed: int = 0
-    conditions: Sequence[str] = ()
-    condition_dropout: float = 0.0
+    conditions: Conditions = field(default_factory=Conditions)
     accumulate: int = 1
 
 
@@ -90,24 +86,15 @@ def example_losses(
     offset = jax.random.uniform(random.stream(step_key, "lattice"))
     lattice = (offset + batch["position"] / recipe.batch_size) % 1
     x0 = recipe.codec.encode(state.frozen.get("codec"), batch["x"], random.stream(keys, "codec"))
-    cond = {name: batch[name] for name in recipe.conditions}
-    cond = drop_conditions(cond, recipe.condition_dropout, keys)
-    roles = Roles(
-        student=recipe.model.bind(params, dropout_keys=random.stream(keys, "dropout")),
-        target=recipe.model.bind(state.ema),
-    )
+    inputs = {name: batch[name] for name in recipe.conditions.names}
+    cond = recipe.conditions.drop(recipe.conditions.encode(state.frozen, inputs), keys)
+    empty = recipe.conditions.empty(state.frozen)
+    student = recipe.model.bind(params, dropout_keys=random.stream(keys, "dropout"))
+    roles = Roles(filled(student, empty), target=filled(recipe.model.bind(state.ema), empty))
     objective = learned.bind(recipe.objective, {**params, **state.statistics})
     draw = Draw(keys, lattice)
     loss, metrics = objective(roles, x0, cond, draw, state.step)
     return loss, metrics, learned.observe(objective, draw, loss, metrics)
-
-
-def drop_conditions(cond: Cond, rate: float, keys: Key[Array, " b"]) -> Cond:
-    """Adds a mask to each condition: kept with probability 1 - rate, example by example."""
-    masks = {
-        f"{name}_kept": random.uniform(random.stream(keys, f"drop {name}")) >= rate for name in cond
-    }
-    return {**cond, **masks}
 
 
 def mean_over(axis: str | None, tree: Any) -> Any:

@@ -208,6 +208,7 @@ def test_bad_options_are_named_before_anything_is_read(options, message):
 def test_the_shape_after_transforms_is_known_before_and_held_to():
     source = Numbered(3)
     assert output_shape(source, []) == (4, 4, 1)
+    assert output_shape(source, ["CenterCrop(size=2)"]) == (2, 2, 1)
     source.shape = (None, None, 1)
     with pytest.raises(ValueError, match="CenterCrop"):
         loader(source, batch_size=1, seed=0, transforms=["Resize(size=4)"])

@@ -174,6 +174,21 @@ def test_image_folder_without_subfolders_has_no_labels(tmp_path):
     assert source[0]["x"].shape == (5, 6, 1)
 
 
+def test_image_folder_has_captions_beside_the_images(tmp_path):
+    """Catches another image's caption, and an image without one that is found in mid-training."""
+    for name in ("a.png", "b.jpg"):
+        save(tmp_path / name)
+        (tmp_path / name).with_suffix(".txt").write_text(f"a picture of {name[0]}\n")
+    source = open_source("image_folder", "all", folder=tmp_path, captions=True)
+    assert [example["text"] for example in source] == ["a picture of a", "a picture of b"]
+    options = {"transforms": ["ResizeCrop(size=4)"], "prepare": lambda b: b | {"n": len(b["text"])}}
+    batch = next(loader(source, batch_size=2, seed=0, shuffle=False, **options))
+    assert batch["text"].tolist() == ["a picture of a", "a picture of b"] and batch["n"] == 2
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 images have none, such as .*b\.jpg"):
+        open_source("image_folder", "all", folder=tmp_path, captions=True)
+
+
 def test_image_folder_splits_by_subfolder_with_the_same_classes(tmp_path):
     """Catches class numbers counted in one split: "b" would be 0 in test."""
     for name in ("train/a/1.png", "train/b/2.png", "test/b/3.png"):

@@ -32,6 +32,8 @@ def apply(transform, element):
         "RandomFlip",
         "Grayscale",
         "RGB",
+        "ResizeCrop(size=5)",
+        "ResizeCrop(size=6, random=True)",
     ],
 )
 def test_each_makes_the_shape_it_promises_and_keeps_the_rest(spec, channels):
@@ -88,9 +90,43 @@ def test_gray_is_luma_and_rgb_repeats_it():
     assert transforms.RGB().map(gray)["x"].tolist() == [[[90, 90, 90]]]
 
 
+def test_a_crop_says_where_it_is():
+    """Catches height and width, or top and left, swapped, and places of before the resizing."""
+    rows, columns = np.indices((20, 30), dtype=np.uint8)
+    element = {"x": np.stack([rows, columns, rows], -1)}
+    middle = transforms.ResizeCrop(size=10, method="nearest")
+    found = apply(middle, element)
+    assert found["size"].tolist() == [20, 30, 0, 2, 10, 10]
+    assert found["size"].dtype == np.float32
+    left = found["x"][0, 0, 1] / 2
+    assert 2 <= left <= 2.5
+    seen = set()
+    for seed in range(20):
+        random = transforms.ResizeCrop(size=10, random=True, method="nearest")
+        found = random.random_map(element, np.random.default_rng(seed))
+        assert found["size"][3] <= found["x"][0, 0, 1] / 2 <= found["size"][3] + 0.5
+        seen.add(found["size"][3])
+    assert min(seen) == 0 and max(seen) == 5
+
+
+def test_captions():
+    """Catches another class's name, and a template that is never drawn."""
+    names = ("cat", "dog", "newt {x}")
+    one = build(transforms, "Caption(template='a {}')", class_names=names)
+    assert apply(one, {"label": 2})["text"] == "a newt {x}"
+    several = transforms.Caption(["a {}", "the {}"], names, field="caption")
+    texts = {
+        several.random_map({"label": 1}, np.random.default_rng(i))["caption"] for i in range(9)
+    }
+    assert texts == {"a dog", "the dog"}
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ("ResizeCrop(size=0)", "size must be"),
+        ("Caption(template='a photo', class_names=['cat'])", "template='a photo' has no {}"),
+        ("Caption(template='a {}')", "the data have no classes"),
         ("Resize(size=0)", "size must be"),
         ("Resize(size=[1, 2, 3])", "size must be"),
         ("Resize(size=4, method='cubic')", "method='cubic'; known: .*bicubic"),

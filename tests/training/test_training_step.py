@@ -7,6 +7,7 @@ import pytest
 
 from jaxdiff import random
 from jaxdiff.codecs import Pixels
+from jaxdiff.conditions import Conditions
 from jaxdiff.diffusion import oracles, parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
 from jaxdiff.networks import preconditioning
@@ -15,7 +16,7 @@ from jaxdiff.networks.model import Model
 from jaxdiff.objectives import Denoising
 from jaxdiff.training import ema, state
 from jaxdiff.training.optimizer import make_optimizer
-from jaxdiff.training.step import Recipe, drop_conditions, make_step
+from jaxdiff.training.step import Recipe, make_step
 from jaxdiff.typing import Draw, Roles
 
 PROCESS = Process(schedules.Cosine())
@@ -158,10 +159,14 @@ def test_decay_rates():
 
 
 def test_conditions_are_dropped_at_their_rate_and_independently():
-    """Fails if two conditions share their mask, or if the mask says dropped for kept."""
+    """Fails if two conditions share their mask, if the mask says dropped for kept, or if what
+    belongs to one condition is dropped apart."""
     keys = random.example_keys(jax.random.key(0), jnp.arange(20_000))
-    cond = drop_conditions({"label": jnp.zeros(20_000), "text": jnp.zeros(20_000)}, 0.1, keys)
+    parts = {"text": jnp.zeros(20_000), "text_mask": jnp.zeros(20_000)}
+    conditions = Conditions(("label", "text"), num_classes=10, dropout=0.1)
+    cond = conditions.drop({"label": {"label": jnp.zeros(20_000)}, "text": parts}, keys)
     label, text = cond["label_kept"], cond["text_kept"]
+    np.testing.assert_array_equal(text, cond["text_mask_kept"])
     assert abs(label.mean() - 0.9) < 0.01
     assert abs((label & text).mean() - 0.81) < 0.01
 

@@ -123,6 +123,11 @@ class Negative:
     def __post_init__(self):
         if not self.condition:
             raise ValueError("Negative: condition={}: name at least one, such as {'label': 3}")
+        if texts := [name for name, value in self.condition.items() if isinstance(value, str)]:
+            raise ValueError(
+                f"Negative: condition {texts[0]!r} is a text, which needs an encoder: give it as"
+                f" negative={{{texts[0]!r}: ...}} where samples are drawn"
+            )
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""

@@ -31,6 +31,7 @@ class TextEncoder:
     """A tokenizer, and a network `(ids [b, n], mask [b, n]) -> States`.
 
     Attributes:
+        tokenizer: None for an encoder of tokens that others made.
         window: the number of tokens that the network sees at a time; shorter prompts are padded.
         attend_padding: whether padding is text like any other, as Stable Diffusion's U-Nets and
             Flux were trained; otherwise the network does not look at it, and `Encoded.mask` is
@@ -45,7 +46,7 @@ class TextEncoder:
     """
 
     network: Any
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     window: int
     attend_padding: bool = False
     too_long: str = "error"
@@ -55,7 +56,7 @@ class TextEncoder:
         positions = getattr(settings, "positions", self.window)
         if self.window > positions:
             raise ValueError(f"window={self.window}: the network has {positions} positions")
-        if self.tokenizer.size > settings.vocabulary:
+        if self.tokenizer is not None and self.tokenizer.size > settings.vocabulary:
             raise ValueError(
                 f"the tokenizer has {self.tokenizer.size} tokens, and the network"
                 f" vocabulary={settings.vocabulary}: they do not belong together"

@@ -1,5 +1,6 @@
 """Encoders from folders of public checkpoints."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdiff.build import closest
+from jaxdiff.build import closest, different
 from jaxdiff.interop import find_weights, open_tensors, resolve, to_ours
 from jaxdiff.interop import text as tables
 from jaxdiff.interop.rules import Table
@@ -64,6 +65,11 @@ TEXT = {"bert": BERT, "clip_text_model": CLIP_TEXT, "clip": CLIP_TEXT, "t5": T5}
 VISION = {"clip_vision_model": CLIP_VISION, "clip": CLIP_VISION}
 """By `model_type` in config.json."""
 
+OF_SETTINGS = {bert.BERTSettings: BERT, clip.CLIPTextSettings: CLIP_TEXT, t5.T5Settings: T5}
+
+READ = ("clip_skip", "final_norm", "pooling", "normalize")
+"""Settings that say what is read of a network, which a checkpoint's config.json does not know."""
+
 
 def load_text_encoder(
     source: str | os.PathLike,
@@ -101,6 +107,46 @@ def load_text_encoder(
     ids = jax.ShapeDtypeStruct((1, window), jnp.int32)
     mask = jax.ShapeDtypeStruct((1, window), bool)
     return encoder, _weights(family, network, folder, param_dtype, ids, mask)
+
+
+def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) -> Params:
+    """Returns a text encoder's parameters like `target`, whose types and shardings they take.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network, or their config.json has other
+            settings than these.
+    """
+    folder, family = resolve(source), OF_SETTINGS[type(settings)]
+    said = folder / "config.json"
+    if said.is_file():
+        theirs = _settings(_family(TEXT, _read(said), folder), _read(said), folder)
+        if type(theirs) is type(settings):
+            kept = {name: getattr(settings, name) for name in READ if hasattr(settings, name)}
+            theirs = replace(theirs, **kept)
+        if others := different(settings, theirs):
+            raise ValueError(f"settings: {others} in {str(said)!r}")
+    file = find_weights(folder)
+    tensors = open_tensors(file)
+    return to_ours(family.table(tensors), tensors, target, source=str(file))
+
+
+@functools.lru_cache(maxsize=8)
+def text_shapes(settings: Any, dtype: Any = jnp.float32) -> Params:
+    """Returns the shapes of a text encoder's parameters."""
+    n = getattr(settings, "positions", 8)
+    ids, mask = (jax.ShapeDtypeStruct((1, n), kind) for kind in (jnp.int32, bool))
+    network = OF_SETTINGS[type(settings)].network(settings)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, mask)["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+
+
+def find_tokenizer(source: str | os.PathLike) -> Path:
+    """Returns the tokenizer's folder: an encoder's own, or "tokenizer_2" beside "text_encoder_2".
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    return _tokenizer_folder(resolve(source))
 
 
 def load_image_encoder(

@@ -1,5 +1,6 @@
 """Tokenizers from local files, and prompts as windows of tokens."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
+
+FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 TOO_LONG = ("error", "chunk", "truncate")
 
@@ -129,14 +133,20 @@ def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:
     return Tokenizer(encode, ids[special.bos], ids[special.eos], ids[pad], size)
 
 
+def fingerprint(folder: str | os.PathLike) -> str:
+    """Returns a hash of a tokenizer's files."""
+    names = (*FILES, *SETTINGS)
+    there = [file for name in names if (file := Path(folder) / name).exists()]
+    whole = b"".join(hashlib.blake2b(file.read_bytes()).digest() for file in there)
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+
+
 def _backend(folder: Path, family: str) -> Any:
     try:
         import tokenizers  # noqa: PLC0415 - an extra
     except ImportError:
         raise ImportError('texts need tokenizers: pip install "jaxdiff[interop]"') from None
-    whole, vocabulary, merges = (
-        folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
-    )
+    whole, vocabulary, merges = (folder / name for name in FILES)
     if whole.exists():
         return tokenizers.Tokenizer.from_file(str(whole))
     if family != "clip" or not (vocabulary.exists() and merges.exists()):
@@ -168,7 +178,7 @@ def _backend(folder: Path, family: str) -> Any:
 
 def _pad_in_settings(folder: Path) -> str | None:
     """Returns the padding token where the folder says it: SDXL's second tokenizer has "!"."""
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+    for name in SETTINGS:
         if (folder / name).exists():
             pad = json.loads((folder / name).read_text()).get("pad_token")
             if pad:
