@@ -51,27 +51,27 @@ def sdxl(dtype: Any = jnp.float32, **changes: Any) -> UNet:
     return UNet(**options | changes, dtype=dtype)
 
 
-def dit_s(dtype: Any = jnp.float32, **changes: Any) -> DiT:
+def dit_s(dtype: Any = jnp.float32, num_classes: int | None = None, **changes: Any) -> DiT:
     """Returns the smallest transformer of Peebles & Xie (2023), with patches of 2: 33 M parameters.
 
     Theirs have `num_classes=1000` and `out_channels=8`, the second half the variance's.
     """
-    return _dit(384, 12, 6, dtype, changes)
+    return _dit(384, 12, 6, dtype, {"num_classes": num_classes} | changes)
 
 
-def dit_b(dtype: Any = jnp.float32, **changes: Any) -> DiT:
+def dit_b(dtype: Any = jnp.float32, num_classes: int | None = None, **changes: Any) -> DiT:
     """Returns DiT-B/2 (Peebles & Xie, 2023): 130 M parameters."""
-    return _dit(768, 12, 12, dtype, changes)
+    return _dit(768, 12, 12, dtype, {"num_classes": num_classes} | changes)
 
 
-def dit_l(dtype: Any = jnp.float32, **changes: Any) -> DiT:
+def dit_l(dtype: Any = jnp.float32, num_classes: int | None = None, **changes: Any) -> DiT:
     """Returns DiT-L/2 (Peebles & Xie, 2023): 458 M parameters."""
-    return _dit(1024, 24, 16, dtype, changes)
+    return _dit(1024, 24, 16, dtype, {"num_classes": num_classes} | changes)
 
 
-def dit_xl(dtype: Any = jnp.float32, **changes: Any) -> DiT:
+def dit_xl(dtype: Any = jnp.float32, num_classes: int | None = None, **changes: Any) -> DiT:
     """Returns DiT-XL/2 (Peebles & Xie, 2023), and SiT-XL/2 (Ma et al., 2024): 675 M parameters."""
-    return _dit(1152, 28, 16, dtype, changes)
+    return _dit(1152, 28, 16, dtype, {"num_classes": num_classes} | changes)
 
 
 def pixart_alpha(dtype: Any = jnp.float32, **changes: Any) -> DiT:

@@ -139,6 +139,15 @@ def test_frames_are_heard_at_their_own_place(clips):
     assert heard.sum() == 3 * 2 * 2
 
 
+def test_places_of_one_content_are_as_one_place(clips):
+    """Catches angles across frames that are those of places, and a mean over other tokens."""
+    network, params, x, _ = clips
+    one = x[:, :, :2, :2]
+    many = np.tile(one, (1, 1, 2, 3, 1))
+    expected = np.tile(run(network, params, one, TIME, {}), (1, 1, 2, 3, 1))
+    np.testing.assert_allclose(run(network, params, many, TIME, {}), expected, atol=1e-5)
+
+
 def test_a_time_for_each_frame(clips):
     """Catches times that reach other frames, and one time that is not the same as equal ones."""
     network, params, x, expected = clips
