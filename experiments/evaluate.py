@@ -33,6 +33,8 @@ def main() -> None:
         raise ValueError(f"num={NUM.value}: distances need at least 20 samples")
     run, options = cli.load_run(), cli.sampling_options()
     workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
+    if not run.experiment.score_classes:
+        options["guidance_scale"] = 1.0  # there is nothing to be guided by
     reference = run.experiment.reference
     lines = report.read_metrics(workdir)
     pictures(run, options, out)

@@ -88,12 +88,11 @@ class Sampler:
         """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
 
         `cond` holds a value for each sample, or one for all, {"text": "a seven"}; without it the
-        samples are unconditional, and guided only by what the call names. `negative` holds one
-        value for all, which guidance leads away from in place of no condition. Sampling starts
-        from noise drawn by the seed; with `image` [num, ...] from these images, noised to `t_start`
-        (Meng et al. 2022); with `noise` from this x_t itself, as `invert` returns it. `first` is
-        the index of the first sample. With `trajectory`, x at every time comes out, the noise
-        first: [steps + 1, num, ...].
+        samples are unconditional. `negative` holds one value for all, which guidance leads away
+        from in place of no condition. Sampling starts from noise drawn by the seed; with `image`
+        [num, ...] from these images, noised to `t_start` (Meng et al. 2022); with `noise` from this
+        x_t itself, as `invert` returns it. `first` is the index of the first sample. With
+        `trajectory`, x at every time comes out, the noise first: [steps + 1, num, ...].
 
         Raises:
             ValueError: num, a label, a shape or an option is out of range.
@@ -211,9 +210,6 @@ class Sampler:
         return times
 
     def _run(self, run, state, num, given, negative, seed, first, batch_size, options):
-        asked = [options.get(name) for name in ("guidance", "guidance_scale")]
-        if not given["cond"] and asked == [None, None]:
-            options = {**options, "guidance_scale": 1.0}
         grid = {name: options[name] for name in _GRID if name in options}
         chosen = {name: value for name, value in options.items() if name not in grid}
         program = self._program(run, *self._chosen(chosen, _PROGRAM))

@@ -13,6 +13,7 @@ import jaxdiff
 from jaxdiff import Experiment, random
 from jaxdiff.conditions import Conditions, filled, flat
 from jaxdiff.encoders import SD3, SDXL, Numbers, Text
+from jaxdiff.evaluation.evaluators import SampleGrid
 from jaxdiff.networks.text.encoders import sd3, sdxl
 from jaxdiff.training.partition import make_mesh
 from jaxdiff.training.step import make_step
@@ -175,7 +176,18 @@ def test_negative_prompts_take_the_place_of_no_condition(run):
     assert np.abs(found[1] - guided()[1]).max() > 1e-3
     with pytest.raises(ValueError, match=r"Negative: condition 'text' is a text.*negative="):
         guided(guidance="Negative(condition={'text': 'digit 3'})")
-    assert run.sample(2).shape == found.shape  # without a condition, unguided
+
+
+def test_a_grid_has_a_row_for_each_prompt(run, tmp_path):
+    """Fails if prompts are not given on, or a guided run cannot be looked at without one."""
+    seen = []
+    draw = lambda state, num, cond, **options: (
+        seen.append((num, cond, options)) or np.zeros((num, 8, 8, 1), np.float32)
+    )
+    for cond in ({"text": PROMPTS}, None):
+        next(SampleGrid(draw, 0, tmp_path, columns=2, cond=cond).run(run.state))
+    prompts = {"text": [PROMPTS[0]] * 2 + [PROMPTS[1]] * 2}
+    assert seen == [(4, prompts, {}), (4, {}, {"guidance_scale": 1.0})]
 
 
 def test_captions_belong_to_their_images(whole):

@@ -57,9 +57,9 @@ class SampleGrid:
         path = self.folder / f"step_{int(state.step):08d}.png"
         rows = len(next(iter(self.cond.values()))) if self.cond else self.num_classes
         num = self.columns * (rows or self.columns)
-        samples = self.draw(state, num, self._cond(num))
+        samples = _drawn(self.draw, state, num, self._cond(num))
         if samples.ndim == 2:
-            more = self.draw(state, self.points, self._cond(self.points))
+            more = _drawn(self.draw, state, self.points, self._cond(self.points))
             pictures.save_scatter(path, more)
         else:
             pictures.save_grid(path, samples, self.columns)
@@ -87,7 +87,7 @@ class Scores:
         reference = self.reference()
         asked = asked_labels(self.num, self.num_classes) if self.num_classes else None
         start = time.perf_counter()
-        samples = self.draw(state, self.num, {} if asked is None else {"label": asked})
+        samples = _drawn(self.draw, state, self.num, {} if asked is None else {"label": asked})
         yield "sampling_seconds", time.perf_counter() - start
         if asked is not None and reference.classifier is not None:
             accuracy = class_accuracy(reference.classifier.logits(samples), asked, self.num_classes)
@@ -108,3 +108,8 @@ def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[st
         "precision": manifold.precision,
         "recall": manifold.recall,
     }
+
+
+def _drawn(draw, state, num, cond):
+    # Without a condition there is nothing to be guided by, whatever scale the run samples with.
+    return draw(state, num, cond, **({} if cond else {"guidance_scale": 1.0}))

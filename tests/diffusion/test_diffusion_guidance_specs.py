@@ -16,6 +16,7 @@ from gaussians import (
 from jaxdiff import random
 from jaxdiff.build import build
 from jaxdiff.codecs import Pixels
+from jaxdiff.conditions import Conditions
 from jaxdiff.diffusion import guidance
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.sampling import prior, sample
@@ -93,8 +94,7 @@ def make(**options):
         Pixels(),
         (3,),
         (3,),
-        conditions=("label",),
-        num_classes=3,
+        conditions=Conditions(("label",), num_classes=3),
         options=Options(steps=4, **options),
         mesh=make_mesh(jax.devices()[:1]),
     )
