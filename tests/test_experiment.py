@@ -71,17 +71,35 @@ def size_of(tree):
     return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(tree))
 
 
-# The published sizes of the U-Net, the autoencoder and the encoders of text, and the latents.
+# The published sizes of the network, the autoencoder and the encoders of text, and the latents.
+# DiT's 675,129,632 has the 256 x 1152 positions in it, which are no parameters; SiT's is the same,
+# with outputs that it does not use; the transformer of clips is ours.
+DIT, SD_VAE, CLIP_L, BIGG = 675_129_632 - 256 * 1152, 83_653_863, 123_060_480, 694_659_840
 LATENT = {
-    "stable_diffusion_15": (859_520_964, 83_653_863, 123_060_480, (64, 64, 4)),
-    "sdxl": (2_567_463_684, 83_653_863, 123_060_480 + 694_659_840, (128, 128, 4)),
+    "stable_diffusion_15": (859_520_964, SD_VAE, CLIP_L, (64, 64, 4)),
+    "sdxl": (2_567_463_684, SD_VAE, CLIP_L + BIGG, (128, 128, 4)),
+    "imagenet256_dit_xl2": (DIT, SD_VAE, 0, (32, 32, 4)),
+    "imagenet256_sit_xl2": (DIT - 1153 * 16, SD_VAE, 0, (32, 32, 4)),
+    "sd3_medium": (
+        2_028_328_000,
+        83_819_683,
+        CLIP_L + 768**2 + BIGG + 4_762_310_656,
+        (128, 128, 16),
+    ),
+    "video_dit_xl": (673_895_296, 126_892_531, 0, (5, 32, 32, 16)),
 }
-CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1)"}
-BIGG = "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)"
-SMALL = {
-    "stable_diffusion_15": CLIP,
-    "sdxl": {"name": "SDXL", "clip_l": CLIP, "bigg": {"name": "Text", "settings": BIGG}},
+SMALL_CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1, projection=768)"}
+SMALL_BIGG = "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)"
+TWO = {"clip_l": SMALL_CLIP, "bigg": {"name": "Text", "settings": SMALL_BIGG}}
+SMALL_T5 = "T5Settings(vocabulary=9, layers=1, heads=1, head_channels=4, mlp_width=4, width=4096)"
+SMALL_TEXT = {
+    "stable_diffusion_15": SMALL_CLIP,
+    "sdxl": {"name": "SDXL", **TWO},
+    "sd3_medium": {"name": "SD3", **TWO, "t5": {"name": "Text", "settings": SMALL_T5}},
 }
+SMALL_UNET = {"channels": (8,), "layers_per_block": 1, "transformer_depth": (1,), "num_heads": 1}
+SMALL_UNET["head_channels"] = None
+SMALL_DIT = {"features": 8, "depth": 2, "num_heads": 1}
 
 
 @pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
@@ -90,17 +108,27 @@ def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
     """The step traced without a weight read; fails if text, sizes or latents do not fit."""
     config = recipe(name).get_config()
     if size == "small":
-        config.encoders.text = SMALL[name]
-        network = {"channels": (8,), "layers_per_block": 1, "transformer_depth": (1,)}
-        config.network = {"name": name, "num_heads": 1, "head_channels": None, **network}
-        config.codec.autoencoder = "AutoencoderSettings(channels=[4, 4, 4, 4], layers_per_block=1)"
+        config.network.update(
+            SMALL_DIT if "dit" in name or name == "sd3_medium" or "sit" in name else SMALL_UNET
+        )
+        if name in SMALL_TEXT:
+            config.encoders.text = SMALL_TEXT[name]
+        if name == "video_dit_xl":
+            config.codec.autoencoder = "VideoAutoencoderSettings(channels=[4, 4, 4, 4])"
+        else:
+            latent = LATENT[name][-1][-1]
+            config.codec.autoencoder = (
+                "AutoencoderSettings(channels=[4, 4, 4, 4], layers_per_block=1,"
+                f" latent_channels={latent})"
+            )
     experiment = one_device(config)
     *counts, latent = LATENT[name]
     assert experiment.latent_shape == latent
     check_step(experiment)
     if size == "whole":
         state = experiment.abstract_state()
-        parts = state.params, state.frozen["codec"], state.frozen["text"]["network"]
+        text = state.frozen.get("text", {}).get("network", {})
+        parts = state.params, state.frozen["codec"], text
         assert [size_of(part) for part in parts] == counts
 
 

@@ -96,12 +96,15 @@ def sd3_medium(dtype: Any = jnp.float32, **changes: Any) -> MMDiT:
     It reads cond["text"] [b, n, 4096], of two CLIPs and T5, and cond["text_pooled"] [b, 2048].
     """
     options = {
+        "features": 1536,
+        "depth": 24,
+        "num_heads": 24,
         "text_features": 4096,
         "joint_vectors": {"text_pooled": 2048},
         "positions": Waves(Centred(extent=64.0, most=192)),
         "learned_null": False,
     }
-    return MMDiT(features=1536, depth=24, num_heads=24, **options | changes, dtype=dtype)
+    return MMDiT(**options | changes, dtype=dtype)
 
 
 def wan_1_3b(dtype: Any = jnp.float32, **changes: Any) -> DiT:

@@ -1,6 +1,6 @@
 """The sizes of video autoencoders, and where their latents lie."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class VideoAutoencoderSettings:
         ValueError: there is no level, no block or no channel, or the numbers do not match.
     """
 
-    channels: tuple[int, ...] = (96, 192, 384, 384)
-    halve_frames: tuple[bool, ...] = (False, True, True)
+    channels: Sequence[int] = (96, 192, 384, 384)
+    halve_frames: Sequence[bool] = (False, True, True)
     layers_per_block: int = 2
     latent_channels: int = 16
     image_channels: int = 3
@@ -45,8 +45,8 @@ class VideoAutoencoderSettings:
     quant_convs: bool = True
     clamp: bool = True
     eps: float = 1e-24
-    scale: float | tuple[float, ...] = 1.0
-    shift: float | tuple[float, ...] = 0.0
+    scale: float | Sequence[float] = 1.0
+    shift: float | Sequence[float] = 0.0
 
     def __post_init__(self):
         for name in ("channels", "halve_frames", "scale", "shift"):
