@@ -39,6 +39,7 @@ PROCESSES = {
 }
 DETERMINISTIC = {
     "Euler": "1",
+    "DDIM": "1",
     "Heun": "2",
     "Midpoint": "2",
     "DPMSolver2": "2",
@@ -51,6 +52,7 @@ DETERMINISTIC = {
     "DEIS(order=2)": "2",
     "DEIS(order=3)": "3",
     "IPNDM(order=2)": "2 ¹",
+    "IPNDM(order=3)": "2 ¹",
     "IPNDM(order=4)": "2 ¹",
     "PLMS": "2 ¹",
     "PNDM": "2 ¹",

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from jaxdiff.interop import to_ours, to_theirs
+from jaxdiff.interop.convert import copies
 from jaxdiff.interop.rules import Table, compiled
 from jaxdiff.typing import Params
 
@@ -122,6 +123,8 @@ def with_weights(case: Case) -> tuple[Ours, Params, dict[str, np.ndarray]]:
         params = to_ours(ours.table, case.weights(), ours.target)
         return ours, params, {k: np.asarray(v) for k, v in to_theirs(ours.table, params).items()}
     weights = draw(jax.eval_shape(lambda tree: to_theirs(ours.table, tree), ours.target))
+    for keys in copies(ours.table, ours.target):
+        weights |= dict.fromkeys(keys, weights[keys[0]])
     return ours, to_ours(ours.table, weights, ours.target), weights
 
 
@@ -183,10 +186,14 @@ def _gradients(ours: Ours, params: Params, peer: Peer, theirs: Mapping[str, Any]
     mine = to_theirs(ours.table, jax.jit(jax.grad(loss))(params))
     sum((v * torch.tensor(weights[k])).sum() for k, v in theirs.items()).backward()
     named = dict(peer.module.named_parameters())
+    of_copies = {keys[0]: keys for keys in copies(ours.table, ours.target)}
+    done = {key for keys in of_copies.values() for key in keys[1:]}
     differences, largest = [], 0.0
     for key, value in mine.items():
-        gradient = named[key].grad
-        expected = np.zeros(value.shape) if gradient is None else gradient.numpy()
+        if key in done:
+            continue
+        gradients = [named[k].grad for k in of_copies.get(key, (key,))]
+        expected = sum(g.numpy() for g in gradients if g is not None) + np.zeros(value.shape)
         differences.append(np.abs(np.asarray(value) - expected).max())
         largest = max(largest, np.abs(expected).max())
     return float(max(differences) / largest)

@@ -2,5 +2,6 @@
 
 from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
+from jaxdiff.codecs.tiles import Tiled
 
-__all__ = ["Latents", "Pixels"]
+__all__ = ["Latents", "Pixels", "Tiled"]

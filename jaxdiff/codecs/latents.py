@@ -4,7 +4,7 @@ import functools
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.build import build, different
+from jaxdiff.build import build, different, names
+from jaxdiff.codecs.tiles import Tiled
+from jaxdiff.interop import autoencoder as image_tables
 from jaxdiff.interop import fingerprint, open_tensors, resolve, to_ours
-from jaxdiff.interop.autoencoder import part_of, table_of
-from jaxdiff.networks import autoencoder as family
+from jaxdiff.interop import video_autoencoder as video_tables
+from jaxdiff.networks import autoencoder as image_autoencoder
+from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import (
     AutoencoderKL,
     AutoencoderSettings,
@@ -23,22 +26,24 @@ from jaxdiff.networks.autoencoder import (
     settings_from_config,
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
 from jaxdiff.typing import Params
 
-Autoencoder = AutoencoderKL | AutoencoderVQ
+Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 
 
 @dataclass(frozen=True)
 class Latents:
-    """(latent - shift) · scale of an autoencoder, both as its settings say.
+    """(latent - shift) · scale of an autoencoder of images or clips, both as its settings say.
 
     A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
     those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
-    `apply` with the methods "encode" and "decode" are used.
+    `apply` with the methods "encode" and "decode" are used, which `Tiled` has as well.
 
     Attributes:
         autoencoder: as an object, or in a config as sizes by name, "sd_vae", or one by one,
-            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder.
+            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder;
+            or {"name": "Tiled", "autoencoder": ...} of such.
         sample: see above.
         weights: a folder of diffusers', a file, or a name on the hub; read by `load` only.
         dtype: of the autoencoder's arithmetic; `param_dtype`, of its parameters.
@@ -59,7 +64,7 @@ class Latents:
 
     def shapes(self) -> Params:
         """Returns the parameters' shapes; reads nothing."""
-        return _shapes(self.autoencoder, jnp.dtype(self.param_dtype))
+        return _shapes(self._network, jnp.dtype(self.param_dtype))
 
     def load(self, target: Params) -> Params:
         """Returns the parameters in `weights` like `target`, a tree of shapes.
@@ -71,37 +76,46 @@ class Latents:
         path = resolve(self.weights)
         said = path / "config.json"
         if said.is_file():
-            theirs = _configured(said, self.autoencoder.dtype)
-            if others := different(self.autoencoder, theirs):
+            theirs = _configured(said, self._network.dtype)
+            if others := different(self._network, theirs):
                 raise ValueError(f"autoencoder: {others} in {str(said)!r}")
-        return _read(self.autoencoder, path, target)
+        return _read(self._network, path, target)
 
     def fingerprint(self) -> str:
         """Returns a hash of the files."""
         return fingerprint(resolve(self.weights))
 
     def encode(
-        self, params: Params, x: Float[Array, "b h w c"], keys: Key[Array, " b"]
-    ) -> Float[Array, "b h2 w2 d"]:
+        self, params: Params, x: Float[Array, "b *size c"], keys: Key[Array, " b"]
+    ) -> Float[Array, "b *size2 d"]:
         """Returns the latents of images in [-1, 1], each drawn by its own key.
 
         Raises:
-            ValueError: no parameters; the image size or the channels are not the autoencoder's.
+            ValueError: no parameters; the size or the channels are not the autoencoder's.
         """
         z = self._apply(params, x, "encode")
         if isinstance(z, Gaussian):
             z = z.sample(keys) if self.sample else z.mean
-        settings = self.autoencoder.settings
-        return (z - settings.shift) * settings.scale
+        shift, scale = self._place(z)
+        return (z - shift) * scale
 
-    def decode(self, params: Params, z: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 c"]:
+    def decode(self, params: Params, z: Float[Array, "b *size d"]) -> Float[Array, "b *size2 c"]:
         """Returns the images of latents.
 
         Raises:
             ValueError: no parameters, or the latents have other channels.
         """
+        shift, scale = self._place(z)
+        return self._apply(params, z / scale + shift, "decode").astype(z.dtype)
+
+    @property
+    def _network(self):
+        whole = self.autoencoder
+        return whole.autoencoder if isinstance(whole, Tiled) else whole
+
+    def _place(self, z: Array) -> tuple[Array, Array]:
         settings = self.autoencoder.settings
-        return self._apply(params, z / settings.scale + settings.shift, "decode").astype(z.dtype)
+        return jnp.asarray(settings.shift, z.dtype), jnp.asarray(settings.scale, z.dtype)
 
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
@@ -119,7 +133,7 @@ def load_autoencoder(
     """Returns an autoencoder and its parameters, `Latents(autoencoder)` and `frozen["codec"]`.
 
     The folder has diffusers' config.json and *.safetensors. Where there is no config.json, as
-    beside the one file of a whole model, `network` says what is in it.
+    beside the one file of a whole model or Wan's own, `network` says what is in it.
 
     Raises:
         ValueError: files are missing, damaged or of another network.
@@ -135,13 +149,20 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
     Raises:
         ValueError: a name or an option is unknown, or a size out of range.
     """
-    if isinstance(spec, str):
-        spec = build(family, spec if "(" in spec else f"{spec}()")
+    if isinstance(spec, Tiled):
+        return replace(spec, autoencoder=make_autoencoder(spec.autoencoder, dtype))
     codes: dict[str, Any] = {}
-    if isinstance(spec, Mapping):
+    if isinstance(spec, str):
+        name = spec.partition("(")[0]
+        clips = name in names(video_autoencoder)
+        family = video_autoencoder if clips else image_autoencoder
+        spec = build(family, spec if "(" in spec else f"{spec}()")
+    elif isinstance(spec, Mapping):
         sizes = {"name": "AutoencoderSettings", **spec}
         codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
-        spec = build(family, sizes)
+        spec = build(image_autoencoder, sizes)
+    if isinstance(spec, VideoAutoencoderSettings):
+        return VideoAutoencoder(spec, dtype)
     if not isinstance(spec, AutoencoderSettings):
         return spec
     kind = AutoencoderVQ if codes else AutoencoderKL
@@ -151,14 +172,20 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
 @functools.lru_cache(maxsize=4)
 def _shapes(network: Any, dtype: Any) -> Params:
     settings = network.settings
-    x = jnp.zeros((1, settings.factor, settings.factor, settings.image_channels))
+    clips = isinstance(network, VideoAutoencoder)
+    frames = (1,) if clips else ()
+    x = jnp.zeros((1, *frames, settings.factor, settings.factor, settings.image_channels))
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
 
 
 def _read(network: Any, path: Path, target: Params) -> Params:
-    tensors = part_of(open_tensors(path))
-    table = table_of(tensors, len(network.settings.channels))
+    settings, tensors = network.settings, image_tables.part_of(open_tensors(path))
+    levels = len(settings.channels)
+    if isinstance(network, VideoAutoencoder):
+        table = video_tables.table_of(tensors, levels, settings.layers_per_block)
+    else:
+        table = image_tables.table_of(tensors, levels)
     return to_ours(table, tensors, target, source=str(path))
 
 
@@ -169,6 +196,8 @@ def _configured(path: Path, dtype: Any) -> Autoencoder:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    if config.get("_class_name") == "AutoencoderKLWan":
+        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
     settings = settings_from_config(config)
     if "num_vq_embeddings" in config:
         return AutoencoderVQ(

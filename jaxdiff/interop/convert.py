@@ -10,6 +10,9 @@ from jaxdiff.interop.layouts import divide, join
 from jaxdiff.interop.rules import Rule, Table, compiled
 from jaxdiff.typing import Params
 
+LAYER = "[{i}]"
+"""What stands behind the name of a stack in a table."""
+
 SHOWN = 5
 """How many names of each kind an error message lists."""
 
@@ -69,10 +72,14 @@ def to_theirs(table: Table, params: Params) -> dict[str, Any]:
     Raises:
         ValueError: a name of ours that no rule matches, or two that are one key.
     """
-    leaves, out = names(params), {}
+    leaves, _ = _layers(table, names(params))
+    out = {}
     for pair in pairs(table, leaves):
         if pair.theirs:
             whole = join([pair.rule.layout.to_theirs(leaves[name]) for name in pair.ours])
+            if pair.rule.tied:
+                out |= dict.fromkeys(pair.theirs, whole)
+                continue
             if _outputs(whole) % len(pair.theirs):
                 raise ValueError(
                     f"{pair.ours[0]}: {whole.shape[0]} outputs do not divide into equal parts for"
@@ -97,27 +104,67 @@ def to_ours(
             ours that are in no rule.
     """
     leaves = names(target)
-    found = pairs(table, leaves)
-    _check(table, tensors, target, found, source)
-    ours = {}
+    parts, homes = _layers(table, leaves)
+    found = pairs(table, parts)
+    _check(table, tensors, parts, found, source)
+    ours, waiting = {}, {name: {} for name in homes.values()}
+
+    def place(name: str, value: Any) -> None:
+        leaf = leaves[name]
+        ours[name] = jax.device_put(value.astype(leaf.dtype), getattr(leaf, "sharding", None))
+
     for pair in found:
         if not pair.theirs:
             ours[pair.ours[0]] = leaves[pair.ours[0]]
             continue
         layout = pair.rule.layout
-        whole = join([np.asarray(tensors[key]) for key in pair.theirs])
-        sizes = [_outputs(jax.eval_shape(layout.to_theirs, leaves[name])) for name in pair.ours]
+        keys = pair.theirs[:1] if pair.rule.tied else pair.theirs
+        whole = join([np.asarray(tensors[key]) for key in keys])
+        sizes = [_outputs(jax.eval_shape(layout.to_theirs, parts[name])) for name in pair.ours]
         for name, part in zip(pair.ours, divide(whole, sizes), strict=True):
-            leaf = leaves[name]
-            value = layout.to_ours(part, leaf.shape).astype(leaf.dtype)
-            ours[name] = jax.device_put(value, getattr(leaf, "sharding", None))
+            value = layout.to_ours(part, parts[name].shape)
+            if name not in homes:
+                place(name, value)
+                continue
+            # The layers of a stack become one array when the last of them is there.
+            layers = waiting[homes[name]]
+            layers[name] = value
+            order = [layer for layer, home in homes.items() if home == homes[name]]
+            if len(layers) == len(order):
+                place(homes[name], np.stack([layers[layer] for layer in order]))
+                layers.clear()
     return jax.tree.unflatten(jax.tree.structure(target), [ours[name] for name in leaves])
 
 
-def _check(table, tensors, target, found, source):
-    """Compares names and shapes, of which there is no need to read the tensors."""
+def copies(table: Table, params: Params) -> list[tuple[str, ...]]:
+    """Returns the keys of theirs that hold the same numbers, each group together."""
+    parts, _ = _layers(table, names(params))
+    return [pair.theirs for pair in pairs(table, parts) if pair.rule.tied]
+
+
+def _layers(table: Table, leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Takes apart the stacks that the table names; returns the leaves, and each layer's stack."""
+    stacks = {pattern for entry in table for pattern in entry.ours if LAYER in pattern}
+    stacks = [compiled(pattern.replace(LAYER, "")) for pattern in stacks]
+    roots = {pattern.split(LAYER)[0] for e in table for pattern in e.ours if LAYER in pattern}
+    parts, homes = {}, {}
+    for name, leaf in leaves.items():
+        if not any(pattern.fullmatch(name) for pattern in stacks):
+            parts[name] = leaf
+            continue
+        root = next(root for root in roots if name.startswith(f"{root}/"))
+        for i in range(leaf.shape[0]):
+            layer = f"{root}[{i}]{name.removeprefix(root)}"
+            abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+            parts[layer] = jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) if abstract else leaf[i]
+            homes[layer] = name
+    return parts, homes
+
+
+def _check(table, tensors, parts, found, source):
+    """Compares names and shapes, of which only copies need to be read."""
     home = {key: pair.ours[0] for pair in found for key in pair.theirs}
-    expected = jax.eval_shape(lambda tree: to_theirs(table, tree), target)
+    expected = jax.eval_shape(lambda tree: to_theirs(table, tree), parts)
     ignored = [pattern for entry in table if not entry.ours for pattern in entry.theirs]
     missing = [f"{key} (our {home[key]})" for key in expected if key not in tensors]
     unused = [
@@ -133,14 +180,22 @@ def _check(table, tensors, target, found, source):
     abstract = [
         pair.ours[0]
         for pair in found
-        if not pair.theirs and isinstance(names(target)[pair.ours[0]], jax.ShapeDtypeStruct)
+        if not pair.theirs and isinstance(parts[pair.ours[0]], jax.ShapeDtypeStruct)
     ]
-    if missing or unused or other or abstract:
+    different = [
+        f"{key} and {pair.theirs[0]}"
+        for pair in found
+        for key in pair.theirs[1:] * pair.rule.tied
+        if not missing and not other
+        if not np.array_equal(np.asarray(tensors[key]), np.asarray(tensors[pair.theirs[0]]))
+    ]
+    if missing or unused or other or abstract or different:
         raise ValueError(
             f"{source} does not fit the network:"
             + _listed("missing from it", missing)
             + _listed("of another shape", other)
             + _listed("without a place in the network", unused)
+            + _listed("no copies of each other, as they should be", different)
             + _listed("ours alone, so that the target must hold arrays there", abstract)
         )
 

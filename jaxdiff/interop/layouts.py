@@ -3,7 +3,7 @@
 PyTorch keeps the weights of an affine map as [out, in, *space], we as [*space, in, out].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -69,6 +69,47 @@ FROM_HEADS = Layout(
 
 FLAT = Layout("flat", lambda x, shape: x.reshape(shape), lambda x: x.reshape(-1))
 """Their vector is our array of any shape, such as the bias [heads, d] of `HEADS`."""
+
+
+def over_ones(axes: int) -> Layout:
+    """Returns the layout of their vector that has `axes` axes of one behind it."""
+    return Layout(
+        f"a vector over {axes} axes of one",
+        lambda x, shape: x.reshape(shape),
+        lambda x: x.reshape(-1, *(1,) * axes),
+    )
+
+
+ROWS = Layout("rows", lambda x, shape: x.reshape(shape), lambda x: x.reshape(-1, x.shape[-1]))
+"""Their table of vectors has as a last row what is a vector of its own with us."""
+
+ONE_IN_FRONT = Layout("theirs has an axis more", lambda x, shape: x[0], lambda x: x[None])
+
+
+def _halves_swapped(x: AnyArray) -> AnyArray:
+    half = x.shape[0] // 2
+    return join([x[half:], x[:half]])
+
+
+SWAPPED_KERNEL = Layout(
+    "the halves of the outputs in the other order",
+    lambda x, shape: _to_back(_halves_swapped(x)),
+    lambda x: _halves_swapped(_to_front(x)),
+)
+
+SWAPPED = Layout(
+    "the halves in the other order", lambda x, shape: _halves_swapped(x), _halves_swapped
+)
+"""The bias of `SWAPPED_KERNEL`."""
+
+
+def patches(size: Sequence[int]) -> Layout:
+    """Returns the layout of their convolution that steps by its size, our map of whole patches."""
+    return Layout(
+        "patches",
+        lambda x, shape: _to_back(x).reshape(shape),
+        lambda x: _to_front(x.reshape(*size, -1, x.shape[-1])),
+    )
 
 
 def join(parts: list[AnyArray]) -> AnyArray:

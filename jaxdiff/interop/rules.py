@@ -6,6 +6,7 @@ number, the same on both sides:
     (*affine("layer_{i}/attention/query", "encoder.layer.{i}.attention.self.query"),
      *norm("layer_{i}/norm", "encoder.layer.{i}.LayerNorm"))
 
+`blocks[{i}]/...` is layer i along the first axis of our `blocks/...`, as a scan over layers has it.
 What no pattern can say is Python: a table is made by a function, with loops where it needs them.
 """
 
@@ -24,8 +25,9 @@ class Rule:
     """Our names, their keys, and the layout; several names on one side are fused on the other.
 
     Fused weights are joined along the output axis: in the sizes of our parts, or where the parts
-    are theirs, in equal ones. A rule with one side empty only says that these names of ours, or
-    theirs, have no counterpart; there `*` stands for anything.
+    are theirs, in equal ones; with `tied` all of theirs are copies of ours. A rule with one side
+    empty only says that these names of ours, or theirs, have no counterpart; there `*` stands for
+    anything.
 
     Raises:
         ValueError: the rule could not be inverted.
@@ -34,12 +36,14 @@ class Rule:
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     layout: Layout = AS_IS
+    tied: bool = False
 
     def __post_init__(self):
         names = {frozenset(_WILDCARD.findall(pattern)) for pattern in (*self.ours, *self.theirs)}
+        fused_twice = min(self.sizes) > 1 and not self.tied
         one_sided = not self.ours or not self.theirs
         starred = any("*" in pattern for pattern in (*self.ours, *self.theirs))
-        if not one_sided and (starred or len(names) > 1 or min(self.sizes) > 1):
+        if not one_sided and (starred or len(names) > 1 or fused_twice):
             raise ValueError(
                 f"rule {self.ours} <-> {self.theirs}: every pattern must have the same"
                 " wildcards, none may be '*', and one side must be a single name"
@@ -78,6 +82,18 @@ def norm(ours: str, theirs: str) -> Table:
 def embedding(ours: str, theirs: str) -> Table:
     """Returns the rule of a table of vectors."""
     return rule(f"{ours}/embedding", f"{theirs}.weight")
+
+
+def tied(table: Table, theirs: Sequence[str]) -> Table:
+    """Returns the rules of a part of ours that the peer keeps in several places, in full each."""
+    return tuple(
+        replace(
+            entry,
+            theirs=tuple(f"{place}.{key}" for place in theirs for key in entry.theirs),
+            tied=True,
+        )
+        for entry in table
+    )
 
 
 def within(ours: str, theirs: str, *tables: Table) -> Table:

@@ -1,7 +1,6 @@
 """Multi-head attention."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +9,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.networks.layers import Dense, GroupNorm, zero_init
+from jaxdiff.networks.layers import (
+    Dense,
+    GroupNorm,
+    Initializer,
+    RMSNorm,
+    default_init,
+    zero_init,
+)
 
 
 def attend(
@@ -33,16 +39,23 @@ def attend(
     # sent around in a loop over it.
     if key.shape[1] < 256 or jax.local_device_count() > 1:
         return plain(query, key, value)
-    by_example = functools.partial(_attend_by_example, plain)
+    by_example = functools.partial(_attend_by_example, scale)
     return lax.platform_dependent(query, key, value, cpu=by_example, default=plain)
 
 
-def _attend_by_example(plain: Callable, query: Array, key: Array, value: Array) -> Array:
+def _attend_by_example(scale: float | None, query: Array, key: Array, value: Array) -> Array:
     """Attends in one example after another, so that the weights stay in the processor's cache.
 
     They are computed again for the gradient instead of being kept.
     """
-    attend_one = lambda args: plain(*args)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+
+    def attend_one(args):
+        query, key, value = args
+        logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
+        weights = nn.softmax(scale * logits).astype(value.dtype)
+        return jnp.einsum("hqk,khd->qhd", weights, value)
+
     return lax.map(jax.checkpoint(attend_one, prevent_cse=False), (query, key, value))
 
 
@@ -80,14 +93,21 @@ class SelfAttention(nn.Module):
 class Attention(nn.Module):
     """Attention of tokens to a context: themselves, or others (Vaswani et al., 2017).
 
-    Queries, keys and values are linear maps without biases; the map out has one.
+    Attributes:
+        num_heads: how many; `head_channels`, the width of one, overrules it.
+        use_bias: whether queries, keys and values have biases; the map out has one.
+        qk_norm: "head" for queries and keys whose root mean square is 1 in each head (Henry et al.,
+            2020; Esser et al., 2024), "all" over all heads, None for as they are.
 
     Raises:
-        ValueError: the heads do not divide the width.
+        ValueError: the heads do not divide the width, or `qk_norm` is unknown.
     """
 
     num_heads: int = 8
     head_channels: int | None = None
+    use_bias: bool = False
+    qk_norm: str | None = None
+    out_init: Initializer = default_init
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -95,23 +115,65 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "b n c"],
         context: Float[Array, "b m d"],
-        mask: Bool[Array, "b m"] | None = None,
+        mask: Bool[Array, "#b #n m"] | None = None,
+        rotation: Float[Array, "#b n pairs"] | None = None,
     ) -> Float[Array, "b n c"]:
-        """Returns what the tokens gather, of the context where `mask` is True."""
+        """Returns what the tokens gather, of the context where `mask` is True.
+
+        `rotation` holds angles by which each token's query and key are turned; the context must
+        then be the tokens.
+        """
         c = x.shape[-1]
         heads = num_heads(c, self.num_heads, self.head_channels)
-
-        def project(tokens: Array, name: str) -> Array:
-            features = Dense(c, use_bias=False, dtype=self.dtype, name=name)(tokens)
-            return features.reshape(*tokens.shape[:2], heads, c // heads)
-
+        options = c, heads, self.use_bias, self.qk_norm, self.dtype
         mixed = attend(
-            project(x, "query"),
-            project(context, "key"),
-            project(context, "value"),
-            mask=None if mask is None else mask[:, None, None, :],
+            project("query", x, *options, rotation),
+            project("key", context, *options, rotation),
+            project("value", context, *options),
+            mask=None if mask is None else mask[:, None],
         )
-        return Dense(c, dtype=self.dtype, name="out")(mixed.reshape(x.shape))
+        out = Dense(c, kernel_init=self.out_init, dtype=self.dtype, name="out")
+        return out(mixed.reshape(x.shape))
+
+
+def project(
+    name: str,
+    tokens: Float[Array, "b n d"],
+    features: int,
+    heads: int,
+    use_bias: bool,
+    qk_norm: str | None,
+    dtype: Any,
+    rotation: Float[Array, "#b n pairs"] | None = None,
+) -> Float[Array, "b n heads d2"]:
+    """Returns the queries, keys or values of tokens, for use inside of a compact method.
+
+    Values are neither normalized nor turned.
+
+    Raises:
+        ValueError: `qk_norm` is unknown.
+    """
+    if qk_norm not in (None, "head", "all"):
+        raise ValueError(f"qk_norm={qk_norm!r} must be 'head', 'all' or None")
+    x = Dense(features, use_bias=use_bias, dtype=dtype, name=name)(tokens)
+    is_value = "value" in name
+    if qk_norm == "all" and not is_value:
+        x = RMSNorm(dtype=dtype, name=f"{name}_norm")(x)
+    x = x.reshape(*tokens.shape[:2], heads, features // heads)
+    if qk_norm == "head" and not is_value:
+        x = RMSNorm(dtype=dtype, name=f"{name}_norm")(x)
+    return x if rotation is None else rotate(x, rotation)
+
+
+def rotate(
+    x: Float[Array, "b n heads d"], angles: Float[Array, "#b n pairs"]
+) -> Float[Array, "b n heads d"]:
+    """Turns each pair of neighbouring channels by its angle (Su et al., 2021, equation 34)."""
+    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
+    first, second = pairs[..., 0], pairs[..., 1]
+    turned = first * cos - second * sin, first * sin + second * cos
+    return jnp.stack(turned, axis=-1).reshape(x.shape).astype(x.dtype)
 
 
 def num_heads(channels: int, heads: int, head_channels: int | None) -> int:

@@ -120,22 +120,22 @@ def settings_from_config(config: Mapping[str, Any]) -> AutoencoderSettings:
 
 
 class Gaussian(NamedTuple):
-    """A normal distribution of independent latents: the posterior of an image."""
+    """A normal distribution of independent latents: the posterior of an image or a clip."""
 
-    mean: Float[Array, "b h w c"]
-    log_variance: Float[Array, "b h w c"]
+    mean: Float[Array, "b *size c"]
+    log_variance: Float[Array, "b *size c"]
 
-    def sample(self, keys: Key[Array, " b"]) -> Float[Array, "b h w c"]:
+    def sample(self, keys: Key[Array, " b"]) -> Float[Array, "b *size c"]:
         """Draws latents, each example's by its own key."""
         return self.mean + jnp.exp(self.log_variance / 2) * normal(keys, self.mean)
 
     def kl(self) -> Float[Array, " b"]:
         """Returns the divergence from the standard normal, in nats, summed over an example."""
         terms = jnp.square(self.mean) + jnp.exp(self.log_variance) - 1 - self.log_variance
-        return terms.sum((1, 2, 3)) / 2
+        return terms.sum(tuple(range(1, terms.ndim))) / 2
 
 
-def posterior(moments: Float[Array, "b h w c2"]) -> Gaussian:
+def posterior(moments: Float[Array, "b *size c2"]) -> Gaussian:
     """Returns the distribution of which an encoder gives mean and log-variance, side by side.
 
     The log-variance is clipped to [-30, 20] as by Rombach et al. (2022), who trained with it.

@@ -70,12 +70,13 @@ class TransformerBlock(nn.Module):
         """Returns tokens of the same width; without text there is no attention to it."""
         norm = lambda name: LayerNorm(dtype=self.dtype, name=name)
         attention = lambda name: Attention(
-            self.num_heads, self.head_channels, self.dtype, name=name
+            self.num_heads, self.head_channels, dtype=self.dtype, name=name
         )
+        mask = None if text_mask is None else text_mask[:, None]
         h = norm("norm_self")(x)
         x += attention("self")(h, h)
         if text is not None:
-            x += attention("text")(norm("norm_text")(x), text, text_mask)
+            x += attention("text")(norm("norm_text")(x), text, mask)
         return x + GEGLU(dtype=self.dtype, name="mlp")(norm("norm_mlp")(x))
 
 

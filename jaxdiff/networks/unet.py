@@ -7,15 +7,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.networks import conditioning
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
+from jaxdiff.networks.embedding import embed, read_text
 from jaxdiff.networks.layers import (
     Conv,
     Downsample,
     GroupNorm,
     SinCos,
-    TimeEmbedding,
     Upsample,
     zero_init,
 )
@@ -110,8 +109,9 @@ class UNet(nn.Module):
         depths = self.transformer_depth or (0,) * len(self.channels)
         middle_depth = depths[-1] if self.middle_depth is None else self.middle_depth
         self._check(level_sizes(x.shape[1:3], len(self.channels)), depths, middle_depth)
-        embedding = self._embed(time, cond)
-        text, text_mask = self._read_text(cond, x.shape[0])
+        features = self.embedding_features or 4 * self.channels[0]
+        embedding = embed(self, time, cond, features, features // 4)
+        text, text_mask = read_text(self, cond, x.shape[0])
 
         def residual(h: Array, features: int, name: str, resample: str | None = None) -> Array:
             block = ResidualBlock(
@@ -173,33 +173,6 @@ class UNet(nn.Module):
         h = nn.silu(GroupNorm(self.num_groups, self.eps, self.dtype, name="norm_out")(h))
         out = self.out_channels or x.shape[-1]
         return Conv(out, kernel_init=zero_init, dtype=self.dtype, name="conv_out")(h)
-
-    def _embed(self, time: Array, cond: Cond) -> Array:
-        """Returns what every residual block is told: the time and the conditions."""
-        features = self.embedding_features or 4 * self.channels[0]
-        embed = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
-        embedding = embed(time)
-        fields = conditioning.fields(self.num_classes, self.vectors, tuple(self.times))
-        joint = conditioning.joint_fields(
-            self.joint_vectors, self.joint_numbers, self.number_features
-        )
-        options = features, self.dtype, self.learned_null
-        if fields:
-            part = conditioning.ConditionEmbedding(fields, *options, name="cond")
-            embedding += part(cond, time.shape[0])
-        if joint:
-            part = conditioning.JointEmbedding(joint, *options, name="joint")
-            embedding += part(cond, time.shape[0])
-        return embedding
-
-    def _read_text(self, cond: Cond, batch: int) -> tuple[Array | None, Array | None]:
-        """Returns the tokens of the text and which of them count."""
-        if self.text_features is None:
-            return None, None
-        read = conditioning.TokenCondition(
-            "text", self.text_features, self.dtype, self.learned_null, name="text"
-        )
-        return read(cond, batch)
 
     def _check(self, sizes: list[tuple[int, int]], depths: Sequence[int], middle: int) -> None:
         heights = [height for height, _ in sizes]

@@ -15,11 +15,13 @@ from jaxdiff.diffusion import parameterizations, schedules
 from jaxdiff.diffusion.process import Process
 from jaxdiff.interop import save, to_theirs
 from jaxdiff.interop.autoencoder import DEPRECATED_ATTENTION, autoencoder, ldm_autoencoder
+from jaxdiff.interop.video_autoencoder import video_autoencoder, wan_autoencoder
 from jaxdiff.networks import preconditioning
 from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings, Gaussian
 from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.model import Model
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
 from jaxdiff.training import ema, state
 from jaxdiff.training.step import Recipe, example_losses
 
@@ -81,6 +83,34 @@ def test_modes_and_back(log_variance):
     z = codec.encode(PARAMS, LARGE, KEYS)
     np.testing.assert_allclose(z, (2 * SMALL - 0.25) * 0.5, rtol=1e-6)
     np.testing.assert_allclose(codec.decode(PARAMS, z), LARGE, rtol=1e-5, atol=1e-6)
+
+
+class ClipStub:
+    """An autoencoder of clips that keeps every frame, and counts its channels from one."""
+
+    settings = VideoAutoencoderSettings(
+        (4,), (), latent_channels=3, scale=(0.5, 2.0, 4.0), shift=(1.0, -1.0, 0.25)
+    )
+
+    def apply(self, variables, x, method):
+        gain = variables["params"]["gain"] * jnp.arange(1.0, 4.0)
+        return x / gain if method == "decode" else Gaussian(x * gain, jnp.zeros_like(x))
+
+
+def test_a_scale_for_each_channel_of_clips():
+    """Catches numbers per channel that are not along the channels, and clips that are refused."""
+    clips = jnp.asarray(IMAGES[:, None])
+    codec = Latents(ClipStub(), sample=False)
+    z = codec.encode(PARAMS, clips, KEYS)
+    expected = (2 * clips * np.array([1, 2, 3]) - np.array([1, -1, 0.25])) * np.array([0.5, 2, 4])
+    np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(codec.decode(PARAMS, z), clips, rtol=1e-5, atol=1e-6)
+    drawn = Latents(ClipStub()).encode(PARAMS, clips, KEYS)
+    noise = jnp.stack([jax.random.normal(key, clips.shape[1:]) for key in KEYS])
+    np.testing.assert_allclose(
+        drawn, expected + noise * np.array([0.5, 2, 4]), rtol=1e-5, atol=1e-5
+    )
+    assert codec.decode(PARAMS, z.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_half_precision():
@@ -167,6 +197,26 @@ def test_files_of_a_codebook(tmp_path):
     same(params, theirs)
 
 
+@pytest.mark.parametrize("table", [video_autoencoder, wan_autoencoder])
+def test_files_of_clips(tmp_path, table):
+    """Catches Wan's config that is read as an image autoencoder's, and a factor for a deviation."""
+    settings = VideoAutoencoderSettings(
+        (4, 8), (True,), 1, latent_channels=2, scale=(0.25, 2.0), shift=(1.0, 2.0)
+    )
+    network = VideoAutoencoder(settings)
+    x = jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes)
+    save(table(2, 1), params, tmp_path / "diffusion_pytorch_model.safetensors")
+    config = {"_class_name": "AutoencoderKLWan", "base_dim": 4, "dim_mult": [1, 2], "z_dim": 2}
+    config |= {"num_res_blocks": 1, "temperal_downsample": [True]}
+    config |= {"latents_mean": [1.0, 2.0], "latents_std": [4.0, 0.5]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found, theirs = load_autoencoder(tmp_path)
+    assert found == network
+    same(params, theirs)
+
+
 def test_the_file_of_a_whole_model(tmp_path):
     """Catches a prefix that stays, other parts of the model in the way, a file without config."""
     params = drawn(ATTENTIVE)
@@ -183,3 +233,5 @@ def test_files_of_something_else(tmp_path):
     write(tmp_path, {"conv_in.weight": np.zeros((4, 3, 3, 3), np.float32)}, CONFIG)
     with pytest.raises(ValueError, match="not an autoencoder"):
         load_autoencoder(tmp_path)
+    with pytest.raises(ValueError, match="not an autoencoder of clips"):
+        load_autoencoder(tmp_path, VideoAutoencoder(ClipStub.settings))

@@ -10,10 +10,14 @@ from jaxdiff.interop.layouts import (
     FLAT,
     FROM_HEADS,
     HEADS,
+    ONE_IN_FRONT,
     POINTWISE_CONV,
     POINTWISE_LINEAR,
+    ROWS,
+    SWAPPED_KERNEL,
+    patches,
 )
-from jaxdiff.interop.rules import Rule, affine, embedding, norm, ours_only, rule, skip, within
+from jaxdiff.interop.rules import Rule, affine, embedding, norm, ours_only, rule, skip, tied, within
 
 
 def numbers(*shape):
@@ -79,6 +83,14 @@ LAYOUTS = {
         lambda x: np.stack([x[h, d] for h in range(2) for d in range(3)], axis=1),
     ),
     "flat": (affine("a", "b", FLAT), (2, 3), lambda x: x.ravel()),
+    # Their convolution of 3x5 places steps by 3x5; our map takes them and 2 channels at once.
+    "patches": (
+        affine("a", "b", patches((3, 5))),
+        (30, 4),
+        lambda x: np.einsum("hwio->oihw", x.reshape(3, 5, 2, 4)),
+    ),
+    "swapped": (affine("a", "b", SWAPPED_KERNEL), (2, 6), lambda x: x.T[[3, 4, 5, 0, 1, 2]]),
+    "in front": (affine("a", "b", ONE_IN_FRONT), (2, 3), lambda x: x[None]),
 }
 
 
@@ -168,6 +180,36 @@ def test_a_table_that_does_not_fit_our_tree(params, said):
     table = (*affine("a", "x"), *affine("b", "x"), *affine(("q", "k"), "qk"))
     with pytest.raises(ValueError, match=said):
         to_theirs(table, params)
+
+
+STACKED = {"blocks": {"fc": {"kernel": numbers(11, 2, 3), "bias": numbers(11, 3)}}}
+
+
+def test_layers_of_a_stack_are_theirs_one_by_one():
+    """Catches layers in another order (10 before 2), and a layout with the stack's axis in it."""
+    table = within("blocks[{i}]", "h.{i}", affine("fc", "fc"))
+    theirs = to_theirs(table, STACKED)
+    assert set(theirs) == {f"h.{i}.fc.{end}" for i in range(11) for end in ("weight", "bias")}
+    kernel = STACKED["blocks"]["fc"]["kernel"]
+    np.testing.assert_array_equal(theirs["h.10.fc.weight"], kernel[10].T)
+    same(to_ours(table, theirs, STACKED), STACKED)
+    same(to_ours(table, theirs, jax.eval_shape(lambda: STACKED)), STACKED)
+    del theirs["h.3.fc.bias"]
+    with pytest.raises(ValueError, match=r"h.3.fc.bias \(our blocks\[3\]/fc/bias\)"):
+        to_ours(table, theirs, STACKED)
+
+
+def test_copies_are_written_to_every_place_and_must_be_copies():
+    """Catches parts where there should be copies, and numbers that are dropped in silence."""
+    table = tied(rule(("words", "none"), "words.weight", ROWS), ["h.0", "h.1"])
+    params = {"words": numbers(4, 3), "none": 100 + numbers(3)}
+    theirs = to_theirs(table, params)
+    for key in ("h.0.words.weight", "h.1.words.weight"):
+        np.testing.assert_array_equal(theirs[key][4], params["none"])
+    same(to_ours(table, theirs, params), params)
+    theirs["h.1.words.weight"] = theirs["h.1.words.weight"] + 1
+    with pytest.raises(ValueError, match=r"1 no copies of each other.*h.1.words.weight and h.0"):
+        to_ours(table, theirs, params)
 
 
 def test_unequal_cuts_are_refused():

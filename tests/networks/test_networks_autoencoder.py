@@ -102,6 +102,8 @@ def test_kl():
     said = Gaussian(spread(mean), 2 * jnp.log(spread(deviation)))
     expected = 6 * ((mean**2 + deviation**2 - 1) / 2 - jnp.log(deviation))
     np.testing.assert_allclose(said.kl(), expected, rtol=1e-6)
+    clips = Gaussian(*(value[:, None] for value in said))
+    np.testing.assert_allclose(clips.kl(), expected, rtol=1e-6)
 
 
 def test_sizes_and_channels_that_do_not_fit():
