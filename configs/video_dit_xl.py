@@ -24,9 +24,8 @@ def get_config(name=""):
     config.data = {"name": "my_lab.clips:ucf101", "shape": (17, 256, 256, 3), "num_classes": 101}
     config.codec = {
         "name": "Latents",
-        "autoencoder": "wan_vae",
+        "autoencoder": {"name": "Tiled", "autoencoder": "wan_vae", "tile": None, "frames": 1},
         "weights": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae",
-        "tiles": {"tile": None, "frames": 1},
         "dtype": "bfloat16",
     }
     config.conditions = ("label",)

@@ -114,7 +114,7 @@ def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
         if name in SMALL_TEXT:
             config.encoders.text = SMALL_TEXT[name]
         if name == "video_dit_xl":
-            config.codec.autoencoder = "VideoAutoencoderSettings(channels=[4, 4, 4, 4])"
+            config.codec.autoencoder.autoencoder = "VideoAutoencoderSettings(channels=[4, 4, 4, 4])"
         else:
             latent = LATENT[name][-1][-1]
             config.codec.autoencoder = (

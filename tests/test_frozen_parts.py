@@ -283,6 +283,22 @@ def test_several_encoders_read_the_same_prompts(encoder, join, parts, shapes):
     same(*jax.jit(both)(params, tokens))
 
 
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"name": "Tiled", "autoencoder": SIZES, "tile": 4, "overlap": 1}, (4, 4, 2)),
+        ({**SIZES, "num_codes": 5}, (4, 4, 2)),
+    ],
+)
+def test_autoencoders_by_their_sizes(options, shape):
+    """Traced only; fails if tiles hide whose weights are read, or a codebook is forgotten."""
+    config = latent_text_config()
+    config.codec = {"name": "Latents", "autoencoder": options}
+    experiment = Experiment(config)
+    assert experiment.latent_shape == shape
+    assert ("codebook" in experiment.abstract_state().frozen["codec"]) == ("num_codes" in options)
+
+
 def test_numbers():
     """Fails if a default is not one row, or rows of another width pass."""
     numbers = Numbers((4.0, 2.0))

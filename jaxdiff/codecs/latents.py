@@ -4,7 +4,7 @@ import functools
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from jaxdiff.codecs.tiles import Tiled
 from jaxdiff.interop import autoencoder as image_tables
 from jaxdiff.interop import fingerprint, open_tensors, resolve, to_ours
 from jaxdiff.interop import video_autoencoder as video_tables
-from jaxdiff.networks import autoencoder as image_family
-from jaxdiff.networks import video_autoencoder as video_family
+from jaxdiff.networks import autoencoder as image_autoencoder
+from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import (
     AutoencoderKL,
     AutoencoderSettings,
@@ -42,19 +42,18 @@ class Latents:
 
     Attributes:
         autoencoder: as an object, or in a config as sizes by name, "sd_vae", or one by one,
-            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder.
+            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder;
+            or {"name": "Tiled", "autoencoder": ...} of such.
         sample: see above.
-        tiles: options of `Tiled`, such as {"tile": 64}, where images or clips are large.
         weights: a folder of diffusers', a file, or a name on the hub; read by `load` only.
         dtype: of the autoencoder's arithmetic; `param_dtype`, of its parameters.
 
     Raises:
-        ValueError: a size or an option is unknown or out of range.
+        ValueError: a size is unknown or out of range.
     """
 
     autoencoder: Any
     sample: bool = True
-    tiles: Mapping[str, Any] | None = None
     weights: str = ""
     dtype: Any = "float32"
     param_dtype: Any = "float32"
@@ -62,11 +61,10 @@ class Latents:
     def __post_init__(self):
         network = make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
         object.__setattr__(self, "autoencoder", network)
-        self._applied()
 
     def shapes(self) -> Params:
         """Returns the parameters' shapes; reads nothing."""
-        return _shapes(self.autoencoder, jnp.dtype(self.param_dtype))
+        return _shapes(self._network, jnp.dtype(self.param_dtype))
 
     def load(self, target: Params) -> Params:
         """Returns the parameters in `weights` like `target`, a tree of shapes.
@@ -78,10 +76,10 @@ class Latents:
         path = resolve(self.weights)
         said = path / "config.json"
         if said.is_file():
-            theirs = _configured(said, self.autoencoder.dtype)
-            if others := different(self.autoencoder, theirs):
+            theirs = _configured(said, self._network.dtype)
+            if others := different(self._network, theirs):
                 raise ValueError(f"autoencoder: {others} in {str(said)!r}")
-        return _read(self.autoencoder, path, target)
+        return _read(self._network, path, target)
 
     def fingerprint(self) -> str:
         """Returns a hash of the files."""
@@ -110,6 +108,11 @@ class Latents:
         shift, scale = self._place(z)
         return self._apply(params, z / scale + shift, "decode").astype(z.dtype)
 
+    @property
+    def _network(self):
+        whole = self.autoencoder
+        return whole.autoencoder if isinstance(whole, Tiled) else whole
+
     def _place(self, z: Array) -> tuple[Array, Array]:
         settings = self.autoencoder.settings
         return jnp.asarray(settings.shift, z.dtype), jnp.asarray(settings.scale, z.dtype)
@@ -117,10 +120,7 @@ class Latents:
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
             raise ValueError("Latents has no parameters: state.frozen['codec'] must hold them")
-        return self._applied().apply({"params": params}, x, method=method)
-
-    def _applied(self) -> Any:
-        return Tiled(self.autoencoder, **self.tiles) if self.tiles else self.autoencoder
+        return self.autoencoder.apply({"params": params}, x, method=method)
 
 
 def load_autoencoder(
@@ -149,16 +149,18 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
     Raises:
         ValueError: a name or an option is unknown, or a size out of range.
     """
-    if isinstance(spec, str):
-        clips = spec.partition("(")[0] in names(video_family)
-        family = video_family if clips else image_family
-        spec = build(family, spec if "(" in spec else f"{spec}()")
+    if isinstance(spec, Tiled):
+        return replace(spec, autoencoder=make_autoencoder(spec.autoencoder, dtype))
     codes: dict[str, Any] = {}
-    if isinstance(spec, Mapping):
+    if isinstance(spec, str):
+        name = spec.partition("(")[0]
+        clips = name in names(video_autoencoder)
+        family = video_autoencoder if clips else image_autoencoder
+        spec = build(family, spec if "(" in spec else f"{spec}()")
+    elif isinstance(spec, Mapping):
         sizes = {"name": "AutoencoderSettings", **spec}
         codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
-        family = video_family if sizes["name"] in names(video_family) else image_family
-        spec = build(family, sizes)
+        spec = build(image_autoencoder, sizes)
     if isinstance(spec, VideoAutoencoderSettings):
         return VideoAutoencoder(spec, dtype)
     if not isinstance(spec, AutoencoderSettings):
@@ -178,7 +180,7 @@ def _shapes(network: Any, dtype: Any) -> Params:
 
 
 def _read(network: Any, path: Path, target: Params) -> Params:
-    tensors, settings = image_tables.part_of(open_tensors(path)), network.settings
+    settings, tensors = network.settings, image_tables.part_of(open_tensors(path))
     levels = len(settings.channels)
     if isinstance(network, VideoAutoencoder):
         table = video_tables.table_of(tensors, levels, settings.layers_per_block)
@@ -195,7 +197,7 @@ def _configured(path: Path, dtype: Any) -> Autoencoder:
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
     if config.get("_class_name") == "AutoencoderKLWan":
-        return VideoAutoencoder(video_family.settings_from_config(config), dtype)
+        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
     settings = settings_from_config(config)
     if "num_vq_embeddings" in config:
         return AutoencoderVQ(

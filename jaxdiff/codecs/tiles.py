@@ -55,7 +55,8 @@ class Tiled:
             )
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames={self.frames} must be at least 1, or None")
-        if self.frames is not None and not hasattr(self.settings, "frame_factor"):
+        named = isinstance(self.autoencoder, str | Mapping)  # as in a config: `Latents` makes it
+        if self.frames is not None and not named and not hasattr(self.settings, "frame_factor"):
             raise ValueError(f"frames={self.frames}: only an autoencoder of clips has chunks")
 
     @property

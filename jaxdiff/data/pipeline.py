@@ -7,7 +7,7 @@ the position of a run is one number, k, and a run goes on exactly on another num
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from grain.experimental import index_shuffle
 
 from jaxdiff.build import build
 from jaxdiff.data import transforms as family
-from jaxdiff.data.sources import Source
+from jaxdiff.data.sources import Source, open_source
 
 
 def loader(
@@ -76,6 +76,25 @@ def loader(
     count = whole + (rest > 0 and not drop_remainder)
     part = Part(stream, length, batch_size, process_index, process_count, prepare)
     return Batches(functools.partial(_read_ahead, part, count, workers))
+
+
+def open_data(data: Mapping[str, Any], split: str, transforms: Sequence[Any]) -> Source:
+    """Opens the data set that a config's `data` names, which also says what examples are.
+
+    Raises:
+        ValueError: after the transforms they have another shape, or other classes.
+    """
+    options = dict(data)
+    shape, num_classes = tuple(options.pop("shape")), options.pop("num_classes")
+    source = open_source(options.pop("name"), split, **options)
+    found = output_shape(source, transforms)
+    if found != shape:
+        raise ValueError(f"data.shape={shape}, but after the transforms examples have {found}")
+    if num_classes != (source.num_classes or 0):
+        raise ValueError(
+            f"data.num_classes={num_classes}, but the data have {source.num_classes or 0}"
+        )
+    return source
 
 
 def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, ...]:

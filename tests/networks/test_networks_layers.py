@@ -93,6 +93,22 @@ def test_only_cpu_takes_one_example_after_another(one_device, platform, loops):
         assert ("stablehlo.while" in lowered) == loops
 
 
+def test_attention_in_blocks_is_attention(one_device):
+    """Catches queries of another head or block, keys for values, and a scale that is left out."""
+    draw = jax.random.normal(jax.random.key(0), (3, 2, 288, 2, 4))
+
+    @partial(jax.jit, static_argnums=0)
+    def value_and_gradients(attend, query, key, value):
+        f = lambda *args: jnp.sum(jnp.sin(attend(*args)))
+        return attend(query, key, value), jax.grad(f, (0, 1, 2))(query, key, value)
+
+    close(
+        value_and_gradients(attention.attend, *draw),
+        value_and_gradients(jax.nn.dot_product_attention, *draw),
+        1e-5,
+    )
+
+
 def test_group_norm_is_linens():
     """Catches wrong groups (interleaved channels), eps or scale."""
     x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 3, 5, 12))

@@ -1,0 +1,65 @@
+"""Diffusion transformers: what their settings may be, and the released ones' sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff.networks import dit, released
+
+TIME = np.array([3.0, 700.0], np.float32)
+TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "time", "message"),
+    [
+        ({"num_heads": 3}, (2, 4, 4, 3), TIME, "num_heads=3 does not divide the 8 channels"),
+        ({}, (2, 5, 4, 3), TIME, r"\(1, 5, 4\).*the nearest is 1 x 4 or 6 x 4"),
+        ({"patch": (2, 2, 2)}, (2, 4, 4, 3), TIME, r"patches \(2, 2, 2\); the nearest is 2 x 4"),
+        ({"patch": (2, 2)}, (2, 4, 4, 3), TIME, r"patch=\(2, 2\): three positive sizes"),
+        ({"depth": 0}, (2, 4, 4, 3), TIME, "depth=0: at least one block"),
+        ({"remat": "all"}, (2, 4, 4, 3), TIME, "remat='all' must be None or one of nothing_sav"),
+        ({"qk_norm": "l2"}, (2, 4, 4, 3), TIME, "qk_norm='l2' must be 'head', 'all' or None"),
+        ({"features": 6}, (2, 4, 4, 3), TIME, "features=6: waves of rows and columns need"),
+        ({"registers": 1, "factored": True}, (2, 2, 4, 4, 3), TIME, "registers=1 with factored"),
+        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True without text_features"),
+        (
+            {"positions": dit.Rotary(shares=(1, 1, 1))},
+            (2, 4, 4, 3),
+            TIME,
+            r"shares=\(1, 1, 1\) of the pairs of a head of 4 channels",
+        ),
+        ({}, (2, 3, 4, 4, 3), np.ones((2, 2), np.float32), "a time for each frame needs"),
+    ],
+)
+def test_bad_options_are_named(options, shape, time, message):
+    network = dit.DiT(**{**TINY, **options})
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(network.init, jax.random.key(0), np.zeros(shape, np.float32), time, {})
+
+
+# DiT's published count, 675,129,632, has the 256 x 1152 positions in it, which are no parameters.
+PUBLISHED = {
+    "dit_xl": 675_129_632 - 256 * 1152,
+    "pixart_alpha": 610_856_096,
+    "sd3_medium": 2_028_328_000,
+    "wan_1_3b": 1_418_996_800,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_released_sizes(name):
+    """Catches another width, depth, bias, norm or condition than the released weights have."""
+    options = {"num_classes": 1000, "out_channels": 8} if name == "dit_xl" else {}
+    network = getattr(released, name)(**options)
+    shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    x = shape(1, 8, 8, 16 if name in ("sd3_medium", "wan_1_3b") else 4)
+    cond = {"text": shape(1, 2, 4096), "text_pooled": shape(1, 2048)}
+    tree = jax.eval_shape(network.init, jax.random.key(0), x, shape(1), cond)
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == PUBLISHED[name]
+
+
+def test_a_clip_longer_than_a_row_is_named():
+    with pytest.raises(ValueError, match="16 patches long: more than a row of length=12"):
+        dit.plan([(1, 8, 8)], (1, 2, 2), 12)
