@@ -261,6 +261,20 @@ def test_a_text_s_mask_and_order():
         assert np.abs(found[1] - plain[1]).max() > 1e-3
         turned = {name: value[:, ::-1].copy() for name, value in cond.items()}
         np.testing.assert_allclose(apply(params, x, TIME, turned), plain, atol=1e-4)
+        whole = apply(params, x, TIME, {"text": text, "text_mask": np.ones((2, 3), bool)})
+        np.testing.assert_allclose(whole[1], plain[1], atol=1e-5)
+        np.testing.assert_allclose(whole, apply(params, x, TIME, {"text": text}), atol=1e-5)
+
+
+def test_places_are_relative_in_both_streams():
+    """Among the image's tokens: catches a key, or a query, that is not turned."""
+    moved = lambda grid: dit.Counted()(grid) + np.array([3, 2, 7], np.float32)
+    near, far = (dit.Rotary(places) for places in (dit.Counted(), moved))
+    network = dit.MMDiT(**TINY, text_features=5, positions=near)
+    x, cond = DRAW(2, 4, 4, 3), {"text": DRAW(2, 3, 5), "text_mask": np.zeros((2, 3), bool)}
+    params = variables(network, x, TIME, cond)
+    found = run(network.clone(positions=far), params, x, TIME, cond)
+    np.testing.assert_allclose(found, run(network, params, x, TIME, cond), atol=1e-5)
 
 
 def test_normalized_queries_do_not_feel_their_scale():
