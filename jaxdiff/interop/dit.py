@@ -6,7 +6,7 @@ from jaxdiff.interop.layouts import ONE_IN_FRONT, ROWS, SWAPPED, SWAPPED_KERNEL,
 from jaxdiff.interop.rules import Table, affine, norm, ours_only, rule, skip, tied, within
 
 _TIME = (*affine("hidden", "linear_1"), *affine("out", "linear_2"))
-_NULLS = ours_only("cond/*_null", "joint/*_null", "text/null", "registers")
+_NULLS = ours_only("cond/*_null", "joint/*_null", "text/null", "map_*", "registers")
 
 
 def _attention(ours: str, theirs: str) -> Table:

@@ -64,7 +64,7 @@ def unet2d(levels: int, *, linear_projection: bool = True) -> Table:
         *embedding("cond/label", "class_embedding"),
         *affine("joint/hidden", "add_embedding.linear_1"),
         *affine("joint/out", "add_embedding.linear_2"),
-        *ours_only("cond/*_null", "joint/*_null", "text/null"),
+        *ours_only("cond/*_null", "joint/*_null", "text/null", "map_*"),
         *affine("conv_in", "conv_in"),
         *(entry for i in range(levels) for entry in level(f"down_{i}", "down", i)),
         *within("middle_{i}_residual", "mid_block.resnets.{i}", RESIDUAL),

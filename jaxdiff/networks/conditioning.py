@@ -1,131 +1,31 @@
-"""Conditions: a table of field names and kinds.
+"""What a network is told: its conditions, and the time.
 
-Labels, vectors, numbers and times reach the network as one vector, tokens as a sequence. Where
-`cond["<name>_kept"]` is False, and everywhere if `cond` has no such field, a learned null embedding
-stands in. A network without them takes whole conditions only: `fill` puts the encoding of an empty
-prompt where one is missing, outside of the network.
+Labels, vectors, numbers and times reach the network as one vector, tokens as a sequence, maps as
+further channels of its input. Where `cond["<name>_kept"]` is False, and everywhere if `cond` has no
+such field, a learned null embedding stands in. A network without them takes whole conditions only:
+`fill` puts the encoding of an empty prompt where one is missing, outside of the network.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding
+from jaxdiff.networks.fields import (
+    Kind,
+    Map,
+    Numbers,
+    Tokens,
+    Vector,
+    embedding_init,
+    example_of,
+    fields_of,
+    joint_fields,
+)
+from jaxdiff.networks.layers import Dense, TimeEmbedding
 from jaxdiff.typing import Cond
-
-embedding_init = nn.initializers.normal(0.02)
-
-
-@dataclass(frozen=True)
-class Label:
-    """A class: an integer [b] from 0 to `num_classes` - 1. Out of range, it embeds as NaN."""
-
-    num_classes: int
-
-    def embed(self, name: str, value: Array, features: int, dtype: Any) -> Array:
-        """Looks the classes up in a learned table."""
-        if value.ndim != 1 or not jnp.issubdtype(value.dtype, jnp.integer):
-            raise ValueError(
-                f"cond[{name!r}] is {value.dtype}{list(value.shape)}; classes are integers [b]"
-            )
-        table = nn.Embed(self.num_classes, features, embedding_init=embedding_init, name=name)
-        return table(value).astype(dtype)
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A vector [b, size]."""
-
-    size: int
-
-    def embed(self, name: str, value: Array, features: int, dtype: Any) -> Array:
-        """Maps the vectors by a learned affine map."""
-        return Dense(features, dtype=dtype, name=name)(self.read(name, value))
-
-    def read(self, name: str, value: Array) -> Array:
-        """Returns the vectors."""
-        if value.ndim != 2 or value.shape[1] != self.size:
-            raise ValueError(f"cond[{name!r}] has shape {value.shape}; expected [b, {self.size}]")
-        return value
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Numbers [b, count], such as the size of an image, each by its sines and cosines."""
-
-    count: int
-    wave_features: int
-
-    @property
-    def size(self) -> int:
-        """The number of features."""
-        return self.count * self.wave_features
-
-    def read(self, name: str, value: Array) -> Array:
-        """Returns the features of all numbers."""
-        if value.ndim != 2 or value.shape[1] != self.count:
-            raise ValueError(f"cond[{name!r}] has shape {value.shape}; expected [b, {self.count}]")
-        return SinCos()(value.reshape(-1), self.wave_features).reshape(len(value), self.size)
-
-
-@dataclass(frozen=True)
-class Time:
-    """A second time [b], on the scale of the first, such as the end of a step."""
-
-    def embed(self, name: str, value: Array, features: int, dtype: Any) -> Array:
-        """Embeds the times as the network embeds its own."""
-        if value.ndim != 1:
-            raise ValueError(f"cond[{name!r}] has shape {value.shape}; times are [b]")
-        return TimeEmbedding(features, features // 4, SinCos(), dtype=dtype, name=name)(value)
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens [b, n, size], and `cond["<name>_mask"]` [b, n] where not all of them count."""
-
-    size: int
-
-    def read(self, name: str, value: Array, mask: Array | None) -> Array:
-        """Returns the tokens."""
-        if value.ndim != 3 or value.shape[2] != self.size:
-            raise ValueError(
-                f"cond[{name!r}] has shape {value.shape}; expected [b, n, {self.size}]"
-            )
-        if mask is not None and (mask.shape != value.shape[:2] or mask.dtype != bool):
-            raise ValueError(
-                f"cond['{name}_mask'] is {mask.dtype}{list(mask.shape)}; expected"
-                f" bool{list(value.shape[:2])}, as cond[{name!r}] has tokens"
-            )
-        return value
-
-
-Kind = Label | Vector | Numbers | Time | Tokens
-
-
-def fields(
-    num_classes: int | None = None,
-    vectors: Mapping[str, int] | None = None,
-    times: tuple[str, ...] = (),
-) -> dict[str, Kind]:
-    """Returns the table of a network's conditions; `num_classes` is for the field "label"."""
-    label = {} if num_classes is None else {"label": Label(num_classes)}
-    sizes = {name: Vector(size) for name, size in (vectors or {}).items()}
-    return {**label, **sizes, **{name: Time() for name in times}}
-
-
-def joint_fields(
-    vectors: Mapping[str, int] | None = None,
-    numbers: Mapping[str, int] | None = None,
-    wave_features: int = 256,
-) -> dict[str, Vector | Numbers]:
-    """Returns the table of the conditions that share a perceptron."""
-    sizes = {name: Vector(size) for name, size in (vectors or {}).items()}
-    counts = {name: Numbers(count, wave_features) for name, count in (numbers or {}).items()}
-    return {**sizes, **counts}
 
 
 class ConditionEmbedding(nn.Module):
@@ -209,6 +109,33 @@ class TokenCondition(nn.Module):
         return _chosen(cond, self.field, tokens, null), mask
 
 
+class MapCondition(nn.Module):
+    """An input with the map of a field as further channels (Saharia et al., 2022).
+
+    The null embedding is one vector at every place.
+
+    Raises:
+        ValueError: as in `ConditionEmbedding`.
+    """
+
+    field: str
+    channels: int
+    dtype: Any = jnp.float32
+    learned_null: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"], cond: Cond) -> Float[Array, "b *space d"]:
+        """Returns `x` with the map behind its channels."""
+        kind, null = Map(self.channels), _null(self, "null", self.channels)
+        here = (*x.shape[:-1], self.channels)
+        if self.is_initializing():
+            cond = {self.field: jnp.zeros(here), **cond}
+        value = _value(self, cond, self.field, kind, len(x))
+        value = value if value is None else kind.read(self.field, value, x).astype(self.dtype)
+        chosen = _chosen(cond, self.field, value, null)
+        return jnp.concatenate([x, jnp.broadcast_to(chosen, here)], axis=-1)
+
+
 def fill(cond: Cond, empty: Cond, batch: int) -> Cond:
     """Returns `cond` with `empty` where a condition is dropped or absent, and all of them kept.
 
@@ -232,6 +159,65 @@ def fill(cond: Cond, empty: Cond, batch: int) -> Cond:
     return {name: value for name, value in filled.items() if name not in dropped}
 
 
+def embed(
+    network: Any, time: Float[Array, " b"], cond: Cond, features: int, wave_features: int
+) -> Float[Array, "b features"]:
+    """Returns one vector per example, for use inside of the network's compact method.
+
+    Of `network` it reads `waves`, `num_classes`, `vectors`, `times`, `joint_vectors`,
+    `joint_numbers`, `number_features`, `learned_null` and `dtype`.
+
+    Raises:
+        ValueError: a condition has another shape than it should, or is missing.
+    """
+    total = TimeEmbedding(features, wave_features, network.waves, network.dtype, name="time")(time)
+    fields = fields_of(network.num_classes, network.vectors, tuple(network.times))
+    joint = joint_fields(network.joint_vectors, network.joint_numbers, network.number_features)
+    options = features, network.dtype, network.learned_null
+    if fields:
+        part = ConditionEmbedding(fields, *options, name="cond")
+        total += part(cond, time.shape[0])
+    if joint:
+        part = JointEmbedding(joint, *options, name="joint")
+        total += part(cond, time.shape[0])
+    return total
+
+
+def read_text(
+    network: Any, cond: Cond, batch: int
+) -> tuple[Float[Array, "b n d"] | None, Bool[Array, "b n"] | None]:
+    """Returns the tokens of cond["text"] and which of them count, None where all do.
+
+    Of `network` it reads `text_features`, without which there is no text, `learned_null` and
+    `dtype`.
+
+    Raises:
+        ValueError: the text has another shape than it should, or is missing.
+    """
+    if network.text_features is None:
+        return None, None
+    read = TokenCondition(
+        "text", network.text_features, network.dtype, network.learned_null, name="text"
+    )
+    return read(cond, batch)
+
+
+def with_maps(
+    network: Any, x: Float[Array, "b *space c"], cond: Cond
+) -> Float[Array, "b *space d"]:
+    """Returns the input with the maps of `cond` behind its channels, in the order of the options.
+
+    Of `network` it reads `maps`, name and channels of each, `learned_null` and `dtype`.
+
+    Raises:
+        ValueError: a map has another shape than it should, or is missing.
+    """
+    for name, channels in (network.maps or {}).items():
+        part = MapCondition(name, channels, network.dtype, network.learned_null, name=f"map_{name}")
+        x = part(x, cond)
+    return x
+
+
 def _null(module: nn.Module, name: str, size: int) -> Array | None:
     if not module.learned_null:
         return None
@@ -249,7 +235,7 @@ def _value(module: nn.Module, cond: Cond, name: str, kind: Kind, batch: int) -> 
         return cond[name]
     # The parameters of a field that is absent exist from the start all the same.
     if module.is_initializing():
-        return _example(kind, batch)
+        return example_of(kind, batch)
     if not module.learned_null:
         known = ", ".join(sorted(cond)) or "nothing"
         raise ValueError(
@@ -272,17 +258,3 @@ def _kept(cond: Cond, name: str) -> Bool[Array, " #b"]:
 
 def _along(mask: Array, value: Array) -> Array:
     return mask.reshape(-1, *(1,) * (value.ndim - 1))
-
-
-def _example(kind: Kind, batch: int) -> Array:
-    match kind:
-        case Label():
-            return jnp.zeros(batch, jnp.int32)
-        case Vector(size):
-            return jnp.zeros((batch, size))
-        case Numbers(count):
-            return jnp.zeros((batch, count))
-        case Time():
-            return jnp.zeros(batch)
-        case Tokens(size):
-            return jnp.zeros((batch, 1, size))

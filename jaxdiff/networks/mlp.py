@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.networks import conditioning
+from jaxdiff.networks.conditioning import ConditionEmbedding
+from jaxdiff.networks.fields import fields_of
 from jaxdiff.networks.layers import Dense, Dropout, SinCos, TimeEmbedding, zero_init
 from jaxdiff.typing import Cond
 
@@ -49,11 +50,9 @@ class MLP(nn.Module):
         dense = lambda features, name, **kw: Dense(features, dtype=self.dtype, name=name, **kw)
         embed = TimeEmbedding(self.features, self.features, self.waves, self.dtype, name="time")
         embedding = embed(time)
-        fields = conditioning.fields(self.num_classes, self.vectors, tuple(self.times))
+        fields = fields_of(self.num_classes, self.vectors, tuple(self.times))
         if fields:
-            conditions = conditioning.ConditionEmbedding(
-                fields, self.features, self.dtype, name="cond"
-            )
+            conditions = ConditionEmbedding(fields, self.features, self.dtype, name="cond")
             embedding += conditions(cond, x.shape[0])
 
         h = dense(self.features, "in")(x)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
-from jaxdiff.networks.embedding import embed, read_text
+from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.layers import (
     Conv,
     Downsample,
@@ -57,6 +57,8 @@ class UNet(nn.Module):
         joint_vectors: name and width of each vector in `cond` that shares a perceptron with the
             others, and with `joint_numbers`, name and count of fields of numbers [b, count], each
             number by `number_features` sines and cosines.
+        maps: name and channels of each image in `cond`, of the size of x, that are further
+            channels of the input, such as a mask or an image to be completed.
         learned_null: whether a condition that is dropped or absent has a learned embedding, or is
             an error, as for weights that were trained on the encoded empty prompt.
         out_channels: None for those of the input.
@@ -87,6 +89,7 @@ class UNet(nn.Module):
     joint_vectors: Mapping[str, int] | None = None
     joint_numbers: Mapping[str, int] | None = None
     number_features: int = 256
+    maps: Mapping[str, int] | None = None
     learned_null: bool = True
     out_channels: int | None = None
     dtype: Any = jnp.float32
@@ -149,7 +152,7 @@ class UNet(nn.Module):
                 return residual(h, h.shape[-1], name, "up")
             return Upsample(self.dtype, name=name)(h)
 
-        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(x)
+        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(with_maps(self, x, cond))
         skips = [h]
         for level in range(last + 1):
             for i in range(self.layers_per_block):

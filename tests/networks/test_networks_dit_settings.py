@@ -63,3 +63,17 @@ def test_released_sizes(name):
 def test_a_clip_longer_than_a_row_is_named():
     with pytest.raises(ValueError, match="16 patches long: more than a row of length=12"):
         dit.plan([(1, 8, 8)], (1, 2, 2), 12)
+
+
+def test_the_program_does_not_grow_with_depth():
+    """Catches layers that are compiled one by one."""
+    sizes = []
+    for depth in (3, 12):
+        network = dit.DiT(**{**TINY, "depth": depth})
+        x = jnp.zeros((2, 4, 4, 3))
+        params = jax.eval_shape(network.init, jax.random.key(0), x, TIME, {})
+        loss = lambda params, network=network, x=x: network.apply(
+            params, x, jnp.asarray(TIME), {}
+        ).sum()
+        sizes.append(len(jax.jit(jax.grad(loss)).lower(params).as_text()))
+    assert sizes[1] < 1.02 * sizes[0]

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxdiff.networks.attention import num_heads
+from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import Block, Modulation, Told, modulate
 from jaxdiff.networks.dit.packing import Packed, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Positions, Waves
 from jaxdiff.networks.dit.stack import stacked
-from jaxdiff.networks.embedding import embed, read_text
 from jaxdiff.networks.layers import Dense, SinCos, zero_init
 from jaxdiff.typing import Cond
 
@@ -39,8 +39,8 @@ class DiT(nn.Module):
         registers: learned tokens that take part and are left out at the end (Darcet et al., 2024).
         dropout: the rate, on what attention and perceptrons add.
         waves: the features of the time, `wave_features` of them.
-        num_classes, vectors, times, joint_vectors, joint_numbers, number_features, learned_null:
-            conditions that make one vector, as in `UNet`.
+        num_classes, vectors, times, joint_vectors, joint_numbers, number_features, maps,
+            learned_null: conditions, as in `UNet`; packed rows have no maps.
         text_features: width of the tokens cond["text"] [b, n, d] that every block attends to, after
             a perceptron of their own, where cond["text_mask"] [b, n], if there is one, is True.
         text_norm: whether a norm precedes that attention.
@@ -70,6 +70,7 @@ class DiT(nn.Module):
     joint_vectors: Mapping[str, int] | None = None
     joint_numbers: Mapping[str, int] | None = None
     number_features: int = 256
+    maps: Mapping[str, int] | None = None
     learned_null: bool = True
     text_features: int | None = None
     text_norm: bool = False
@@ -100,8 +101,8 @@ class DiT(nn.Module):
         if isinstance(x, Packed):
             return self._packed(x, time, cond, dropout_keys)
         image = x.ndim == 4
-        clip = x[:, None] if image else x
-        patches, grid = to_patches(clip, self.patch)
+        whole = with_maps(self, x, cond)
+        patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
         owner = self._frame_of_each(time, grid) if time.ndim == 2 else None
         vector = self._vector(time, cond)
         text, text_mask = self._text(cond, len(x))
@@ -114,15 +115,16 @@ class DiT(nn.Module):
             dropout_keys=dropout_keys,
         )
         places = jnp.asarray(self.positions.places(grid))[None]
-        out = self._tokens(patches, places, told, grid[0] if self.factored else None)
+        channels, frames = self.out_channels or x.shape[-1], grid[0] if self.factored else None
+        out = self._tokens(patches, places, told, channels, frames)
         clip = from_patches(out, grid, self.patch)
         return clip[:, 0] if image else clip
 
     def _packed(
         self, x: Packed, time: Array, cond: Cond, dropout_keys: Array | None
     ) -> Float[Array, "b n out"]:
-        if self.factored or self.registers:
-            raise ValueError("packed rows need full attention without registers")
+        if self.factored or self.registers or self.maps:
+            raise ValueError("packed rows need full attention without registers, and have no maps")
         b, s = time.shape
         flat = {name: value.reshape(b * s, *value.shape[2:]) for name, value in cond.items()}
         vector = self._vector(time.reshape(-1), flat).reshape(b, s, -1)
@@ -141,10 +143,11 @@ class DiT(nn.Module):
             text_mask=text_mask,
             dropout_keys=dropout_keys,
         )
-        return self._tokens(x.patches, x.places, told, None)
+        channels = self.out_channels or x.patches.shape[-1] // patch_size(self.patch)
+        return self._tokens(x.patches, x.places, told, channels, None)
 
     def _tokens(
-        self, patches: Array, places: Array, told: Told, frames: int | None
+        self, patches: Array, places: Array, told: Told, channels: int, frames: int | None
     ) -> Float[Array, "b n out"]:
         """Maps patches to tokens, through all blocks, and to patches again."""
         h = Dense(self.features, dtype=self.dtype, name="patches")(patches)
@@ -170,7 +173,6 @@ class DiT(nn.Module):
         shared = jnp.tile(told.vector, 2) if self.shared_modulation else None
         modulation = Modulation(2, self.dtype, name="modulation")
         h = modulate(h, *modulation(told.vector, shared, owner), self.eps, self.dtype)
-        channels = self.out_channels or patches.shape[-1] // patch_size(self.patch)
         width = channels * patch_size(self.patch)
         return Dense(width, kernel_init=zero_init, dtype=self.dtype, name="out")(h)
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Key
 
 from jaxdiff.networks.attention import attend, num_heads, project
+from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import Modulation, Perceptron, Told, modulate
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Centred, Positions, Waves
 from jaxdiff.networks.dit.stack import stacked
-from jaxdiff.networks.embedding import embed, read_text
 from jaxdiff.networks.layers import Dense, Dropout, SinCos, zero_init
 from jaxdiff.typing import Cond
 
@@ -107,7 +107,7 @@ class MMDiT(nn.Module):
             cond["text_mask"] [b, n], if there is one, is True.
         joint_vectors: name and width of vectors in `cond`, such as the pooled text, that go through
             a perceptron and are added to the time's embedding; `joint_numbers`, `number_features`,
-            `num_classes`, `vectors`, `times` and `learned_null` as in `UNet`.
+            `num_classes`, `vectors`, `times`, `maps` and `learned_null` as in `UNet`.
         features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout, waves,
             wave_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
@@ -129,6 +129,7 @@ class MMDiT(nn.Module):
     joint_vectors: Mapping[str, int] | None = None
     joint_numbers: Mapping[str, int] | None = None
     number_features: int = 256
+    maps: Mapping[str, int] | None = None
     learned_null: bool = True
     remat: str | None = None
     unroll: int = 1
@@ -151,7 +152,8 @@ class MMDiT(nn.Module):
                 condition has another shape than it should, or is missing.
         """
         image = x.ndim == 4
-        patches, grid = to_patches(x[:, None] if image else x, self.patch)
+        whole = with_maps(self, x, cond)
+        patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
         heads = num_heads(self.features, self.num_heads, None)
         if self.depth < 2:
             raise ValueError(f"depth={self.depth}: at least 2, of which the last ends the text")
