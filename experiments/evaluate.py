@@ -68,7 +68,7 @@ def scores(run: Run, options: dict) -> dict:
     )
     found = dict(evaluator.run(run.state))
     batch_seconds = found["sampling_seconds"] / -(-NUM.value // size)
-    return {"num": NUM.value, **found, "sampling_compile_seconds": warm_up - batch_seconds}
+    return {"num": NUM.value, **found, "sampling_compile_seconds": max(warm_up - batch_seconds, 0)}
 
 
 def real_scores(run: Run) -> dict:
