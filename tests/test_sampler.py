@@ -8,11 +8,12 @@ import pytest
 from jaxdiff import learned, random
 from jaxdiff.codecs import Pixels
 from jaxdiff.diffusion import oracles, schedules
+from jaxdiff.diffusion.guidance import StaticThreshold
 from jaxdiff.diffusion.parameterizations import v
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
-from jaxdiff.diffusion.timesteps import Uniform
+from jaxdiff.diffusion.timesteps import Karras, Uniform
 from jaxdiff.networks.model import Model
 from jaxdiff.sampler import Options, Sampler
 from jaxdiff.training.partition import make_mesh
@@ -89,7 +90,7 @@ def test_what_is_encoded_comes_back(sampler):
 
 
 def test_samples_follow_the_schedule_that_was_learned():
-    """Fails if the solver, the model, the grid or the prior keeps the schedule of the start."""
+    """Fails if solver, model, guidance, grid or prior keep the schedule of the start."""
     sampler = sampler_of(LEARNED)
     params = {"ends": jnp.array([5.0, -3.0]), "shape": jnp.array([2.0, -1.0, 0.0, 1.0])}
     process = learned.bind(LEARNED, {"schedule": params})
@@ -99,11 +100,13 @@ def test_samples_follow_the_schedule_that_was_learned():
         expected = sample(DDIM(true), oracle(true), x, times, {}, KEYS)
         found = sampler(state, 5, timesteps="Karras")
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        level = np.exp(-true.logsnr(times[:1]) / 2)  # Karras starts at the last noise level
-        np.testing.assert_allclose(level, np.exp(-true.logsnr(jnp.ones(1)) / 2), rtol=1e-3)
+        np.testing.assert_allclose(times, Karras()(true, 8), rtol=1e-5)
         x, t = jnp.asarray(IMAGE), jnp.full(5, 0.4)
         found = sampler.denoiser(state)(x, t, {})
         np.testing.assert_allclose(found.x0, oracle(true)(x, t, {}).x0, atol=1e-5)
+        found = sampler.denoiser(state, guidance="StaticThreshold(limit=0.3)")(x, t, {})
+        expected = StaticThreshold(true, limit=0.3)(oracle(true))(x, t, {})
+        np.testing.assert_allclose(found.noise, expected.noise, atol=1e-5)
 
 
 @pytest.mark.parametrize(
