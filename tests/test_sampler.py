@@ -9,7 +9,7 @@ from jaxdiff import learned, random
 from jaxdiff.codecs import Pixels
 from jaxdiff.diffusion import oracles, schedules
 from jaxdiff.diffusion.guidance import StaticThreshold
-from jaxdiff.diffusion.parameterizations import v
+from jaxdiff.diffusion.parameterizations import noise, v
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
@@ -25,19 +25,25 @@ KEYS = random.example_keys(random.stream(jax.random.key(0), "sample"), jnp.arang
 IMAGE = np.random.default_rng(0).normal(0.5, 0.4, (5, 2)).astype(np.float32)
 
 
+def scaled(process, x, t):
+    """An input that tells its process: (1 + sigma)·x."""
+    return x * (1 + process.at(t, x)[1])
+
+
 class Network:
     """Reads v off the normal distribution whose process has the log-SNR that it is told."""
 
     def apply(self, variables, x, logsnr, cond, dropout_keys):
         alpha = jnp.sqrt(jax.nn.sigmoid(logsnr))[:, None]
         sigma = jnp.sqrt(jax.nn.sigmoid(-logsnr))[:, None]
+        x = x / (1 + sigma)
         innovation = (x - 0.5 * alpha) / ((0.4 * alpha) ** 2 + sigma**2)
         return alpha * sigma * innovation - sigma * (0.5 + alpha * 0.16 * innovation)
 
 
-def sampler_of(process):
+def sampler_of(process, parameterization=v):
     return Sampler(
-        Model(Network(), process, v, lambda p, x, t: x, lambda p, t: p.logsnr(t)),
+        Model(Network(), process, parameterization, scaled, lambda p, t: p.logsnr(t)),
         Pixels(),
         (2,),
         (2,),
@@ -72,9 +78,11 @@ def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
     np.testing.assert_allclose(sampler.times(state, **ends), times)
     whole = sampler(state, 5, noise=np.asarray(x), **ends)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
-    # An image is the same in any batch.
+    # An image is the same in any batch, and in any call that counts from its index.
     parts = sampler(state, 5, image=IMAGE, batch_size=2, **ends)
     np.testing.assert_allclose(parts, expected, atol=1e-6)
+    later = sampler(state, 2, image=IMAGE[3:], first=3, **ends)
+    np.testing.assert_allclose(later, expected[3:], atol=1e-6)
     path = sampler(state, 5, image=IMAGE, trajectory=True, **ends)
     np.testing.assert_allclose(path[0], x, atol=1e-6)
 
@@ -82,11 +90,11 @@ def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
 def test_what_is_encoded_comes_back(sampler):
     """DDIM inversion; fails if encoding and decoding take other grids, or noise is added."""
     state, options = state_of(), {"solver": "Heun", "steps": 40}
-    noise = sampler.invert(state, IMAGE, **options)
+    encoded = sampler.invert(state, IMAGE, **options)
     times = Uniform()(COSINE, 40)
     expected = invert(Heun(COSINE), oracle(COSINE), jnp.asarray(IMAGE), times, {}, KEYS)
-    np.testing.assert_allclose(noise, expected, atol=1e-5)
-    np.testing.assert_allclose(sampler(state, 5, noise=noise, **options), IMAGE, atol=0.02)
+    np.testing.assert_allclose(encoded, expected, atol=1e-5)
+    np.testing.assert_allclose(sampler(state, 5, noise=encoded, **options), IMAGE, atol=0.02)
 
 
 def test_samples_follow_the_schedule_that_was_learned():
@@ -124,3 +132,9 @@ def test_samples_follow_the_schedule_that_was_learned():
 def test_where_sampling_cannot_start_is_named(sampler, options, message):
     with pytest.raises(ValueError, match=message):
         sampler(state_of(), 5, **options)
+
+
+def test_a_model_without_information_at_the_start_is_named():
+    """Before anything is trained; fails if the grid's times are not looked at."""
+    with pytest.raises(ValueError, match="'noise' says nothing about x0 and noise at t=1"):
+        sampler_of(COSINE, noise)

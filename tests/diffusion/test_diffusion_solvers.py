@@ -236,8 +236,10 @@ def test_a_multistep_method_without_history_is_one_of_lower_order(name):
 
 
 def test_a_grid_may_start_and_stop_anywhere():
+    """Fails if a time that is an end as well is there twice: a step of no length."""
     times = timesteps.Uniform()(COSINE, 4)
     np.testing.assert_allclose(within(times, 0.6, 0.1), [0.6, 0.5, 0.25, 0.1])
+    np.testing.assert_allclose(within(times, 0.75, 0.25), [0.75, 0.5, 0.25])
     for start, end in ((0.2, 0.4), (0.3, 0.3), (1.2, 0.0), (0.5, -0.1)):
         with pytest.raises(ValueError, match=rf"t_start={start} and t_end={end}: 0 <= t_end < t_s"):
             within(times, start, end)
