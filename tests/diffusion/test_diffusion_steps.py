@@ -9,7 +9,7 @@ from jaxdiff import random
 from jaxdiff.build import build
 from jaxdiff.diffusion import oracles, schedules, solvers
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.sampling import sample
+from jaxdiff.diffusion.sampling import sample, trajectory
 from jaxdiff.diffusion.solvers.multistep import EVEN
 from jaxdiff.typing import Prediction, Span
 
@@ -102,6 +102,24 @@ def test_noise_that_is_linear_in_sigma_is_integrated_exactly(spec):
     x = jnp.array([[0.3]])
     x_s, _ = step_of(spec, denoiser, x, 0.9, 0.3, EDM)
     np.testing.assert_allclose(x_s, x + (0.3**2 - 0.9**2) / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "integral"),
+    [
+        ("LMS", lambda sigma: sigma, lambda sigma: sigma**2 / 2),
+        ("DEIS", lambda sigma: -jnp.log(sigma), lambda sigma: sigma - sigma * np.log(sigma)),
+    ],
+)
+def test_two_noises_make_a_line_in_the_method_s_coordinate(name, noise, integral):
+    """Integrated exactly in the second step, uneven; fails if DEIS forgets the weight e^-λ."""
+    solver, times = build(solvers, f"{name}(order=2)", process=EDM), jnp.array([0.9, 0.7, 0.2])
+    denoiser = lambda x, t, cond: Prediction(
+        x - (t * noise(t))[:, None], noise(t)[:, None] * jnp.ones_like(x)
+    )
+    run = lambda x: trajectory(solver, denoiser, x, times, {}, keys_of(1))[:, 0, 0]
+    _, middle, end = jax.jit(run)(jnp.ones((1, 1)))
+    np.testing.assert_allclose(end - middle, integral(0.2) - integral(0.7), rtol=1e-4)
 
 
 def test_pndm_begins_with_runge_kutta():
