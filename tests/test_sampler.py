@@ -9,11 +9,12 @@ from jaxdiff import learned, random
 from jaxdiff.codecs import Pixels
 from jaxdiff.conditions import Conditions
 from jaxdiff.diffusion import oracles, schedules
-from jaxdiff.diffusion.parameterizations import v
+from jaxdiff.diffusion.guidance import StaticThreshold
+from jaxdiff.diffusion.parameterizations import noise, v
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
-from jaxdiff.diffusion.timesteps import Uniform
+from jaxdiff.diffusion.timesteps import Karras, Uniform
 from jaxdiff.networks.model import Model
 from jaxdiff.sampler import Options, Sampler
 from jaxdiff.training.partition import make_mesh
@@ -25,19 +26,25 @@ KEYS = random.example_keys(random.stream(jax.random.key(0), "sample"), jnp.arang
 IMAGE = np.random.default_rng(0).normal(0.5, 0.4, (5, 2)).astype(np.float32)
 
 
+def scaled(process, x, t):
+    """An input that tells its process: (1 + sigma)·x."""
+    return x * (1 + process.at(t, x)[1])
+
+
 class Network:
     """Reads v off the normal distribution whose process has the log-SNR that it is told."""
 
     def apply(self, variables, x, logsnr, cond, dropout_keys):
         alpha = jnp.sqrt(jax.nn.sigmoid(logsnr))[:, None]
         sigma = jnp.sqrt(jax.nn.sigmoid(-logsnr))[:, None]
+        x = x / (1 + sigma)
         innovation = (x - 0.5 * alpha) / ((0.4 * alpha) ** 2 + sigma**2)
         return alpha * sigma * innovation - sigma * (0.5 + alpha * 0.16 * innovation)
 
 
-def sampler_of(process):
+def sampler_of(process, parameterization=v):
     return Sampler(
-        Model(Network(), process, v, lambda p, x, t: x, lambda p, t: p.logsnr(t)),
+        Model(Network(), process, parameterization, scaled, lambda p, t: p.logsnr(t)),
         Pixels(),
         (2,),
         (2,),
@@ -71,9 +78,11 @@ def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
     np.testing.assert_allclose(sampler.times(state, **ends), times)
     whole = sampler(state, 5, noise=np.asarray(x), **ends)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
-    # An image is the same in any batch.
+    # An image is the same in any batch, and in any call that counts from its index.
     parts = sampler(state, 5, image=IMAGE, batch_size=2, **ends)
     np.testing.assert_allclose(parts, expected, atol=1e-6)
+    later = sampler(state, 2, image=IMAGE[3:], first=3, **ends)
+    np.testing.assert_allclose(later, expected[3:], atol=1e-6)
     path = sampler(state, 5, image=IMAGE, trajectory=True, **ends)
     np.testing.assert_allclose(path[0], x, atol=1e-6)
 
@@ -81,15 +90,15 @@ def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
 def test_what_is_encoded_comes_back(sampler):
     """DDIM inversion; fails if encoding and decoding take other grids, or noise is added."""
     state, options = state_of(), {"solver": "Heun", "steps": 40}
-    noise = sampler.invert(state, IMAGE, **options)
+    encoded = sampler.invert(state, IMAGE, **options)
     times = Uniform()(COSINE, 40)
     expected = invert(Heun(COSINE), oracle(COSINE), jnp.asarray(IMAGE), times, {}, KEYS)
-    np.testing.assert_allclose(noise, expected, atol=1e-5)
-    np.testing.assert_allclose(sampler(state, 5, noise=noise, **options), IMAGE, atol=0.02)
+    np.testing.assert_allclose(encoded, expected, atol=1e-5)
+    np.testing.assert_allclose(sampler(state, 5, noise=encoded, **options), IMAGE, atol=0.02)
 
 
 def test_samples_follow_the_schedule_that_was_learned():
-    """Fails if the solver, the model, the grid or the prior keeps the schedule of the start."""
+    """Fails if solver, model, guidance, grid or prior keep the schedule of the start."""
     sampler = sampler_of(LEARNED)
     params = {"ends": jnp.array([5.0, -3.0]), "shape": jnp.array([2.0, -1.0, 0.0, 1.0])}
     process = learned.bind(LEARNED, {"schedule": params})
@@ -99,11 +108,13 @@ def test_samples_follow_the_schedule_that_was_learned():
         expected = sample(DDIM(true), oracle(true), x, times, {}, KEYS)
         found = sampler(state, 5, timesteps="Karras")
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        level = np.exp(-true.logsnr(times[:1]) / 2)  # Karras starts at the last noise level
-        np.testing.assert_allclose(level, np.exp(-true.logsnr(jnp.ones(1)) / 2), rtol=1e-3)
+        np.testing.assert_allclose(times, Karras()(true, 8), rtol=1e-5)
         x, t = jnp.asarray(IMAGE), jnp.full(5, 0.4)
         found = sampler.denoiser(state)(x, t, {})
         np.testing.assert_allclose(found.x0, oracle(true)(x, t, {}).x0, atol=1e-5)
+        found = sampler.denoiser(state, guidance="StaticThreshold(limit=0.3)")(x, t, {})
+        expected = StaticThreshold(true, limit=0.3)(oracle(true))(x, t, {})
+        np.testing.assert_allclose(found.noise, expected.noise, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +132,9 @@ def test_samples_follow_the_schedule_that_was_learned():
 def test_where_sampling_cannot_start_is_named(sampler, options, message):
     with pytest.raises(ValueError, match=message):
         sampler(state_of(), 5, **options)
+
+
+def test_a_model_without_information_at_the_start_is_named():
+    """Before anything is trained; fails if the grid's times are not looked at."""
+    with pytest.raises(ValueError, match="'noise' says nothing about x0 and noise at t=1"):
+        sampler_of(COSINE, noise)

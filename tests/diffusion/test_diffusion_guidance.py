@@ -172,15 +172,19 @@ def test_rescaling_gives_back_the_conditional_deviation():
 def test_thresholds_are_the_paper_s():
     """Fails if the percentile is a fraction, or data within the limit are divided up to it."""
     x, t, _ = given()
-    x0 = jnp.array([[0.2, -0.4, 0.6], [3.0, -1.0, 0.5], [0.0, 1.5, -1.2], [9.0] * 3, [0.0] * 3])
+    x0 = jnp.array([[0.2, -0.4, 0.6], [4.0, -2.0, 0.5], [0.0, 1.5, -1.2], [9.0] * 3, [0.0] * 3])
     denoiser = lambda x, t, cond: Prediction(x0, (x - COSINE.at(t, x)[0] * x0) / COSINE.at(t, x)[1])
     static = jax.jit(guidance.StaticThreshold(COSINE, limit=0.8)(denoiser))(x, t, {})
     np.testing.assert_allclose(static.x0, np.clip(x0, -0.8, 0.8))
     dynamic = jax.jit(guidance.DynamicThreshold(COSINE, percentile=50.0)(denoiser))(x, t, {})
-    # The medians of |x0| are 0.4, 1, 1.2, 9 and 0, of which those above 1 divide.
-    expected = [x0[0], [1, -1, 0.5], [0, 1, -1], [1] * 3, [0] * 3]
+    # The medians of |x0| are 0.4, 2, 1.2, 9 and 0, of which those above 1 divide.
+    expected = [x0[0], [1, -1, 0.25], [0, 1, -1], [1] * 3, [0] * 3]
     np.testing.assert_allclose(dynamic.x0, np.array(expected))
     np.testing.assert_allclose(COSINE.perturb(dynamic, t), x, atol=1e-12)
+    narrow = guidance.DynamicThreshold(COSINE, percentile=50.0, limit=0.5)
+    dynamic = jax.jit(narrow(denoiser))(x, t, {})
+    expected = [[0.2, -0.4, 0.5], [0.5, -0.5, 0.125], [0, 0.5, -0.5], [0.5] * 3, [0] * 3]
+    np.testing.assert_allclose(dynamic.x0, np.array(expected))
 
 
 def test_a_negative_condition_takes_the_place_of_the_null():

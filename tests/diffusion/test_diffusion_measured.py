@@ -175,6 +175,14 @@ def test_times_fall_strictly_for_any_number_of_steps(file):
         np.testing.assert_allclose(grid(process, 50), measured.spread(knots, 50), atol=1e-7)
 
 
+def test_times_between_knots_follow_a_smooth_curve():
+    """Beginning at the knots' own first time; fails with straight lines, three times as far off."""
+    curve = lambda share: 0.9 * (1 - share) ** 2
+    shares = np.linspace(0, 1, 9)
+    times = measured.spread(measured.Knots(curve(shares), shares), 40)
+    np.testing.assert_allclose(times, curve(np.linspace(0, 1, 41)), atol=1.5e-3)
+
+
 def test_more_steps_than_floats_are_named():
     knots = measured.Knots(np.array([1.0, 1 - 1e-5, 0.0]), np.array([0.0, 0.9, 1.0]))
     assert len(measured.spread(knots, 10)) == 11

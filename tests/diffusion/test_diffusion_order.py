@@ -139,7 +139,7 @@ def test_weak_order_is_the_theory_s(name, expected):
     with jax.enable_x64(True):
         process = PROCESSES["cosine"]
         solver = build(solvers, name, process=process)
-        times = convergence.padded([convergence.interior(process, n) for n in (64, 128)])
+        times = convergence.padded([convergence.interior(process, n) for n in (128, 256)])
         measure = lambda times: convergence.weak_error(solver, process, times)
         coarse, fine = jax.jit(jax.vmap(measure))(times)
         assert abs(np.log2(coarse / fine) - expected) < 0.15

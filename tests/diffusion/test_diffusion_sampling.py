@@ -12,7 +12,7 @@ from jaxdiff.diffusion.parameterizations import velocity
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior, sample, trajectory
 from jaxdiff.diffusion.timesteps import Karras, Uniform
-from jaxdiff.typing import Prediction
+from jaxdiff.typing import Prediction, Span
 
 COSINE = Process(schedules.Cosine())
 SOLVERS = ["DDPM", "DDIM", "Euler", "Heun", "DPMpp2M", "EDMStochastic"]
@@ -82,6 +82,30 @@ def test_edm_stochastic_without_churn_is_heun():
     np.testing.assert_allclose(
         run(solvers.EDMStochastic(process, s_churn=0.0)), run(solvers.Heun(process)), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(("churn", "gamma"), [(4.0, 0.2), (40.0, 2**0.5 - 1)])
+def test_edm_stochastic_is_the_papers_algorithm(churn, gamma):
+    """Algorithm 2, below, between and above its noise levels; fails if one of its four numbers,
+    the limit of the churn or the division by the steps is lost.
+    """
+    with jax.enable_x64(True):
+        process, mean, std = Process(schedules.EDM()), 0.3, 0.5
+        oracle = oracles.Gaussian(process, mean=jnp.array([mean]), std=std)
+        solver = solvers.EDMStochastic(process, churn, s_min=0.1, s_max=10.0, s_noise=1.5)
+        x = jnp.array([[0.4], [-0.7], [3.0], [20.0]])
+        sigma = np.array([[0.05], [0.5], [5.0], [20.0]])
+        keys, time = keys_of(4), lambda sigma: jnp.asarray(sigma[:, 0] / 80)
+        span = Span(time(sigma), time(0.6 * sigma), keys, 20)
+        found = jax.jit(lambda x: solver.step(oracle, x, span, {}, ())[0])(x)
+
+        hat = sigma * np.array([[1], [1 + gamma], [1 + gamma], [1]])
+        x_hat = x + np.sqrt(hat**2 - sigma**2) * 1.5 * np.asarray(random.normal(keys, x))
+        slope = lambda x, sigma: sigma * (x - mean) / (std**2 + sigma**2)
+        d = slope(x_hat, hat)
+        euler = x_hat + (0.6 * sigma - hat) * d
+        expected = x_hat + (0.6 * sigma - hat) * (d + slope(euler, 0.6 * sigma)) / 2
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["DDPM", "EDMStochastic"])

@@ -236,19 +236,24 @@ def test_a_multistep_method_without_history_is_one_of_lower_order(name):
 
 
 def test_a_grid_may_start_and_stop_anywhere():
+    """Fails if a time that is an end as well is there twice: a step of no length."""
     times = timesteps.Uniform()(COSINE, 4)
     np.testing.assert_allclose(within(times, 0.6, 0.1), [0.6, 0.5, 0.25, 0.1])
+    np.testing.assert_allclose(within(times, 0.75, 0.25), [0.75, 0.5, 0.25])
     for start, end in ((0.2, 0.4), (0.3, 0.3), (1.2, 0.0), (0.5, -0.1)):
         with pytest.raises(ValueError, match=rf"t_start={start} and t_end={end}: 0 <= t_end < t_s"):
             within(times, start, end)
 
 
 def test_restarts_go_back_up_and_draw_the_gaussian():
-    """Fails if the noise on the way up has the wrong scale."""
+    """Fails if the noise on the way up has the wrong scale, or a way ends beside its beginning."""
     grid = timesteps.Restarting(timesteps.Karras(), low=0.2, high=2.0, steps=8, repeats=3)
     times = grid(COSINE, 20)
     assert len(times) == 21 + 3 * 9
-    assert (jnp.diff(times) > 0).sum() == 3
+    (bottom,) = np.nonzero(np.diff(times) > 0)
+    assert len(bottom) == 3
+    assert len({float(t) for t in times[np.append(bottom, bottom + 9)]}) == 1
+    np.testing.assert_allclose(np.exp(-COSINE.logsnr(times[bottom + 1]) / 2), 2.0, rtol=1e-4)
     oracle = oracles.Gaussian(COSINE, mean=jnp.array([0.5]), std=0.4)
     keys = keys_of(4096)
     x = prior(COSINE, keys, jnp.zeros((4096, 1)), times[0])

@@ -128,6 +128,31 @@ def test_loss_aware_times_are_even_until_every_part_has_been_seen():
     np.testing.assert_array_equal(importance, 1)
 
 
+def test_loss_aware_times_forget_old_losses_at_their_rate():
+    """Of losses √2 once and 1 ever since; fails if nothing is forgotten, or all at once."""
+    rule = time_sampling.LossAware(bins=2, decay=0.75, floor=1e-3)
+    statistics = rule.begin()
+    for first in (2.0, 1.0, 1.0):
+        bound = rule.bind(statistics)
+        statistics = bound.absorb({"squared": jnp.array([first, 1.0]), "count": jnp.ones(2)})
+    weights = np.array([0.75**2, 0.75, 1.0])
+    root = np.sqrt([1 + weights[0] / weights.sum(), 1])
+    expected = 1e-3 + (1 - 1e-3) * root / root.mean()
+    np.testing.assert_allclose(rule.bind(statistics).density(), expected, rtol=1e-5)
+
+
+def test_loss_aware_times_are_finite_where_there_is_no_loss_and_above_zero():
+    """Fails if losses that are all zero divide, or the last numbers are rounded up to t = 0."""
+    nothing = {"squared": jnp.zeros(7), "count": jnp.ones(7)}
+    rule = time_sampling.LossAware(bins=7).bind(nothing)
+    np.testing.assert_array_equal(rule.density(), 1)
+    uneven = rule.bind(nothing | {"squared": jnp.arange(1.0, 8.0)})
+    draw = Draw(draw_of(3).keys, 1 - jnp.float32([1, 2, 3]) * 2**-24)
+    for bound in (rule, uneven):
+        t, importance = bound(FLOW, draw)
+        assert bool((t > 0).all() & jnp.isfinite(importance).all())
+
+
 def test_loss_aware_times_keep_another_distribution():
     """Fails if the parts are of t, and not of the other distribution's numbers."""
     rule = time_sampling.LossAware(of=time_sampling.LogitNormal(), bins=16)

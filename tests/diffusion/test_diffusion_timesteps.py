@@ -77,6 +77,21 @@ def test_grids_against_known_values():
     np.testing.assert_allclose(timesteps.Karras()(edm, 18)[:-1] * 80, sigma, rtol=1e-4)
 
 
+def test_grids_in_closed_form():
+    """Fails if a power is inverted, the ends of a Beta exchanged, or a table is counted from 0."""
+    edm = process_of("EDM()")
+    known = {
+        "Power(power=3.0)": (np.arange(4, -1, -1) / 4) ** 3,
+        "Beta(a=2.0, b=1.0)": np.sqrt(np.arange(4, -1, -1) / 4),  # of density 2t
+        "Linspace()": [1.0, 0.667, 0.334, 0.001, 0.0],
+        "Linspace(train_steps=10, round=False)": [1.0, 0.7, 0.4, 0.1, 0.0],
+        "SGMUniform()": [1.0, 0.75025, 0.5005, 0.25075, 0.0],
+        "Exponential(sigma_min=0.01, sigma_max=10.0)": np.array([10, 1, 0.1, 0.01, 0]) / 80,
+    }
+    for spec, times in known.items():
+        np.testing.assert_allclose(build(timesteps, spec)(edm, 4), times, rtol=1e-4, err_msg=spec)
+
+
 def test_grids_refuse_impossible_steps():
     with pytest.raises(ValueError, match="steps=0"):
         timesteps.Uniform()(process_of("EDM()"), 0)

@@ -56,13 +56,24 @@ def test_the_learned_schedule_is_monotone_and_keeps_its_ends(params):
     np.testing.assert_array_equal(SCHEDULE.logsnr(t), straight)
 
 
+@pytest.mark.parametrize(("read", "learns"), [("logsnr", "ends"), ("logsnr_of_shape", "shape")])
+def test_a_reading_of_the_schedule_has_one_part_s_gradient(params, read, learns):
+    """To the last bit; fails if the shape follows the bound's, which is noise of mean zero."""
+    t = jnp.linspace(0.1, 0.9, 8)
+    value = lambda p: (getattr(SCHEDULE.bind(p), read)(t) * (1 + t)).sum()
+    gradient = jax.grad(value)(params["schedule"])
+    assert {name for name, slope in gradient.items() if (slope != 0).any()} == {learns}
+
+
 def test_the_bound_is_the_likelihood_where_the_denoiser_is_exact(params):
     """Of normal data on so fine levels that these do not count, for any shape of the schedule.
 
-    Fails if a term is missing, if the diffusion loss lacks its ½ or its slope, or if the decoder
-    is not normalised.
+    But for what x_1, with data left in it, differs from the prior: two normals. Fails if a term is
+    missing, if the diffusion loss lacks its ½ or its slope, or if the decoder is not normalised.
     """
     n, levels = 40_000, 256
+    lowest = -2.0
+    alpha2, sigma2 = 1 / (1 + np.exp(-lowest)), 1 / (1 + np.exp(lowest))
     std = 0.25
     x0 = jnp.clip(std * jax.random.normal(jax.random.key(5), (n, 2)), -1, 1)
     spacing = 2 / (levels - 1)
@@ -76,12 +87,37 @@ def test_the_bound_is_the_likelihood_where_the_denoiser_is_exact(params):
         return loss.mean(), {k: v.mean() for k, v in metrics.items()}
 
     entropy = 0.5 * np.log2(2 * np.pi * np.e * std**2) - np.log2(spacing)
+    last = alpha2 * std**2 + sigma2
+    gap = 0.5 * (last - 1 - np.log(last)) / np.log(2)
+    prior = 0.5 * (alpha2 * float((x0**2).mean()) + sigma2 - 1 - np.log(sigma2)) / np.log(2)
     for values in (learned.init(PROCESS), params):
-        total, parts = bits(values)
-        assert float(total) == pytest.approx(entropy, abs=0.03)
+        ends = jnp.array([7.0, lowest])
+        total, parts = bits({"schedule": {**values["schedule"], "ends": ends}})
+        assert float(total) == pytest.approx(entropy + gap, abs=0.03)
         in_parts = parts["prior"] + parts["diffusion"] + parts["reconstruction"]
         assert float(total) == pytest.approx(float(in_parts), rel=1e-5)
-        assert parts["prior"] > 0
+        assert float(parts["prior"]) == pytest.approx(prior, rel=1e-3)
+
+
+def test_the_decoder_is_the_posterior_over_the_levels():
+    """Where much noise is left at t = 0; fails if that is not x_0's noise, or the noise of x_t.
+
+    Also if data are not rounded to the nearest level.
+    """
+    schedule = schedules.Learned(highest=0.5, lowest=-8.0)
+    objective = VariationalBound(Process(schedule), time_sampling.Stratified(), LEVELS)
+    levels = np.linspace(-1, 1, LEVELS)
+    index, draw = np.arange(LEVELS)[:, None], draw_of(LEVELS)
+    x0 = jnp.asarray(levels, jnp.float32)[index]
+    student = exact(objective.process)
+    run = jax.jit(lambda x0: objective(Roles(student, student), x0, {}, draw, jnp.zeros((), int)))
+    rough = x0 + 0.2 * (-1) ** jnp.arange(LEVELS)[:, None]  # the levels are 0.5 apart
+    _, metrics = run(rough)
+    alpha, sigma = np.sqrt([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(0.5))])
+    noise = np.asarray(random.normal(random.stream(draw.keys, "decoder"), x0))
+    likelihood = np.exp(-0.5 * ((alpha * x0 + sigma * noise - alpha * levels) / sigma) ** 2)
+    posterior = np.take_along_axis(likelihood, index, axis=1) / likelihood.sum(1, keepdims=True)
+    np.testing.assert_allclose(metrics["reconstruction"], -np.log2(posterior)[:, 0], rtol=1e-4)
 
 
 def test_each_part_of_the_schedule_has_its_own_gradient(params):
@@ -201,7 +237,10 @@ def test_the_uncertainty_finds_the_mean_loss_of_each_noise_level():
 
 
 def test_importance_weighs_the_uncertainty_too():
-    """Fails if only the quotient is weighted: the mean would depend on how times are drawn."""
+    """Fails if only the quotient is weighted: the mean would depend on how times are drawn.
+
+    Also if noise levels beyond those that are told apart are not finite.
+    """
     importance = jnp.array([2.0, 0.5])
 
     def of(roles, x0, cond, draw, step):
@@ -214,6 +253,9 @@ def test_importance_weighs_the_uncertainty_too():
     assert u[0] != u[1]
     np.testing.assert_allclose(loss, importance * (3.0 / jnp.exp(u) + u), rtol=1e-6)
     np.testing.assert_allclose(metrics["plain_loss"], 3.0, rtol=1e-6)
+    # At the ends of most schedules the log-SNR is infinite: there u is what it is at ±20.
+    u = objective.uncertainty(jnp.array([-jnp.inf, -20.0, 20.0, jnp.inf]))
+    np.testing.assert_allclose(u, [0.5, 0.5, 0.3, 0.3], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
