@@ -37,8 +37,23 @@ VARIANTS = [
 ] + [(name, None) for name in ("cifar10_ddpm", "cifar10_edm", "digits_text", "ncsn", "vdm")]
 
 
-@pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+# One variant of each file is traced quickly, the others with the slow tests.
+QUICK = {("digits", ""), ("fashion_mnist", ""), ("score_sde", "ve"), ("digits", "dit")}
+SEVERAL = {"digits", "fashion_mnist", "score_sde"}
+ALL = [(*which, "whole") for which in VARIANTS] + [(*which, "small") for which in VARIANTS]
+SLOW = [
+    size == "whole" or name == "digits_text" or (name in SEVERAL and (name, variant) not in QUICK)
+    for name, variant, size in ALL
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "size"),
+    [
+        pytest.param(*which, marks=pytest.mark.slow if slow else ())
+        for which, slow in zip(ALL, SLOW, strict=True)
+    ],
+)
 def test_every_recipe_traces_and_shape_checks(name, variant, size):
     """The training step, without allocating a parameter; fails if any part does not fit.
 
@@ -102,8 +117,20 @@ SMALL_UNET["head_channels"] = None
 SMALL_DIT = {"features": 8, "depth": 2, "num_heads": 1}
 
 
-@pytest.mark.parametrize("size", ["small", pytest.param("whole", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", LATENT)
+# What the quick ones leave out are parts of others.
+PARTS = ("stable_diffusion_15", "imagenet256_sit_xl2")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(pytest.param(name, "whole", marks=pytest.mark.slow) for name in LATENT),
+        *(
+            pytest.param(name, "small", marks=pytest.mark.slow if name in PARTS else ())
+            for name in LATENT
+        ),
+    ],
+)
 def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
     """The step traced without a weight read; fails if text, sizes or latents do not fit."""
     config = recipe(name).get_config()

@@ -210,7 +210,7 @@ def test_registers_take_part_and_are_left_out():
     np.testing.assert_allclose(run(network, {"params": params}, x, TIME, {}), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", [dit.DiT, dit.MMDiT])
+@pytest.mark.parametrize("network", [dit.DiT, pytest.param(dit.MMDiT, marks=pytest.mark.slow)])
 def test_remat_and_unrolling_change_no_number(network):
     """Catches layers in another order, and a gradient that is another's."""
     options = {**TINY, "depth": 3, "text_features": 5}
