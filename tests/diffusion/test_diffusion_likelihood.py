@@ -239,6 +239,28 @@ def test_every_term_of_the_bound_of_a_gaussian(process, variance):
         assert np.all(np.abs(terms.mean(axis=1) - expected) < 4 * error + 1e-12)
 
 
+def test_a_learned_variance_lies_between_its_two_ends_in_the_logarithm():
+    """Two steps of one that knows no x; fails if the decoder's small end is another's, or large."""
+    with jax.enable_x64(True):
+        process, share, x0 = PROCESSES["cosine"], 0.4, 0.9
+        blind = lambda x, t, cond: Prediction(jnp.full_like(x, 0.3), x, jnp.full_like(x, share))
+        times = jnp.array([0.8, 0.5, 0.3, 0.0])
+        got = bound(process, blind, jnp.full((1, 1), x0), keys_of(1), times)
+        alpha, sigma = (
+            np.asarray(f(times)) for f in (process.schedule.alpha, process.schedule.sigma)
+        )
+        snr = (alpha[:-1] / sigma[:-1]) ** 2
+        fresh = 1 - snr[:-1] / snr[1:]  # the share of a step's noise that is new
+        small, large = sigma[1:-1] ** 2 * fresh, sigma[:-2] ** 2 * fresh
+        variance = large**share * small ** (1 - share)
+        squared = (alpha[1:-1] * fresh * (x0 - 0.3)) ** 2
+        steps = 0.5 * (np.log(variance / small) - 1 + (small + squared) / variance)
+        np.testing.assert_allclose(got.steps[:, 0], steps, rtol=1e-9)
+        last = sigma[2] ** 2 * fresh[1] ** (1 - share)
+        decoder = 0.5 * (np.log(2 * np.pi * last) + (x0 - 0.3) ** 2 / last)
+        np.testing.assert_allclose(got.decoder[0], decoder, rtol=1e-9)
+
+
 def test_the_bound_falls_to_the_negative_log_likelihood():
     """Its gap is as 1/steps; fails on a step too few or a noisy example at the wrong time."""
     with jax.enable_x64(True):

@@ -143,10 +143,10 @@ def test_loss_aware_times_forget_old_losses_at_their_rate():
 
 def test_loss_aware_times_are_finite_where_there_is_no_loss_and_above_zero():
     """Fails if losses that are all zero divide, or the last numbers are rounded up to t = 0."""
-    nothing = {"squared": jnp.zeros(7), "count": jnp.ones(7)}
-    rule = time_sampling.LossAware(bins=7).bind(nothing)
+    nothing = {"squared": jnp.zeros(13), "count": jnp.ones(13)}
+    rule = time_sampling.LossAware(bins=13).bind(nothing)
     np.testing.assert_array_equal(rule.density(), 1)
-    uneven = rule.bind(nothing | {"squared": jnp.arange(1.0, 8.0)})
+    uneven = rule.bind(nothing | {"squared": jnp.arange(1.0, 14.0) ** 2})  # sums to 1 - 2^-23
     draw = Draw(draw_of(3).keys, 1 - jnp.float32([1, 2, 3]) * 2**-24)
     for bound in (rule, uneven):
         t, importance = bound(FLOW, draw)
