@@ -83,6 +83,7 @@ def cases() -> list[Case]:
             "diffusers",
             functools.partial(ours, network),
             functools.partial(peer, options),
+            gradients=True,
         )
         for name, (network, options) in {"DDPM": DDPM, "ADM": ADM}.items()
     ]
