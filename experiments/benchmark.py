@@ -98,7 +98,7 @@ def jaxdiff_job(network: Network, task: str) -> Job:
 
     from jaxdiff.diffusion import parameterizations, sampling, schedules, solvers, timesteps
     from jaxdiff.diffusion.process import Process
-    from jaxdiff.networks.model import Model
+    from jaxdiff.tasks.model import Model
 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     net, process = network.ours(), Process(schedules.LinearBeta())

@@ -27,14 +27,14 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from jaxdiff import Run, load, random
-from jaxdiff.build import build, names
 from jaxdiff.codecs import Pixels
+from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
 from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, levels
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
-from jaxdiff.training.partition import AXIS
+from jaxdiff.weights.partition import AXIS
 
 METHODS = ("flow", "bound", "continuous")
 

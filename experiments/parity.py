@@ -1,6 +1,6 @@
 """Compares our networks with their peers on PyTorch, and writes docs/parity.md.
 
-python experiments/parity.py                  # all cases of experiments/parity_cases
+python experiments/parity.py                  # all cases of tests/parity/cases
 python experiments/parity.py --only=CLIP      # those with CLIP in their title, printed only
 python experiments/parity.py --record         # writes the fixtures of the quick tests as well
 
@@ -19,9 +19,9 @@ import cli
 import jax
 import numpy as np
 from absl import flags
-from parity_cases import Case, Comparison, all_cases, compare, run_peer
 
 from jaxdiff.files import written_whole
+from tests.parity.cases import Case, Comparison, all_cases, compare, run_peer
 
 OUT = flags.DEFINE_string("out", "docs/parity.md", "Where to write the table.")
 ONLY = flags.DEFINE_string("only", None, "Cases with this in their title; prints, writes nothing.")
@@ -32,9 +32,9 @@ TEXT = """# Parity with other implementations
 The same weights and the same inputs in a peer's network and in ours, both in float32 on a CPU.
 `experiments/parity.py` writes this page from the cases that `make parity` tests. Weights are drawn
 from a seeded generator unless a row names a checkpoint; both sides get them through the tables of
-`jaxdiff/interop/`. Differences are the largest of any output, beside the largest output; and of any
-gradient of a random linear function of the outputs with regard to the weights, in parts of the
-largest gradient.
+`jaxdiff/pretrained/tables/`. Differences are the largest of any output, beside the largest output;
+and of any gradient of a random linear function of the outputs with regard to the weights, in parts
+of the largest gradient.
 
 | network | case | peer | parameters | outputs: difference | largest | gradients: difference |
 |---|---|---|---:|---:|---:|---:|

@@ -27,8 +27,9 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jaxdiff import random
-from jaxdiff.build import build
-from jaxdiff.diffusion import convergence, oracles, schedules, solvers, timesteps
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import oracles, schedules, solvers, timesteps
+from jaxdiff.diffusion.analysis import convergence
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior, sample
 

@@ -27,16 +27,17 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from jaxdiff import Run, load, random
-from jaxdiff.build import build
-from jaxdiff.diffusion import convergence, local_error, solvers, timesteps
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import solvers, timesteps
+from jaxdiff.diffusion.analysis import convergence, local_error
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
 from jaxdiff.files import written_whole
-from jaxdiff.training.partition import AXIS
 from jaxdiff.typing import Solver
+from jaxdiff.weights.partition import AXIS
 
 BUILT_IN = ("Uniform", "Power", "Karras", "LogSNR")
 REFERENCE_INTERVALS = 64

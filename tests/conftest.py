@@ -15,12 +15,13 @@ if os.environ.setdefault("QUICK_COMPILATION", "1") != "0":
 
 import jax
 import pytest
-from forked import Scripts
+
+from tests.support.forked import Scripts
 
 
 def pytest_collection_modifyitems(items):
     """Begins with the longest file, or a worker would be at it when the others are done."""
-    items.sort(key=lambda item: "training_devices" not in item.nodeid)
+    items.sort(key=lambda item: "test_devices" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,8 @@ def caches(tmp_path_factory):
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "cache" / "jaxdiff" / "xla"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # one that outlives the suite
+        jax.config.update("jax_compilation_cache_dir", str(folder / "cache" / "jaxdiff" / "xla"))
 
 
 @pytest.fixture(scope="session")

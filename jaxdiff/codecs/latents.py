@@ -12,11 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.build import build, different, names
 from jaxdiff.codecs.tiles import Tiled
-from jaxdiff.interop import autoencoder as image_tables
-from jaxdiff.interop import fingerprint, open_tensors, resolve, to_ours
-from jaxdiff.interop import video_autoencoder as video_tables
+from jaxdiff.config.build import build, different, names
 from jaxdiff.networks import autoencoder as image_autoencoder
 from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import (
@@ -27,6 +24,9 @@ from jaxdiff.networks.autoencoder import (
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
+from jaxdiff.pretrained import fingerprint, open_tensors, resolve, to_ours
+from jaxdiff.pretrained.tables import autoencoder as image_tables
+from jaxdiff.pretrained.tables import video_autoencoder as video_tables
 from jaxdiff.typing import Params
 
 Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from grain.experimental import index_shuffle
 
-from jaxdiff.build import build
+from jaxdiff.config.build import build
 from jaxdiff.data import transforms as family
 from jaxdiff.data.sources import Source, open_source
 

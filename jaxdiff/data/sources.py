@@ -22,7 +22,7 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdiff.build import closest, names
+from jaxdiff.config.build import closest, names
 from jaxdiff.data import datasets, toy
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.images import MODES, decode

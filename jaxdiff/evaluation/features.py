@@ -16,7 +16,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from jaxdiff.build import build
+from jaxdiff.config.build import build
 from jaxdiff.files import written_whole
 from jaxdiff.networks import classifier as networks
 from jaxdiff.random import example_keys, fold_in, stream

@@ -14,10 +14,10 @@ import numpy as np
 from jaxdiff.files import write_json
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.metrics import Meter, Progress, Writer
-from jaxdiff.training.partition import leaf_names
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import stop_signal
 from jaxdiff.training.state import TrainState
+from jaxdiff.weights.partition import leaf_names
 
 logger = logging.getLogger(__name__)
 

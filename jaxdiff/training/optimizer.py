@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxdiff.build import build
+from jaxdiff.config.build import build
 from jaxdiff.training import learning_rate
 from jaxdiff.typing import Params
 

@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 
-from jaxdiff.training import partition
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Batch, Recipe, make_step
+from jaxdiff.weights import partition
 
 PARALLEL = ("jit", "fsdp", "pmap")
 

@@ -10,12 +10,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
-from jaxdiff import learned, random
-from jaxdiff.conditions import Conditions, filled
-from jaxdiff.networks.model import Model
+from jaxdiff import random
+from jaxdiff.conditioning.conditions import Conditions, filled
+from jaxdiff.tasks.model import Model
 from jaxdiff.training import ema
 from jaxdiff.training.state import TrainState
 from jaxdiff.typing import Codec, Draw, Metrics, Objective, Roles
+from jaxdiff.weights import learned
 
 Batch = dict[str, Any]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]

@@ -1,0 +1,1 @@
+"""The conditions of a model: which batch fields, how encoded, how dropped."""

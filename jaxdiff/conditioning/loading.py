@@ -1,0 +1,243 @@
+"""Encoders from folders of public checkpoints."""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff.conditioning.prompts import TextEncoder
+from jaxdiff.conditioning.tokens import read_tokenizer
+from jaxdiff.config.build import closest, different
+from jaxdiff.networks.text import bert, clip, t5
+from jaxdiff.pretrained import find_weights, open_tensors, resolve, to_ours
+from jaxdiff.pretrained.rules import Table
+from jaxdiff.pretrained.tables import text as tables
+from jaxdiff.typing import Params
+
+T5_WINDOW = 512
+"""T5 has no positions that would say how long a text may be; it was trained with 512 tokens."""
+
+
+class Family(NamedTuple):
+    """How one kind of encoder is read."""
+
+    network: Callable[..., Any]
+    settings: Callable[[Mapping[str, Any]], Any]
+    table: Callable[[Mapping[str, Any]], Table]
+    tokenizer: str | None
+    attend_padding: bool = False
+
+
+def _bert_table(tensors: Mapping[str, Any]) -> Table:
+    return tables.bert("bert" if "bert.embeddings.word_embeddings.weight" in tensors else "")
+
+
+def _clip_text_table(tensors: Mapping[str, Any]) -> Table:
+    if "token_embedding.weight" in tensors:
+        return tables.open_clip_text()
+    bare = "embeddings.token_embedding.weight" in tensors
+    return tables.clip_text("" if bare else "text_model")
+
+
+def _clip_vision_table(tensors: Mapping[str, Any]) -> Table:
+    if "visual.conv1.weight" in tensors:
+        return tables.open_clip_vision()
+    bare = "embeddings.patch_embedding.weight" in tensors
+    return tables.clip_vision("" if bare else "vision_model")
+
+
+def _t5_table(tensors: Mapping[str, Any]) -> Table:
+    return tables.t5("shared" if "shared.weight" in tensors else "encoder.embed_tokens")
+
+
+BERT = Family(bert.BERT, bert.from_config, _bert_table, "bert")
+CLIP_TEXT = Family(clip.CLIPText, clip.text_from_config, _clip_text_table, "clip", True)
+CLIP_VISION = Family(clip.CLIPVision, clip.vision_from_config, _clip_vision_table, None)
+T5 = Family(t5.T5Encoder, t5.from_config, _t5_table, "t5")
+
+TEXT = {"bert": BERT, "clip_text_model": CLIP_TEXT, "clip": CLIP_TEXT, "t5": T5}
+VISION = {"clip_vision_model": CLIP_VISION, "clip": CLIP_VISION}
+"""By `model_type` in config.json."""
+
+OF_SETTINGS = {bert.BERTSettings: BERT, clip.CLIPTextSettings: CLIP_TEXT, t5.T5Settings: T5}
+
+READ = ("clip_skip", "final_norm", "pooling", "normalize")
+"""Settings that say what is read of a network, which a checkpoint's config.json does not know."""
+
+
+def load_text_encoder(
+    source: str | os.PathLike,
+    *,
+    tokenizer: str | os.PathLike | None = None,
+    window: int | None = None,
+    attend_padding: bool | None = None,
+    too_long: str = "error",
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
+    **options: Any,
+) -> tuple[TextEncoder, Params]:
+    """Returns the text encoder in a folder and its parameters.
+
+    The folder has config.json, *.safetensors and the tokenizer; or the tokenizer is in its own
+    folder, beside it as in diffusers' pipelines ("text_encoder_2" and "tokenizer_2"), or named.
+    A sentence-transformers folder says how states are pooled, and the window. `options` are fields
+    of the settings, such as `clip_skip=1, final_norm=False`.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network; an unknown encoder or option.
+    """
+    folder = resolve(source)
+    config = _read(folder / "config.json")
+    family = _family(TEXT, config, folder)
+    settings, said = _sentence_settings(folder, _settings(family, config, folder))
+    settings = _with_options(settings, options)
+    network = family.network(settings, dtype)
+    where = resolve(tokenizer) if tokenizer else _tokenizer_folder(folder)
+    if attend_padding is None:
+        attend_padding = family.attend_padding
+    window = window or said or getattr(settings, "positions", T5_WINDOW)
+    reader = read_tokenizer(where, family.tokenizer)
+    encoder = TextEncoder(network, reader, window, attend_padding, too_long)
+    ids = jax.ShapeDtypeStruct((1, window), jnp.int32)
+    mask = jax.ShapeDtypeStruct((1, window), bool)
+    return encoder, _weights(family, network, folder, param_dtype, ids, mask)
+
+
+def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) -> Params:
+    """Returns a text encoder's parameters like `target`, whose types and shardings they take.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network, or their config.json has other
+            settings than these.
+    """
+    folder, family = resolve(source), OF_SETTINGS[type(settings)]
+    said = folder / "config.json"
+    if said.is_file():
+        theirs = _settings(_family(TEXT, _read(said), folder), _read(said), folder)
+        if type(theirs) is type(settings):
+            kept = {name: getattr(settings, name) for name in READ if hasattr(settings, name)}
+            theirs = replace(theirs, **kept)
+        if others := different(settings, theirs):
+            raise ValueError(f"settings: {others} in {str(said)!r}")
+    file = find_weights(folder)
+    tensors = open_tensors(file)
+    return to_ours(family.table(tensors), tensors, target, source=str(file))
+
+
+@functools.lru_cache(maxsize=8)
+def text_shapes(settings: Any, dtype: Any = jnp.float32) -> Params:
+    """Returns the shapes of a text encoder's parameters."""
+    n = getattr(settings, "positions", 8)
+    ids, mask = (jax.ShapeDtypeStruct((1, n), kind) for kind in (jnp.int32, bool))
+    network = OF_SETTINGS[type(settings)].network(settings)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), ids, mask)["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+
+
+def find_tokenizer(source: str | os.PathLike) -> Path:
+    """Returns the tokenizer's folder: an encoder's own, or "tokenizer_2" beside "text_encoder_2".
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    return _tokenizer_folder(resolve(source))
+
+
+def load_image_encoder(
+    source: str | os.PathLike,
+    *,
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
+    **options: Any,
+) -> tuple[clip.CLIPVision, Params]:
+    """Returns the image encoder in a folder with config.json and *.safetensors.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network; an unknown encoder or option.
+    """
+    folder = resolve(source)
+    config = _read(folder / "config.json")
+    family = _family(VISION, config, folder)
+    settings = _with_options(_settings(family, config, folder), options)
+    network = family.network(settings, dtype)
+    images = jax.ShapeDtypeStruct((1, settings.size, settings.size, 3), jnp.float32)
+    return network, _weights(family, network, folder, param_dtype, images)
+
+
+def _weights(family: Family, network: Any, folder: Path, dtype: Any, *inputs: Any) -> Params:
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+    file = find_weights(folder)
+    tensors = open_tensors(file)
+    return to_ours(family.table(tensors), tensors, target, source=str(file))
+
+
+def _family(known: Mapping[str, Family], config: Mapping[str, Any], folder: Path) -> Family:
+    kind = config.get("model_type")
+    if kind not in known:
+        raise ValueError(
+            f"{str(folder / 'config.json')!r}: unknown encoder, model_type={kind!r}"
+            + closest(str(kind), list(known))
+        )
+    return known[kind]
+
+
+def _settings(family: Family, config: Mapping[str, Any], folder: Path) -> Any:
+    try:
+        return family.settings(config)
+    except KeyError as error:
+        raise ValueError(f"{str(folder / 'config.json')!r} has no field {error}") from None
+
+
+def _with_options(settings: Any, options: Mapping[str, Any]) -> Any:
+    known = [field.name for field in fields(settings)]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{type(settings).__name__} has no {name!r}{closest(name, known)}")
+    return replace(settings, **options)
+
+
+def _sentence_settings(folder: Path, settings: Any) -> tuple[Any, int | None]:
+    """Applies what sentence-transformers writes beside a BERT; returns its window too."""
+    modules = folder / "modules.json"
+    if not modules.exists() or not isinstance(settings, bert.BERTSettings):
+        return settings, None
+    parts = [(part["type"].rpartition(".")[2], part["path"]) for part in _read(modules)]
+    for kind, path in parts:
+        if kind == "Pooling":
+            settings = replace(settings, pooling=_pooling(folder / path / "config.json"))
+        elif kind == "Normalize":
+            settings = replace(settings, normalize=True)
+        elif kind != "Transformer":
+            raise ValueError(f"{str(modules)!r} has a part {kind!r}; known: Pooling, Normalize")
+    sizes = folder / "sentence_bert_config.json"
+    return settings, _read(sizes).get("max_seq_length") if sizes.exists() else None
+
+
+def _pooling(file: Path) -> str:
+    chosen = [name for name, on in _read(file).items() if name.startswith("pooling_mode_") and on]
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if len(chosen) != 1 or chosen[0] not in known:
+        raise ValueError(f"{str(file)!r} has {chosen}; known is one of {', '.join(known)}")
+    return known[chosen[0]]
+
+
+def _tokenizer_folder(folder: Path) -> Path:
+    beside = folder.parent / folder.name.replace("text_encoder", "tokenizer")
+    here = any((folder / name).exists() for name in ("tokenizer.json", "vocab.json"))
+    return folder if here or not beside.is_dir() else beside
+
+
+def _read(file: Path) -> Any:
+    if not file.exists():
+        raise ValueError(f"there is no file {str(file)!r}")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is not JSON: {error}") from None

@@ -1,0 +1,66 @@
+"""Checks of a config against the defaults, and its differences from another."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdiff.config.build import closest
+from jaxdiff.config.defaults import default
+
+Config = ConfigDict | Mapping[str, Any]
+
+OPEN = ("data", "codec", "encoders", "network", "optimizer")
+"""Sections whose further fields are options of what they name, checked when it is built."""
+
+FREE = ("parallel", "train", "sampling", "evaluation")
+"""Sections in which a resumed run may differ from its first launch: none changes the model."""
+
+PLACES = ("weights", "tokenizer")
+"""Fields that say where something is, not what: so may they; a fingerprint says what it is."""
+
+
+def check(config: Config) -> None:
+    """Raises ValueError if a field is unknown, with the closest name, or missing."""
+    _check(as_dict(config), as_dict(default()), "")
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """Returns the config as JSON would give it back: plain dicts and lists."""
+    return json.loads(ConfigDict(config).to_json())
+
+
+def differences(config: Config, other: Config) -> list[str]:
+    """Returns "field: other's value -> config's value" wherever they contradict each other."""
+    a, b = _flat(as_dict(config)), _flat(as_dict(other))
+    return [
+        f"{name}: {b.get(name, 'absent')!r} -> {a.get(name, 'absent')!r}"
+        for name in sorted(a.keys() | b.keys())
+        if a.get(name) != b.get(name) and not _free(name.split("."))
+    ]
+
+
+def _free(path):
+    return path[0] in FREE or (path[0] in ("codec", "encoders") and path[-1] in PLACES)
+
+
+def _check(config, known, prefix):
+    for name in config:
+        if name not in known:
+            raise ValueError(f"unknown config field {prefix + name!r}{closest(name, list(known))}")
+    for name in known:
+        if name not in config:
+            raise ValueError(f"the config has no field {prefix + name!r}; begin from default()")
+        if isinstance(known[name], dict) and name not in OPEN:
+            _check(config[name], known[name], f"{prefix}{name}.")
+
+
+def _flat(tree, prefix=""):
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,1 @@
+"""Measures of solvers and grids: orders of convergence, local errors."""

@@ -1,0 +1,194 @@
+"""Safetensors files: one, or shards with an index, read one tensor at a time."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdiff.files import written_whole
+from jaxdiff.pretrained.convert import to_ours, to_theirs
+from jaxdiff.pretrained.rules import Table
+from jaxdiff.typing import Params
+
+PLAIN = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+"""What is read in a folder that has more than one file, such as a half-precision copy."""
+
+KEPT = ("*.safetensors", "*.json", "*.txt")
+"""What is fetched from the hub: weights, settings, vocabularies."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file; `numpy.asarray` reads it."""
+
+    key: str
+    shape: tuple[int, ...]
+    handle: Any = field(repr=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        try:
+            value = self.handle.get_tensor(self.key)
+        except (AttributeError, TypeError) as error:  # a type that numpy does not have
+            kind = self.handle.get_slice(self.key).get_dtype()
+            raise ValueError(f"{self.key!r} is stored as {kind}: {error}") from None
+        return value if dtype is None else value.astype(dtype)
+
+
+def load(table: Table, source: str | os.PathLike, target: Params) -> Params:
+    """Returns the weights in `source` as a tree like `target` (arrays, or shapes).
+
+    Raises:
+        ValueError: no such file, a damaged one, or one that is of another network.
+    """
+    file = find_weights(resolve(source))
+    return to_ours(table, open_tensors(file), target, source=str(file))
+
+
+def save(table: Table, params: Params, path: str | os.PathLike) -> None:
+    """Writes our parameters as a safetensors file with the peer's keys.
+
+    Raises:
+        ValueError: parameters that the table does not name.
+    """
+    tensors = to_theirs(table, params)
+    numpy = {key: np.ascontiguousarray(np.asarray(value)) for key, value in tensors.items()}
+    with written_whole(path) as draft:
+        _safetensors().numpy.save_file(numpy, draft, metadata={"format": "pt"})
+
+
+def resolve(source: str | os.PathLike) -> Path:
+    """Returns a local path as it is; else that of the repository of this name on the hub.
+
+    "owner/name" may be followed by a folder of the repository. Needs `huggingface_hub` where there
+    is no such local path.
+
+    Raises:
+        ValueError: neither a local path nor, with `huggingface_hub`, a repository.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    owner, name, *below = (*str(source).split("/"), "")
+    looks_remote = isinstance(source, str) and owner not in ("", ".", "..", "~") and name
+    if not looks_remote or path.suffix in (".safetensors", ".json"):
+        raise ValueError(f"there is no file or folder {os.fspath(source)!r}")
+    try:
+        import huggingface_hub  # noqa: PLC0415 - only where nothing is there locally
+    except ImportError:
+        raise ValueError(
+            f"there is no file or folder {source!r}, and huggingface_hub, which could fetch a"
+            " repository of this name, is not installed"
+        ) from None
+    inside = "/".join(part for part in below if part)
+    kept = [f"{inside}/{pattern}" if inside else pattern for pattern in KEPT]
+    try:
+        folder = huggingface_hub.snapshot_download(f"{owner}/{name}", allow_patterns=kept)
+    except Exception as error:
+        raise ValueError(
+            f"there is no file or folder {source!r}, and the hub does not give it: {error}"
+        ) from error
+    return Path(folder) / inside
+
+
+def find_weights(path: str | os.PathLike) -> Path:
+    """Returns a file as it is; of a folder, the index of its shards or its one file of weights.
+
+    Raises:
+        ValueError: there is no such file, or not one alone.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {str(path)!r}")
+    return _in_folder(path) if path.is_dir() else path
+
+
+def open_tensors(path: str | os.PathLike) -> Mapping[str, Stored]:
+    """Returns the tensors of a file, of an index of shards, or of a folder, by key, unread.
+
+    Raises:
+        ValueError: there is no such file, not one alone, or it is cut off; names it.
+    """
+    file = find_weights(path)
+    if file.name.endswith(".index.json"):
+        return _open_shards(file)
+    return _open_file(file)
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Returns a hash of the weights in a file, in an index's shards, or in a folder.
+
+    Raises:
+        ValueError: there is no such file, or not one alone.
+    """
+    file = find_weights(path)
+    sharded = file.name.endswith(".index.json")
+    whole = hashlib.blake2b(digest_size=16)
+    for part in _shards(file)[1].values() if sharded else [file]:
+        with part.open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "blake2b").digest())
+    return whole.hexdigest()
+
+
+def _in_folder(folder: Path) -> Path:
+    for pattern in ("*.safetensors.index.json", "*.safetensors"):
+        files = sorted(folder.glob(pattern))
+        plain = [file for file in files if file.name.removesuffix(".index.json") in PLAIN]
+        if len(chosen := plain if len(files) > 1 else files) == 1:
+            return chosen[0]
+        if files:
+            there = ", ".join(file.name for file in files)
+            raise ValueError(f"{str(folder)!r} has several weight files; name one of: {there}")
+    there = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
+    raise ValueError(f"{str(folder)!r} has no *.safetensors; it has {there}")
+
+
+def _open_shards(index: Path) -> dict[str, Stored]:
+    homes, shards = _shards(index)
+    opened = {name: _open_file(shard) for name, shard in shards.items()}
+    if lost := [key for key, name in homes.items() if key not in opened[name]]:
+        raise ValueError(
+            f"{str(index)!r}: {len(lost)} keys are not in their shards, such as {lost[0]!r} in"
+            f" {homes[lost[0]]}"
+        )
+    return {key: opened[name][key] for key, name in homes.items()}
+
+
+def _shards(index: Path) -> tuple[dict[str, str], dict[str, Path]]:
+    """Returns the name of each key's shard, and each shard's path, in the order of the names."""
+    try:
+        homes = dict(json.loads(index.read_text())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(index)!r} is not an index of shards: {error!r}") from None
+    shards = {name: index.parent / name for name in sorted(set(homes.values()))}
+    if missing := [str(shard) for shard in shards.values() if not shard.exists()]:
+        raise ValueError(f"{str(index)!r} names shards that are not there: {', '.join(missing)}")
+    return homes, shards
+
+
+def _open_file(file: Path) -> dict[str, Stored]:
+    safetensors = _safetensors()
+    try:
+        handle = safetensors.safe_open(file, framework="numpy")
+        return {
+            key: Stored(key, tuple(handle.get_slice(key).get_shape()), handle)
+            for key in handle.keys()  # noqa: SIM118 - a handle is no mapping
+        }
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{str(file)!r} is cut off, or is not a safetensors file: {error}"
+        ) from None
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ImportError(
+            'checkpoints need safetensors: pip install "jaxdiff[pretrained]"'
+        ) from None
+    return safetensors

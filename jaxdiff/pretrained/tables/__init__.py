@@ -1,0 +1,1 @@
+"""Tables of rules that map the keys and layouts of public checkpoints to our parameter names."""

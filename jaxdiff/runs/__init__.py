@@ -1,0 +1,1 @@
+"""What a person holds in her hands: experiments, samplers, trained runs and their folders."""

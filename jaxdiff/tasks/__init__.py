@@ -1,0 +1,1 @@
+"""What is trained: a model and how its batches become losses."""

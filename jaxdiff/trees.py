@@ -1,0 +1,68 @@
+"""Frozen dataclasses as pytrees: arrays are leaves, everything else is static structure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.tree_util import GetAttrKey
+
+Class = TypeVar("Class", bound=type)
+
+_DATA = "_data_fields"
+
+
+def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Registers a dataclass with JAX, so that its objects go through `jax.jit` as arguments.
+
+    A field is data if it is named in `data`, or if it holds arrays, alone or in a tree; every other
+    field is static structure and must be hashable. Numbers are static unless their field is named:
+    a new value of a named number compiles nothing.
+
+    Objects that JAX puts together are not constructed again: checks in `__post_init__` see what a
+    person gives, and never tracers.
+
+    Raises:
+        TypeError: the class is not a dataclass.
+    """
+
+    def register(cls: Class) -> Class:
+        names = [field.name for field in fields(cls)]
+
+        def split(whole: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+            kept = whole.__dict__.get(_DATA)
+            if kept is None:
+                kept = tuple(n for n in names if n in data or _has_arrays(getattr(whole, n)))
+            static = tuple((n, getattr(whole, n)) for n in names if n not in kept)
+            return kept, static
+
+        def flatten(whole: Any) -> tuple[tuple[Any, ...], Any]:
+            kept, static = split(whole)
+            return tuple(getattr(whole, n) for n in kept), (kept, static)
+
+        def flatten_with_keys(whole: Any) -> tuple[tuple[tuple[GetAttrKey, Any], ...], Any]:
+            kept, static = split(whole)
+            return tuple((GetAttrKey(n), getattr(whole, n)) for n in kept), (kept, static)
+
+        def unflatten(structure: Any, children: Sequence[Any]) -> Any:
+            kept, static = structure
+            whole = object.__new__(cls)
+            # What JAX puts in the place of arrays (shapes, shardings) is data as well.
+            whole.__dict__.update({**dict(static), **dict(zip(kept, children, strict=True))})
+            whole.__dict__[_DATA] = kept
+            return whole
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        return cls
+
+    return register
+
+
+def _has_arrays(value: Any) -> bool:
+    """Whether a field is data: its leaves are arrays, or named numbers of a registered class."""
+    leaves = jax.tree.leaves(value)
+    if not leaves or jax.tree_util.all_leaves([value]):
+        return isinstance(value, jax.Array | np.ndarray)
+    array = any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+    return array or not isinstance(value, tuple | list | dict)

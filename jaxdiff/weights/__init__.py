@@ -1,0 +1,1 @@
+"""Whose weights, where they come from, and where they lie on the devices."""

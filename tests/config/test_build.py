@@ -1,0 +1,70 @@
+"""Specs in configs and flags become objects, and mistakes in them are named."""
+
+import pytest
+
+from jaxdiff.config import build as build_module
+from jaxdiff.config.build import build, names
+from jaxdiff.diffusion import schedules, solvers, time_sampling
+from jaxdiff.diffusion.process import Process
+
+PROCESS = Process(schedules.Cosine())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "EDM(sigma_max=5.0)",
+        {"name": "EDM", "sigma_max": 5.0},
+        schedules.EDM(5.0),
+        "jaxdiff.diffusion.schedules:EDM(sigma_max=5.0)",
+    ],
+)
+def test_every_form_of_a_spec_builds_the_same(spec):
+    assert build(schedules, spec) == schedules.EDM(5.0)
+
+
+def test_context_fills_what_the_spec_leaves_open():
+    """Fails if context overrules the spec, or reaches a constructor that has no use for it."""
+    solver = build(solvers, "DDIM(eta=0.5)", process=PROCESS, eta=1.0, unused=3)
+    assert solver == solvers.DDIM(PROCESS, eta=0.5)
+
+
+def test_functions_stand_for_themselves_and_are_called_with_brackets():
+    assert build(schedules, "linear_betas") is schedules.linear_betas
+    assert build(schedules, "Tabulated(betas=cosine_betas(steps=4))").betas == (
+        schedules.cosine_betas(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("Cosin", r"unknown schedules 'Cosin'; known: Cosine, EDM, "),
+        ("EDM(sigma=1.0)", r"EDM has no option 'sigma'.*sigma_max"),
+        ("EDM(80)", "named options"),
+        ("EDM(sigma_max=oops)", "'oops' is not a literal"),
+        ("EDM(", "not a name or a call"),
+        ("no.such.module:Thing", "no module 'no.such.module'"),
+    ],
+)
+def test_mistakes_are_named(spec, message):
+    with pytest.raises(ValueError, match=message):
+        build(schedules, spec)
+
+
+def test_nothing_runs_but_constructors():
+    """Fails if a spec is evaluated as code."""
+    with pytest.raises(ValueError, match="not a literal"):
+        build(schedules, "EDM(sigma_max=().__class__)")
+
+
+def test_a_family_lists_its_own_members_only():
+    """Fails if what a module imports, or its protocol, counts as a name for configs."""
+    assert "Cosine" in names(schedules)
+    assert set(names(time_sampling)) >= {"Uniform", "Stratified", "LogitNormal", "EDMLogNormal"}
+    imported = {"Protocol", "dataclass", "Draw", "Process", "ndtri"}
+    assert imported & set(vars(time_sampling))
+    assert not (imported | {"TimeSampling"}) & set(names(time_sampling))
+    assert build_module.closest("lerning_rate", ["learning_rate", "name"]).endswith(
+        "'learning_rate'?"
+    )

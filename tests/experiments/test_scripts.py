@@ -1,0 +1,197 @@
+"""The scripts as a user runs them: train, sample and evaluate a tiny run; the notebook."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+from tests.support.forked import ROOT, SECONDS, environment
+
+
+@pytest.fixture(scope="module")
+def script(scripts):
+    """Runs a script by its name, and returns what it printed."""
+
+    def run(name, *flags, code=0):
+        found, printed = scripts(f"experiments/{name}.py", *flags)
+        assert found == code, printed
+        return printed
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Thirty steps on points, with an evaluation on the way, by the command that a user types."""
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    command = [
+        sys.executable,
+        "experiments/train.py",
+        "--config=configs/toy_2d.py:two_moons",
+        f"--workdir={folder}",
+        "--config.train.steps=30",
+        "--config.train.log_every=10",
+        "--config.train.evaluate_every=20",
+        "--config.network.features=32",
+        "--config.batch_size=64",
+    ]
+    subprocess.run(command, cwd=ROOT, env=environment(), timeout=SECONDS, check=True)
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_says(workdir):
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "tensorboard",
+    }
+    assert list((workdir / "samples").glob("step_00000020.png"))
+    assert json.loads((workdir / "environment.json").read_text())["packages"]["jax"]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines if "loss" in line] == [10, 20, 30]
+
+
+def test_evaluation_writes_pictures_and_figures(script, workdir):
+    script("evaluate", f"--workdir={workdir}", "--num=200", "--steps=4")
+    for name in ("samples.png", "forward.png", "reverse.png", "loss.png"):
+        assert np.asarray(Image.open(workdir / name)).std() > 1
+    figures = json.loads((workdir / "metrics.json").read_text())
+    assert figures["frechet_distance"] > figures["real"]["frechet_distance"] >= 0
+    assert figures["training_images_per_second"] > 0
+
+
+def test_samples_come_out_as_an_array_or_a_picture(script, workdir, tmp_path):
+    out = tmp_path / "new" / "samples.npy"
+    script(
+        "sample",
+        f"--workdir={workdir}",
+        "--num=10",
+        "--solver=DPMpp2M",
+        "--steps=4",
+        f"--out={out}",
+    )
+    assert np.load(out).shape == (10, 2)
+
+
+@pytest.mark.parametrize("flags", [["--solver=Heun", "--probes=2"], ["--method=bound"]])
+def test_likelihoods_come_with_their_standard_errors(script, workdir, tmp_path, flags):
+    """Of points, as a density; fails if the last batch's filling is counted."""
+    script(
+        "likelihood",
+        f"--workdir={workdir}",
+        f"--out={tmp_path}",
+        "--num=20",
+        "--batch_size=16",
+        "--steps=8",
+        *flags,
+    )
+    found = json.loads((tmp_path / "likelihood.json").read_text())
+    assert found["num"] == 20
+    assert found["levels"] is None
+    assert found["nats_per_example"] == pytest.approx(
+        2 * np.log(2) * found["bits_per_dimension"], rel=1e-6
+    )
+    assert found["standard_error"] > 0
+    if "--probes=2" in flags:
+        assert 0 < found["standard_error_of_probes"] < found["standard_error"]
+    else:
+        parts = sum(found[f"bound_{part}"] for part in ("prior", "steps", "decoder"))
+        assert parts == pytest.approx(found["bits_per_dimension"], rel=1e-4)
+        assert len(found["terms"]["bits_per_dimension"]) == 7
+    assert np.asarray(Image.open(tmp_path / "likelihood.png")).std() > 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--solver=DDPM"], "solver='DDPM' is stochastic and has no likelihood"),
+        (["--conditional"], "the run has no labels as a condition"),
+    ],
+)
+def test_a_likelihood_that_there_is_not_is_one_message(script, workdir, flags, message):
+    printed = script("likelihood", f"--workdir={workdir}", *flags, code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
+    """Measured on points, then sampled on; fails if the last batch's filling is counted."""
+    found = {}
+    for size in (6, 4):
+        grid = tmp_path / f"{size}.json"
+        flags = [f"--workdir={workdir}", f"--out={grid}", "--num=6", f"--batch_size={size}"]
+        printed = script("timesteps", *flags, "--solver=DDIM", "--steps=4,16")
+        found[size] = json.loads(grid.read_text())
+        assert np.asarray(Image.open(grid.with_suffix(".png"))).std() > 1
+        assert "Measured" in printed
+    assert found[6]["order"] == 1
+    assert found[6]["errors"]["Measured"]["4"] > found[6]["errors"]["Measured"]["16"] > 0
+    for name in ("local_errors", "knots", "errors"):
+        one, other = jax.tree.leaves(found[6][name]), jax.tree.leaves(found[4][name])
+        np.testing.assert_allclose(one, other, rtol=0.01, atol=1e-6)
+    out = tmp_path / "samples.npy"
+    flags = [f"--timesteps=Measured(path={str(grid)!r})", "--steps=3", "--num=2", f"--out={out}"]
+    script("sample", f"--workdir={workdir}", *flags)
+    assert np.isfinite(np.load(out)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("timesteps", ["--steps=5,0"], "steps=5,0: numbers from 1"),
+        ("sample", ["--timesteps=Measured(path='no.json')"], "Measured: no.json cannot be read"),
+    ],
+)
+def test_a_grid_that_there_is_not_is_one_message(script, workdir, name, flags, message):
+    printed = script(name, f"--workdir={workdir}", *flags, code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--solver=DDIMM"], "unknown solvers 'DDIMM'; known: Adaptive, Ancestral"),
+        (["--out=x.jpg"], "must end in .png or .npy"),
+        (["--labels=seven"], "labels='seven'"),
+    ],
+)
+def test_a_wrong_flag_is_one_message(script, workdir, flags, message):
+    printed = script("sample", f"--workdir={workdir}", *flags, code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_the_notebook_runs_on_a_shrunken_config(tmp_path, monkeypatch):
+    """From data to samples; fails if the API that it shows has changed."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    notebook = nbformat.read(ROOT / "experiments/notebooks/quickstart.ipynb", as_version=4)
+    shrink = (
+        "config.train.steps = 4\nconfig.train.log_every = 2\nconfig.batch_size = 16\n"
+        "config.network.channels = (8,)\nconfig.network.attention_at = ()\n"
+        "config.network.head_channels = 8\n"
+        f"config.sampling.steps = 3\nworkdir = {str(tmp_path / 'run')!r}"
+    )
+    place = next(i for i, cell in enumerate(notebook.cells) if "get_config()" in cell.source)
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(shrink))
+    client = NotebookClient(
+        notebook, timeout=SECONDS, resources={"metadata": {"path": ROOT / "experiments/notebooks"}}
+    )
+    client.execute()
+    pictures = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) >= 4

@@ -1,0 +1,48 @@
+"""What holds of every objective: losses are divided by the density of their times."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff import objectives, random
+from jaxdiff.config.build import build, names
+from jaxdiff.diffusion import parameterizations, schedules, weighting
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Draw, Prediction, Roles, Times
+
+SPECS = ["Denoising", "LearnedVariance", "VariationalBound", "LearnedUncertainty(of=Denoising())"]
+
+
+def student(x, t, cond):
+    return Prediction(0.5 * x, 0.8 * x, jnp.full_like(x, 0.3))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_importance_multiplies_the_whole_loss(spec):
+    """And no metric but itself; fails if a part of a loss, or all of it, is left without."""
+    x0 = jnp.linspace(-1, 1, 9).reshape(3, 3)
+    draw = Draw(random.example_keys(jax.random.key(0), jnp.arange(3)), jnp.array([0.2, 0.5, 0.9]))
+
+    @jax.jit
+    def run(importance):
+        objective = build(
+            objectives,
+            spec,
+            process=Process(schedules.Learned()),
+            parameterization=parameterizations.noise,
+            time_sampling=lambda process, draw: Times(draw.lattice, importance),
+            weighting=weighting.Simple(),
+        )
+        return objective(Roles(student, student), x0, {}, draw, jnp.zeros((), int))
+
+    importance = jnp.array([0.5, 2.0, 3.0])
+    (plain, metrics), (loss, others) = run(jnp.ones(3)), run(importance)
+    np.testing.assert_allclose(loss, importance * plain, rtol=1e-5)
+    np.testing.assert_array_equal(others.pop("importance"), importance)
+    for name, value in others.items():
+        np.testing.assert_allclose(value, metrics[name], rtol=1e-5)
+
+
+def test_every_objective_is_tested_here():
+    assert {spec.partition("(")[0] for spec in SPECS} == set(names(objectives))

@@ -1,0 +1,141 @@
+"""The sampler: where it starts and stops, what it encodes, and processes that were learned."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff import random
+from jaxdiff.codecs import Pixels
+from jaxdiff.conditioning.conditions import Conditions
+from jaxdiff.diffusion import oracles, schedules
+from jaxdiff.diffusion.guidance import StaticThreshold
+from jaxdiff.diffusion.parameterizations import noise, v
+from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
+from jaxdiff.diffusion.solvers import DDIM, Heun
+from jaxdiff.diffusion.timesteps import Karras, Uniform
+from jaxdiff.runs.sampler import Options, Sampler
+from jaxdiff.tasks.model import Model
+from jaxdiff.training.state import TrainState
+from jaxdiff.weights import learned
+from jaxdiff.weights.partition import make_mesh
+
+COSINE = Process(schedules.Cosine())
+LEARNED = Process(schedules.Learned(highest=9.0, lowest=-8.0, features=4))
+KEYS = random.example_keys(random.stream(jax.random.key(0), "sample"), jnp.arange(5))
+IMAGE = np.random.default_rng(0).normal(0.5, 0.4, (5, 2)).astype(np.float32)
+
+
+def scaled(process, x, t):
+    """An input that tells its process: (1 + sigma)·x."""
+    return x * (1 + process.at(t, x)[1])
+
+
+class Network:
+    """Reads v off the normal distribution whose process has the log-SNR that it is told."""
+
+    def apply(self, variables, x, logsnr, cond, dropout_keys):
+        alpha = jnp.sqrt(jax.nn.sigmoid(logsnr))[:, None]
+        sigma = jnp.sqrt(jax.nn.sigmoid(-logsnr))[:, None]
+        x = x / (1 + sigma)
+        innovation = (x - 0.5 * alpha) / ((0.4 * alpha) ** 2 + sigma**2)
+        return alpha * sigma * innovation - sigma * (0.5 + alpha * 0.16 * innovation)
+
+
+def sampler_of(process, parameterization=v):
+    return Sampler(
+        Model(Network(), process, parameterization, scaled, lambda p, t: p.logsnr(t)),
+        Pixels(),
+        (2,),
+        (2,),
+        conditions=Conditions(),
+        options=Options(steps=8),
+        mesh=make_mesh(jax.devices()[:1]),
+    )
+
+
+def state_of(**ema):
+    ema = {"network": {}, **ema}
+    return TrainState(jnp.zeros((), int), ema, {}, (), ema, statistics={})
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return sampler_of(COSINE)
+
+
+def oracle(process):
+    return oracles.Gaussian(process, mean=jnp.full(2, 0.5), std=0.4)
+
+
+def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
+    """Fails if the image is not noised, is noised to another time, or the grid is not cut."""
+    times = within(Uniform()(COSINE, 8), 0.7, 0.2)
+    x = noised(COSINE, KEYS, jnp.asarray(IMAGE), times[0])
+    expected = sample(DDIM(COSINE), oracle(COSINE), x, times, {}, KEYS)
+    state, ends = state_of(), {"t_start": 0.7, "t_end": 0.2}
+    np.testing.assert_allclose(sampler(state, 5, image=IMAGE, **ends), expected, atol=1e-6)
+    np.testing.assert_allclose(sampler.times(state, **ends), times)
+    whole = sampler(state, 5, noise=np.asarray(x), **ends)
+    np.testing.assert_allclose(whole, expected, atol=1e-6)
+    # An image is the same in any batch, and in any call that counts from its index.
+    parts = sampler(state, 5, image=IMAGE, batch_size=2, **ends)
+    np.testing.assert_allclose(parts, expected, atol=1e-6)
+    later = sampler(state, 2, image=IMAGE[3:], first=3, **ends)
+    np.testing.assert_allclose(later, expected[3:], atol=1e-6)
+    path = sampler(state, 5, image=IMAGE, trajectory=True, **ends)
+    np.testing.assert_allclose(path[0], x, atol=1e-6)
+
+
+def test_what_is_encoded_comes_back(sampler):
+    """DDIM inversion; fails if encoding and decoding take other grids, or noise is added."""
+    state, options = state_of(), {"solver": "Heun", "steps": 40}
+    encoded = sampler.invert(state, IMAGE, **options)
+    times = Uniform()(COSINE, 40)
+    expected = invert(Heun(COSINE), oracle(COSINE), jnp.asarray(IMAGE), times, {}, KEYS)
+    np.testing.assert_allclose(encoded, expected, atol=1e-5)
+    np.testing.assert_allclose(sampler(state, 5, noise=encoded, **options), IMAGE, atol=0.02)
+
+
+def test_samples_follow_the_schedule_that_was_learned():
+    """Fails if solver, model, guidance, grid or prior keep the schedule of the start."""
+    sampler = sampler_of(LEARNED)
+    params = {"ends": jnp.array([5.0, -3.0]), "shape": jnp.array([2.0, -1.0, 0.0, 1.0])}
+    process = learned.bind(LEARNED, {"schedule": params})
+    for state, true in ((state_of(), LEARNED), (state_of(schedule=params), process)):
+        times = sampler.times(state, timesteps="Karras")
+        x = prior(true, KEYS, jnp.zeros((5, 2)), times[0])
+        expected = sample(DDIM(true), oracle(true), x, times, {}, KEYS)
+        found = sampler(state, 5, timesteps="Karras")
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(times, Karras()(true, 8), rtol=1e-5)
+        x, t = jnp.asarray(IMAGE), jnp.full(5, 0.4)
+        found = sampler.denoiser(state)(x, t, {})
+        np.testing.assert_allclose(found.x0, oracle(true)(x, t, {}).x0, atol=1e-5)
+        found = sampler.denoiser(state, guidance="StaticThreshold(limit=0.3)")(x, t, {})
+        expected = StaticThreshold(true, limit=0.3)(oracle(true))(x, t, {})
+        np.testing.assert_allclose(found.noise, expected.noise, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"t_start": 0.5}, r"t_start=0\.5: give an image"),
+        ({"image": IMAGE, "t_start": 0.2, "t_end": 0.4}, r"t_start=0\.2 and t_end=0\.4"),
+        ({"image": IMAGE, "t_start": 1.5}, r"t_start=1\.5 and t_end=0"),
+        ({"image": IMAGE[:, :1]}, r"image has shape \(5, 1\); expected \(5, 2\)"),
+        ({"noise": IMAGE[:3]}, r"noise has shape \(3, 2\); expected \(5, 2\)"),
+        ({"image": IMAGE, "noise": IMAGE}, "both given"),
+        ({"steps": 0}, "steps=0"),
+    ],
+)
+def test_where_sampling_cannot_start_is_named(sampler, options, message):
+    with pytest.raises(ValueError, match=message):
+        sampler(state_of(), 5, **options)
+
+
+def test_a_model_without_information_at_the_start_is_named():
+    """Before anything is trained; fails if the grid's times are not looked at."""
+    with pytest.raises(ValueError, match="'noise' says nothing about x0 and noise at t=1"):
+        sampler_of(COSINE, noise)

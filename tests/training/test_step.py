@@ -1,0 +1,215 @@
+"""The step, the objective, the optimizer and the average, each against a closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff import random
+from jaxdiff.codecs import Pixels
+from jaxdiff.conditioning.conditions import Conditions
+from jaxdiff.diffusion import (
+    oracles,
+    parameterizations,
+    preconditioning,
+    schedules,
+    time_sampling,
+    weighting,
+)
+from jaxdiff.diffusion.process import Process
+from jaxdiff.networks.mlp import MLP
+from jaxdiff.objectives import Denoising
+from jaxdiff.tasks.model import Model
+from jaxdiff.training import ema, state
+from jaxdiff.training.optimizer import make_optimizer
+from jaxdiff.training.step import Recipe, make_step
+from jaxdiff.typing import Draw, Roles
+
+PROCESS = Process(schedules.Cosine())
+BATCH = 8
+
+
+def objective(**changes):
+    parts = {
+        "process": PROCESS,
+        "parameterization": parameterizations.noise,
+        "time_sampling": time_sampling.Stratified(),
+        "weighting": weighting.Simple(),
+    }
+    return Denoising(**{**parts, **changes})
+
+
+def recipe(**changes):
+    optimizer, _ = make_optimizer(
+        {"name": "sgd", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
+    )
+    model = Model(
+        network=MLP(),
+        process=PROCESS,
+        parameterization=parameterizations.v,
+        input_scaling=preconditioning.Unscaled(),
+        time_input=preconditioning.ScaledTime(),
+    )
+    parts = {
+        "model": model,
+        "codec": Pixels(),
+        "objective": objective(parameterization=parameterizations.v),
+        "optimizer": optimizer,
+        "ema_decay": ema.Constant(0.75),
+        "batch_size": BATCH,
+    }
+    return Recipe(**{**parts, **changes})
+
+
+@pytest.fixture(scope="module")
+def params():
+    made = recipe().model.init(jax.random.key(0), jnp.zeros((1, 2)), {})
+    # The output layer starts at zero, and would hide the gradients of all others.
+    leaves, tree = jax.tree.flatten(made)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    return jax.tree.unflatten(
+        tree, [0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
+    )
+
+
+def batch(scale=1.0):
+    x = scale * jax.random.normal(jax.random.key(2), (BATCH, 2))
+    return {"x": x, "position": jnp.arange(BATCH, dtype=jnp.int32)}
+
+
+def draw_of(n):
+    keys = random.example_keys(jax.random.key(3), jnp.arange(n))
+    return Draw(keys, (0.1 + jnp.arange(n) / n) % 1)
+
+
+def test_the_loss_of_the_exact_denoiser_is_the_irreducible_one():
+    """For N(0, s²) it is alpha²s²/(alpha²s² + sigma²) in noise; fails if x_t is made wrongly."""
+    std, n = 0.5, 20_000
+    x0 = std * jax.random.normal(jax.random.key(4), (n, 2))
+    oracle = oracles.Gaussian(PROCESS, jnp.zeros(2), std)
+    loss, metrics = objective()(Roles(oracle, oracle), x0, {}, draw_of(n), jnp.zeros((), int))
+    snr = jnp.exp(metrics["logsnr"])
+    expected = snr * std**2 / (snr * std**2 + 1)
+    np.testing.assert_allclose(loss.mean(), expected.mean(), rtol=0.03)
+
+
+def test_the_noise_is_independent_of_the_time():
+    """Fails if one key draws both: the first normal of a key is a function of its uniform."""
+    seen = {}
+
+    def spy(x, t, cond):
+        seen["t"], seen["noise"] = t, x[:, 0] / PROCESS.schedule.sigma(t)
+        return oracles.Gaussian(PROCESS, jnp.zeros(1), 1.0)(x, t, cond)
+
+    times = time_sampling.Uniform()
+    objective(time_sampling=times)(
+        Roles(spy, spy), jnp.zeros((4096, 1)), {}, draw_of(4096), jnp.zeros((), int)
+    )
+    assert abs(np.corrcoef(seen["t"], seen["noise"])[0, 1]) < 0.05
+    assert abs(np.corrcoef(seen["t"], np.abs(seen["noise"]))[0, 1]) < 0.05
+
+
+def test_accumulated_micro_batches_make_the_same_step(params):
+    """Fails if micro-batches are summed, or see other noise than they would in one batch."""
+    whole, parts = (
+        jax.jit(make_step(r))(state.create(params, r.optimizer), batch())
+        for r in (recipe(), recipe(accumulate=4))
+    )
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_average_follows_its_formula(params):
+    """0.75·old + 0.25·new, in float32 even if the parameters are not."""
+    r = recipe()
+    before = state.create(params, r.optimizer)
+    after, _ = jax.jit(make_step(r))(before, batch())
+    for old, new, average in zip(
+        *(jax.tree.leaves(tree) for tree in (before.params, after.params, after.ema)), strict=True
+    ):
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, atol=1e-6)
+    halves = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    assert all(
+        a.dtype == jnp.float32 for a in jax.tree.leaves(state.create(halves, r.optimizer).ema)
+    )
+
+
+def test_a_step_that_is_not_finite_changes_nothing(params):
+    """Fails if the update is applied before it is judged."""
+    r = recipe()
+    before = state.create(params, r.optimizer)
+    bad = batch() | {"x": batch()["x"].at[3, 0].set(jnp.nan)}
+    after, metrics = jax.jit(make_step(r))(before, bad)
+    assert not metrics["good"]
+    assert not metrics["finite_gradients"].all()
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_losses_by_level_add_up_to_the_loss(params):
+    r = recipe()
+    _, metrics = jax.jit(make_step(r))(state.create(params, r.optimizer), batch())
+    np.testing.assert_allclose(metrics["level_loss"].sum(), metrics["loss"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["level_share"].sum(), 1.0, rtol=1e-6)
+
+
+def test_decay_rates():
+    """Closed forms: fails if the half-life counts steps instead of images."""
+    at = lambda decay, step: float(decay(jnp.asarray(step), 100))
+    assert at(ema.Constant(0.9), 7) == pytest.approx(0.9)
+    assert at(ema.Warmup(0.999), 0) == pytest.approx(0.1)
+    assert at(ema.Warmup(0.999), 10**6) == pytest.approx(0.999)
+    late = at(ema.HalfLife(images=1000.0, rampup=0.05), 10**5)
+    assert late**10 == pytest.approx(0.5, rel=1e-4)
+    assert at(ema.HalfLife(images=1000.0, rampup=0.05), 0) == 0
+
+
+def test_conditions_are_dropped_at_their_rate_and_independently():
+    """Fails if two conditions share their mask, if the mask says dropped for kept, or if what
+    belongs to one condition is dropped apart."""
+    keys = random.example_keys(jax.random.key(0), jnp.arange(20_000))
+    parts = {"text": jnp.zeros(20_000), "text_mask": jnp.zeros(20_000)}
+    conditions = Conditions(("label", "text"), num_classes=10, dropout=0.1)
+    cond = conditions.drop({"label": {"label": jnp.zeros(20_000)}, "text": parts}, keys)
+    label, text = cond["label_kept"], cond["text_kept"]
+    np.testing.assert_array_equal(text, cond["text_mask_kept"])
+    assert abs(label.mean() - 0.9) < 0.01
+    assert abs((label & text).mean() - 0.81) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "expected"),
+    [
+        ("constant(warmup_steps=4)", [0, 3, 4, 100], [0.25, 1.0, 1.0, 1.0]),
+        ("cosine(steps=8, warmup_steps=4)", [1, 4, 6, 8], [0.5, 1.0, 0.5, 0.0]),
+        ("inverse_sqrt(flat_steps=4)", [0, 4, 16], [1.0, 1.0, 0.5]),
+    ],
+)
+def test_learning_rates(schedule, steps, expected):
+    """Fails if the warm-up begins at zero or decay counts from the wrong step."""
+    _, rate = make_optimizer(
+        {"name": "adam", "learning_rate": 2.0, "schedule": schedule, "clip_norm": 1.0}
+    )
+    np.testing.assert_allclose([rate(n) for n in steps], 2 * np.array(expected), atol=1e-6)
+
+
+def test_weight_decay_spares_vectors():
+    """Fails if biases and scales decay."""
+    optimizer, _ = make_optimizer(
+        {"name": "adamw", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
+        | {"weight_decay": 0.5}
+    )
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    updates, _ = optimizer.update(
+        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+    )
+    np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
+    np.testing.assert_array_equal(updates["bias"], 0)
+
+
+def test_unknown_optimizers_and_options_are_named():
+    base = {"learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
+    with pytest.raises(ValueError, match="unknown optax 'adamm'"):
+        make_optimizer({"name": "adamm", **base})
+    with pytest.raises(ValueError, match="adam has no option 'beta'"):
+        make_optimizer({"name": "adam", "beta": 1, **base})
