@@ -1,7 +1,7 @@
 """Handwritten digits by captions, "a handwritten digit seven": text conditioning in minutes.
 
 Captions are made of the classes; all-MiniLM-L6-v2 (22 M parameters) encodes them, its weights read
-from the hub or from a folder, --config.encoders.text.weights=path.
+from the hub or from a folder, --config.weights.text=path.
 """
 
 from jaxdiff import config as defaults
@@ -24,10 +24,10 @@ def get_config():
         "text": {
             "name": "Text",
             "settings": "minilm_l6",
-            "weights": "sentence-transformers/all-MiniLM-L6-v2",
             "window": 8,
         }
     }
+    config.weights.text = "sentence-transformers/all-MiniLM-L6-v2"
     config.network = {
         "name": "UNet",
         "channels": (24, 48),

@@ -3,7 +3,7 @@
 675 M parameters on the latents of Stable Diffusion's autoencoder; noise and variance in 1,000 steps
 of linear betas; batch 256, AdamW at 1e-4 for 7 M steps; sampled by 250 ancestral steps. ImageNet
 comes through TFDS, from the archives that one has asked for; the autoencoder from the hub, or from
-a folder, --config.codec.weights=vae.
+a folder, --config.weights.codec=vae.
 """
 
 from jaxdiff import config as defaults
@@ -16,9 +16,9 @@ def get_config():
     config.codec = {
         "name": "Latents",
         "autoencoder": "sd_vae",
-        "weights": "stabilityai/sd-vae-ft-ema",
     }
     config.conditions = ("label",)
+    config.weights.codec = "stabilityai/sd-vae-ft-ema"
     config.network = {"name": "dit_xl", "out_channels": 8}
     config.compute_dtype = "bfloat16"
     config.process = "Tabulated"

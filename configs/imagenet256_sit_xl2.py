@@ -14,9 +14,9 @@ def get_config():
     config.codec = {
         "name": "Latents",
         "autoencoder": "sd_vae",
-        "weights": "stabilityai/sd-vae-ft-ema",
     }
     config.conditions = ("label",)
+    config.weights.codec = "stabilityai/sd-vae-ft-ema"
     config.network = {"name": "dit_xl"}
     config.compute_dtype = "bfloat16"
     config.process = "RectifiedFlow"

@@ -4,8 +4,8 @@
 vectors; a straight path between data and noise, times from a logit-normal distribution, the noise
 shifted by 3 as for 1024×1024. Weights are read from the hub, or from folders:
 
-    --config.data.folder=images --config.codec.weights=vae --config.encoders.text.t5.weights=t5
-    --config.encoders.text.clip_l.weights=clip --config.encoders.text.bigg.weights=openclip
+    --config.data.folder=images --config.weights.codec=vae --config.weights.text.t5=t5
+    --config.weights.text.clip_l=clip --config.weights.text.bigg=openclip
 
 Differences from the original: squares only, in one stage, and the three encoders of a text are
 dropped together.
@@ -26,7 +26,7 @@ def get_config():
         "num_classes": 0,
     }
     config.transforms = ("Resize(size=1024)", "CenterCrop(size=1024)", "RandomFlip")
-    config.codec = {"name": "Latents", "autoencoder": "sd3_vae", "weights": f"{HUB}/vae"}
+    config.codec = {"name": "Latents", "autoencoder": "sd3_vae"}
     config.conditions = ("text",)
     config.encoders = {
         "text": {
@@ -34,27 +34,30 @@ def get_config():
             "clip_l": {
                 "name": "Text",
                 "settings": "CLIPTextSettings(clip_skip=1, final_norm=False, projection=768)",
-                "weights": f"{HUB}/text_encoder",
                 "tokenizer": f"{HUB}/tokenizer",
                 "dtype": "bfloat16",
             },
             "bigg": {
                 "name": "Text",
                 "settings": "openclip_bigg_14",
-                "weights": f"{HUB}/text_encoder_2",
                 "tokenizer": f"{HUB}/tokenizer_2",
                 "dtype": "bfloat16",
             },
             "t5": {
                 "name": "Text",
                 "settings": "t5_v1_1_xxl",
-                "weights": f"{HUB}/text_encoder_3",
                 "tokenizer": f"{HUB}/tokenizer_3",
                 "window": 77,
                 "dtype": "bfloat16",
                 "param_dtype": "bfloat16",
             },
         },
+    }
+    config.weights.codec = f"{HUB}/vae"
+    config.weights.text = {
+        "clip_l": f"{HUB}/text_encoder",
+        "bigg": f"{HUB}/text_encoder_2",
+        "t5": f"{HUB}/text_encoder_3",
     }
     config.network = {"name": "sd3_medium", "remat": "dots_with_no_batch_dims_saveable"}
     config.compute_dtype = "bfloat16"

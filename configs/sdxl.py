@@ -4,8 +4,8 @@
 second one's vector, and the sizes of the original, the crop and the target. Their weights are read
 from the hub, or from folders:
 
-    --config.data.folder=images --config.codec.weights=vae
-    --config.encoders.text.clip_l.weights=clip --config.encoders.text.bigg.weights=openclip
+    --config.data.folder=images --config.weights.codec=vae
+    --config.weights.text.clip_l=clip --config.weights.text.bigg=openclip
 
 Differences from the original: squares only, in one stage, and no noise offset.
 """
@@ -25,7 +25,7 @@ def get_config():
         "num_classes": 0,
     }
     config.transforms = ("RandomFlip", "ResizeCrop(size=1024, random=True)")
-    config.codec = {"name": "Latents", "autoencoder": "sdxl_vae", "weights": f"{HUB}/vae"}
+    config.codec = {"name": "Latents", "autoencoder": "sdxl_vae"}
     config.conditions = ("text", "size")
     config.encoders = {
         "text": {
@@ -33,20 +33,20 @@ def get_config():
             "clip_l": {
                 "name": "Text",
                 "settings": "CLIPTextSettings(clip_skip=1, final_norm=False)",
-                "weights": f"{HUB}/text_encoder",
                 "tokenizer": f"{HUB}/tokenizer",
                 "dtype": "bfloat16",
             },
             "bigg": {
                 "name": "Text",
                 "settings": "openclip_bigg_14",
-                "weights": f"{HUB}/text_encoder_2",
                 "tokenizer": f"{HUB}/tokenizer_2",
                 "dtype": "bfloat16",
             },
         },
         "size": {"name": "Numbers", "default": (1024, 1024, 0, 0, 1024, 1024)},
     }
+    config.weights.codec = f"{HUB}/vae"
+    config.weights.text = {"clip_l": f"{HUB}/text_encoder", "bigg": f"{HUB}/text_encoder_2"}
     config.network = {"name": "sdxl"}
     config.compute_dtype = "bfloat16"
     config.process = "Tabulated(betas=scaled_linear_betas())"

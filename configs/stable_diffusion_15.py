@@ -4,7 +4,7 @@
 roots are evenly spaced, by the states of CLIP's text encoder; batch 2,048, AdamW at 1e-4. Their
 weights are read from the hub, or from folders:
 
-    --config.data.folder=images --config.codec.weights=vae --config.encoders.text.weights=clip
+    --config.data.folder=images --config.weights.codec=vae --config.weights.text=clip
 
 Differences from the original: images are resized, not chosen by size, and there is one stage.
 """
@@ -24,16 +24,16 @@ def get_config():
         "num_classes": 0,
     }
     config.transforms = ("Resize(size=512)", "CenterCrop(size=512)", "RandomFlip")
-    config.codec = {"name": "Latents", "autoencoder": "sd_vae", "weights": f"{HUB}/vae"}
+    config.codec = {"name": "Latents", "autoencoder": "sd_vae"}
     config.conditions = ("text",)
     config.encoders = {
         "text": {
             "name": "Text",
             "settings": "clip_vit_l_14",
-            "weights": f"{HUB}/text_encoder",
             "tokenizer": f"{HUB}/tokenizer",
         }
     }
+    config.weights.codec, config.weights.text = f"{HUB}/vae", f"{HUB}/text_encoder"
     config.network = {"name": "stable_diffusion_15"}
     config.compute_dtype = "bfloat16"
     config.process = "Tabulated(betas=scaled_linear_betas())"

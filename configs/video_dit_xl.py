@@ -7,7 +7,7 @@ serve all durations. A clip of one frame is an image.
 
 Data are any source of clips, uint8 [frames, 256, 256, 3] with labels, as "module:function":
 
-    --config.data.name=my_lab.clips:ucf101 --config.codec.weights=vae
+    --config.data.name=my_lab.clips:ucf101 --config.weights.codec=vae
 """
 
 from jaxdiff import config as defaults
@@ -25,10 +25,10 @@ def get_config(name=""):
     config.codec = {
         "name": "Latents",
         "autoencoder": {"name": "Tiled", "autoencoder": "wan_vae", "tile": None, "frames": 1},
-        "weights": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae",
         "dtype": "bfloat16",
     }
     config.conditions = ("label",)
+    config.weights.codec = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae"
     config.network = {
         "name": "dit_xl",
         "patch": (1, 2, 2),

@@ -34,7 +34,7 @@ from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrato
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
-from jaxdiff.weights.partition import AXIS
+from jaxdiff.weights.devices import AXIS
 
 METHODS = ("flow", "bound", "continuous")
 

@@ -37,7 +37,7 @@ from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
 from jaxdiff.files import written_whole
 from jaxdiff.typing import Solver
-from jaxdiff.weights.partition import AXIS
+from jaxdiff.weights.devices import AXIS
 
 BUILT_IN = ("Uniform", "Power", "Karras", "LogSNR")
 REFERENCE_INTERVALS = 64

@@ -1,7 +1,7 @@
 """Frozen dataclasses as pytrees: arrays are leaves, everything else is static structure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import jax
@@ -57,6 +57,44 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
         return cls
 
     return register
+
+
+@pytree()
+@dataclass(frozen=True)
+class Static:
+    """A hashable object of a class that JAX does not know, as an argument without arrays."""
+
+    value: Any
+
+
+def as_argument(value: Any) -> Any:
+    """Returns an object for `jax.jit` to take: itself if it is a pytree, else wrapped as `Static`.
+
+    Raises:
+        ValueError: it is no pytree and cannot be hashed, so it may hold arrays.
+    """
+    if not jax.tree_util.all_leaves([value]) or isinstance(value, jax.Array | np.ndarray):
+        return value
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ValueError(
+            f"{type(value).__name__} holds arrays or lists: decorate it with jaxdiff.trees.pytree"
+        ) from error
+    return Static(value)
+
+
+def from_argument(value: Any) -> Any:
+    """Returns the object that `as_argument` was given."""
+    return value.value if isinstance(value, Static) else value
+
+
+def replaced(whole: Any, **changes: Any) -> Any:
+    """Returns a dataclass with other fields, not constructed again: they may be tracers."""
+    new = object.__new__(type(whole))
+    new.__dict__.update({**whole.__dict__, **changes})
+    new.__dict__.pop(_DATA, None)
+    return new
 
 
 def _has_arrays(value: Any) -> bool:

@@ -58,10 +58,15 @@ class Conditions:
 
     def example(self, frozen: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
         """Returns the shapes of what the network is given; `frozen` may be shapes too."""
+        inputs = self.inputs(batch)
+        return jax.eval_shape(lambda *given: flat(self.encode(*given)), frozen, inputs)
+
+    def inputs(self, batch: int) -> dict[str, Any]:
+        """Returns the shapes of the conditions in a batch, before they are encoded."""
         inputs = {name: encoder.inputs(batch) for name, encoder in self.encoders.items()}
         if "label" in self.names and "label" not in self.encoders:
             inputs["label"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
-        return jax.eval_shape(lambda *given: flat(self.encode(*given)), frozen, inputs)
+        return inputs
 
     def check_read(self, cond: Mapping[str, Any], create: ClosedJaxpr) -> None:
         """Raises ValueError if a function of a key and `cond` takes no notice of a condition."""

@@ -1,6 +1,6 @@
 """How names in configs and flags become objects; the defaults and checks of config fields."""
 
-from jaxdiff.config.checks import Config, as_dict, check, differences
+from jaxdiff.config.checks import Config, as_dict, check, differences, plain
 from jaxdiff.config.defaults import default, variant
 
-__all__ = ["Config", "as_dict", "check", "default", "differences", "variant"]
+__all__ = ["Config", "as_dict", "check", "default", "differences", "plain", "variant"]

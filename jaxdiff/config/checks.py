@@ -11,14 +11,24 @@ from jaxdiff.config.defaults import default
 
 Config = ConfigDict | Mapping[str, Any]
 
-OPEN = ("data", "codec", "encoders", "network", "optimizer")
+OPEN = (
+    "adapters",
+    "codec",
+    "data",
+    "encoders",
+    "network",
+    "optimizer",
+    "optimizers",
+    "task",
+    "weights",
+)
 """Sections whose further fields are options of what they name, checked when it is built."""
 
-FREE = ("parallel", "train", "sampling", "evaluation")
+FREE = ("parallel", "train", "sampling", "evaluation", "weights")
 """Sections in which a resumed run may differ from its first launch: none changes the model."""
 
-PLACES = ("weights", "tokenizer")
-"""Fields that say where something is, not what: so may they; a fingerprint says what it is."""
+PLACES = ("tokenizer",)
+"""Paths in encoders. They may change as well; weights.json has a hash of the content."""
 
 
 def check(config: Config) -> None:
@@ -29,6 +39,11 @@ def check(config: Config) -> None:
 def as_dict(config: Config) -> dict[str, Any]:
     """Returns the config as JSON would give it back: plain dicts and lists."""
     return json.loads(ConfigDict(config).to_json())
+
+
+def plain(spec: Any) -> Any:
+    """Returns a section of a config as a plain dict; anything else as it is."""
+    return spec.to_dict() if isinstance(spec, ConfigDict) else spec
 
 
 def differences(config: Config, other: Config) -> list[str]:
@@ -42,7 +57,7 @@ def differences(config: Config, other: Config) -> list[str]:
 
 
 def _free(path):
-    return path[0] in FREE or (path[0] in ("codec", "encoders") and path[-1] in PLACES)
+    return path[0] in FREE or (path[0] == "encoders" and path[-1] in PLACES)
 
 
 def _check(config, known, prefix):

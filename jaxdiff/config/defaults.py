@@ -13,6 +13,8 @@ def default() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            # What is trained, of `jaxdiff.tasks`.
+            "task": "Diffusion",
             # What is modelled: options of `jaxdiff.data.sources.open_source`, the shape of one
             # example after `transforms`, and the number of classes (0: unlabelled).
             "data": {"name": "digits", "shape": (8, 8, 1), "num_classes": 10},
@@ -31,6 +33,10 @@ def default() -> ConfigDict:
             "conditions": (),
             "condition_dropout": 0.1,
             "encoders": {},
+            # The source of each weight by name: "" (random), a run's folder, released files or
+            # their hub name, or {"source": ..., "trained": False}; and the adapters between them.
+            "weights": {"network": ""},
+            "adapters": {},
             # The loss; its parameterization is the model's where it is "".
             "objective": "Denoising",
             "loss_parameterization": "",
@@ -42,6 +48,8 @@ def default() -> ConfigDict:
                 "schedule": "constant",
                 "clip_norm": 1.0,
             },
+            # For weights by name, the fields that differ from `optimizer`.
+            "optimizers": {},
             "accumulate": 1,
             "ema": "Warmup(decay=0.9999)",
             "parallel": "jit",

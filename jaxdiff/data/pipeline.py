@@ -38,7 +38,8 @@ def loader(
     """Returns an iterator over this process's part of each global batch, as numpy arrays.
 
     A batch holds "x", float32 [b, h, w, c] in [-1, 1] for images, else as the source has it;
-    "label", int32 [b], where there are labels; "record", int64 [b], the indices in the source.
+    "label", int32 [b], where there are labels; "record", int64 [b], the indices in the source;
+    "position", int32 [b], each example's place in the global batch.
     What else an example has, such as a text, is an array of these.
 
     Args:
@@ -189,6 +190,8 @@ class Part:
             key: np.stack([e[key] for e in examples])[: len(positions)] for key in examples[0]
         }
         columns = {key: _cast(key, column) for key, column in columns.items()}
+        place = [position - batch * self.batch_size for position in positions]
+        columns["position"] = np.array(place, np.int32)
         return columns if self.prepare is None else self.prepare(columns)
 
 

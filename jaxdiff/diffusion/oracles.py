@@ -8,9 +8,11 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Prediction
 
 
+@pytree()
 @dataclass(frozen=True)
 class Gaussian:
     """Data of mean `mean` [d] and one standard deviation `std`, at every noise level."""
@@ -35,6 +37,7 @@ class Gaussian:
         return alpha_s * self.mean + spread(alpha_s, sigma_s) * standard
 
 
+@pytree()
 @dataclass(frozen=True)
 class GaussianMixture:
     """Data from a mixture: `weights` [k], `means` [k, d], isotropic `stds` [k]."""

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree
 
 Time = Float[Array, " b"]
 Data = Float[Array, "b *shape"]
 
 
+@pytree()
 @dataclass(frozen=True)
 class Unscaled:
     """x_t as it is, for processes that preserve the variance."""
@@ -20,6 +22,7 @@ class Unscaled:
         return x
 
 
+@pytree()
 @dataclass(frozen=True)
 class UnitVariance:
     """c_in·x_t: variance one at every noise level (Karras et al. 2022, table 1), for any alpha."""
@@ -32,6 +35,7 @@ class UnitVariance:
         return x / jnp.sqrt((alpha * self.data_std) ** 2 + sigma**2)
 
 
+@pytree()
 @dataclass(frozen=True)
 class ScaledTime:
     """scale·t, in the range for which sinusoidal embeddings were made."""
@@ -43,6 +47,7 @@ class ScaledTime:
         return self.scale * t
 
 
+@pytree()
 @dataclass(frozen=True)
 class DiscreteIndex:
     """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1."""
@@ -54,6 +59,7 @@ class DiscreteIndex:
         return jnp.round(t * self.steps) - 1
 
 
+@pytree()
 @dataclass(frozen=True)
 class LogNoise:
     """scale·log(sigma/alpha): c_noise with scale 1/4 (Karras et al. 2022, table 1)."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from jaxdiff.diffusion.schedules import Schedule
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Prediction
 
 Parameterization = Callable[[Schedule, Array], tuple[Array, Array]]
@@ -18,6 +19,7 @@ def expand(t: Shaped[Array, "*t"], x: Float[Array, "*shape"]) -> Shaped[Array, "
     return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Process:
     """A schedule, and the 2×2 system `[x; y] = [[alpha, sigma], [a, b]]·[x0; noise]` over it.

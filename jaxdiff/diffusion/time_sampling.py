@@ -5,7 +5,7 @@ spreads the batch's numbers evenly instead, and `LossAware` puts them where loss
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Draw, Metrics, Times
 
 Numbers = Float[Array, " b"]
@@ -45,6 +46,7 @@ def _wanted(t):
     return Times(t, jnp.ones_like(t))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Uniform:
     """t uniform in (`minimum`, 1)."""
@@ -57,6 +59,7 @@ class Uniform:
         return 1 - u * (1 - self.minimum)
 
 
+@pytree()
 @dataclass(frozen=True)
 class Discrete:
     """t uniform in {1/steps, ..., 1} (Ho et al. 2020, algorithm 1)."""
@@ -69,6 +72,7 @@ class Discrete:
         return (jnp.floor(u * self.steps) + 1) / self.steps
 
 
+@pytree()
 @dataclass(frozen=True)
 class LogitNormal:
     """logit(t) normal (Esser et al. 2024, eq. 19)."""
@@ -82,6 +86,7 @@ class LogitNormal:
         return 1 / (1 + jnp.exp(-(self.mean + self.std * _normal(u))))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Mode:
     """Times crowded around the middle, or thinned there (Esser et al. 2024, section 3.1).
@@ -101,6 +106,7 @@ class Mode:
         return (1 + self.scale) * (1 - u) - self.scale * jnp.sin(0.5 * jnp.pi * (1 - u)) ** 2
 
 
+@pytree()
 @dataclass(frozen=True)
 class CosineMap:
     """The log-SNR of the cosine schedule, on a rectified flow (Esser et al. 2024).
@@ -116,6 +122,7 @@ class CosineMap:
         return sigma / (alpha + sigma)
 
 
+@pytree()
 @dataclass(frozen=True)
 class EDMLogNormal:
     """log(sigma/alpha) normal (Karras et al. 2022, table 1: P_mean, P_std)."""
@@ -129,6 +136,7 @@ class EDMLogNormal:
         return process.time(-2 * (self.mean + self.std * _normal(u)))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Discretized:
     """The times of any distribution, rounded up to {1/steps, ..., 1}."""
@@ -153,6 +161,7 @@ class Discretized:
         return jnp.maximum(jnp.ceil(t * self.steps * (1 - rounding)), 1) / self.steps
 
 
+@pytree()
 @dataclass(frozen=True)
 class Stratified:
     """The times of any distribution, evenly spread over the batch (Kingma et al. 2021, I.1)."""
@@ -164,6 +173,7 @@ class Stratified:
         return _wanted(self.of.quantile(process, draw.lattice))
 
 
+@pytree()
 @dataclass(frozen=True)
 class LossAware:
     """Importance sampling by the losses seen so far (Nichol & Dhariwal 2021, section 3.4).
@@ -180,7 +190,6 @@ class LossAware:
     decay: float = 0.99
     floor: float = 0.01
     statistics: Any = None
-    part_name: ClassVar[str] = "time_sampling"
 
     def __post_init__(self):
         if self.bins < 2:

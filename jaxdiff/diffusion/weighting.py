@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff.diffusion import parameterizations
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.trees import pytree
 
 Time = Float[Array, " b"]
 
@@ -38,6 +39,7 @@ def _unit_in(other, process, parameterization, t):
     return (process.determinant(other, t) / process.determinant(parameterization, t)) ** 2
 
 
+@pytree()
 @dataclass(frozen=True)
 class Simple:
     """One, in the loss's own parameterization (Ho et al. 2020, eq. 14)."""
@@ -47,6 +49,7 @@ class Simple:
         return jnp.ones_like(t)
 
 
+@pytree()
 @dataclass(frozen=True)
 class SNR:
     """SNR on the error in x0: unit weight on the error in the noise (Salimans & Ho 2022)."""
@@ -56,6 +59,7 @@ class SNR:
         return _unit_in(parameterizations.noise, process, parameterization, t)
 
 
+@pytree()
 @dataclass(frozen=True)
 class TruncatedSNR:
     """max(SNR, 1) on the error in x0 (Salimans & Ho 2022)."""
@@ -66,6 +70,7 @@ class TruncatedSNR:
         return _read_in(process, parameterization, t, jnp.maximum(alpha**2, sigma**2))
 
 
+@pytree()
 @dataclass(frozen=True)
 class MinSNR:
     """min(SNR, gamma) on the error in x0 (Hang et al. 2023, section 3.4)."""
@@ -81,6 +86,7 @@ class MinSNR:
         return _read_in(process, parameterization, t, jnp.minimum(alpha**2, self.gamma * sigma**2))
 
 
+@pytree()
 @dataclass(frozen=True)
 class P2:
     """1/(k + SNR)^gamma on the error in the noise (Choi et al. 2022)."""
@@ -98,6 +104,7 @@ class P2:
         return _read_in(process, parameterization, t, alpha**2 * share**self.gamma)
 
 
+@pytree()
 @dataclass(frozen=True)
 class EDM:
     """1/c_out² on the error in x0: unit weight on the error in F (Karras et al. 2022, table 1)."""
@@ -109,6 +116,7 @@ class EDM:
         return _unit_in(parameterizations.edm(self.data_std), process, parameterization, t)
 
 
+@pytree()
 @dataclass(frozen=True)
 class Flow:
     """Unit weight on the error in the velocity (Lipman et al. 2023)."""
@@ -118,6 +126,7 @@ class Flow:
         return _unit_in(parameterizations.velocity, process, parameterization, t)
 
 
+@pytree()
 @dataclass(frozen=True)
 class ELBO:
     """-½·dSNR/dt on the error in x0, for uniform t: the bound of Kingma et al. (2021, eq. 16).
@@ -131,6 +140,7 @@ class ELBO:
         return _read_in(process, parameterization, t, alpha * falling / sigma)
 
 
+@pytree()
 @dataclass(frozen=True)
 class Sigmoid:
     """sigmoid(bias - logSNR) times `ELBO` (Kingma & Gao 2023; Hoogeboom et al. 2024).

@@ -1,8 +1,8 @@
 """Evaluators: what is looked at during training and by `experiments/evaluate.py`.
 
-An evaluator's `run(state)` yields names with numbers or uint8 pictures [h, w, c]. Each is built
-with the run's `draw(state, num, cond, seed)`, its classes (0 without labels), the folder for its
-pictures, and a function that returns the `Reference`.
+An evaluator's `run(weights, step)` yields names with numbers or uint8 pictures [h, w, c]. Each is
+built with the run's `draw(weights, num, cond, seed)`, its classes (0 without labels), the folder
+for its pictures, and a function that returns the `Reference`.
 """
 
 import time
@@ -27,9 +27,9 @@ Draw = Callable[..., np.ndarray]
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Something to be found out about a state."""
+    """A metric or a picture of some weights."""
 
-    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields names with numbers or pictures."""
 
 
@@ -52,14 +52,14 @@ class SampleGrid:
     points: int = 2000
     cond: Mapping[str, Sequence[Any]] | None = None
 
-    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "samples", for images, and writes them to step_<step>.png."""
-        path = self.folder / f"step_{int(state.step):08d}.png"
+        path = self.folder / f"step_{step:08d}.png"
         rows = len(next(iter(self.cond.values()))) if self.cond else self.num_classes
         num = self.columns * (rows or self.columns)
-        samples = _drawn(self.draw, state, num, self._cond(num))
+        samples = _drawn(self.draw, weights, num, self._cond(num))
         if samples.ndim == 2:
-            more = _drawn(self.draw, state, self.points, self._cond(self.points))
+            more = _drawn(self.draw, weights, self.points, self._cond(self.points))
             pictures.save_scatter(path, more)
         else:
             pictures.save_grid(path, samples, self.columns)
@@ -82,12 +82,12 @@ class Scores:
     reference: Callable[[], Reference]
     num: int = 1000
 
-    def run(self, state: Any) -> Iterator[tuple[str, Any]]:
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "sampling_seconds", "class_accuracy" (where there are classes), the distances."""
         reference = self.reference()
         asked = asked_labels(self.num, self.num_classes) if self.num_classes else None
         start = time.perf_counter()
-        samples = _drawn(self.draw, state, self.num, {} if asked is None else {"label": asked})
+        samples = _drawn(self.draw, weights, self.num, {} if asked is None else {"label": asked})
         yield "sampling_seconds", time.perf_counter() - start
         if asked is not None and reference.classifier is not None:
             accuracy = class_accuracy(reference.classifier.logits(samples), asked, self.num_classes)
@@ -110,6 +110,6 @@ def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[st
     }
 
 
-def _drawn(draw, state, num, cond):
+def _drawn(draw, weights, num, cond):
     # Without a condition there is nothing to be guided by, whatever scale the run samples with.
-    return draw(state, num, cond, **({} if cond else {"guidance_scale": 1.0}))
+    return draw(weights, num, cond, **({} if cond else {"guidance_scale": 1.0}))

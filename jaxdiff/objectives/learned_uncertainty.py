@@ -1,7 +1,7 @@
 """A loss divided by how large it is expected to be, at each noise level."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
@@ -27,7 +27,6 @@ class LearnedUncertainty:
     of: Objective
     features: int = 32
     params: Any = None
-    part_name: ClassVar[str] = "uncertainty"
 
     def __post_init__(self):
         if self.features < 1:

@@ -1,30 +1,46 @@
-"""A trained run: its config, its newest state, samples from it."""
+"""A trained run: its config, its weights, samples and figures from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from jaxdiff import config as configs
-from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.evaluation.reference import Reference
 from jaxdiff.runs.experiment import Experiment
-from jaxdiff.runs.workdir import read_config
-from jaxdiff.training.checkpoint import Checkpoints
+from jaxdiff.runs.workdir import read_config, use_compilation_cache
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Cond, Denoiser
-from jaxdiff.weights import frozen, learned
+from jaxdiff.typing import Codec, Cond, Denoiser, Params
+from jaxdiff.weights import learned
+from jaxdiff.weights.devices import Devices
+from jaxdiff.weights.sources import AVERAGE, CHECKPOINTS, read_item
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """An experiment with a state: `run.sample(...)`, `run.denoiser()`, `run.config`."""
+    """An experiment with weights: `run.sample(...)`, `run.denoiser()`, `run.evaluate(...)`.
+
+    `weights` are the averages at `step` and the frozen ones, by name, with adapters applied.
+    """
 
     experiment: Experiment
-    state: TrainState
+    weights: Mapping[str, Params]
+    step: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, state: TrainState) -> "Run":
+        """Returns the run of a state, as `Experiment.train` returns it."""
+        return cls(experiment, experiment.average(state), int(state.step))
+
+    def __repr__(self) -> str:
+        data, task = self.config.data.name, type(self.experiment.task).__name__
+        return f"Run({task} of {data}, step {self.step})"
 
     @property
     def config(self) -> ConfigDict:
@@ -32,50 +48,114 @@ class Run:
         return self.experiment.config
 
     @property
+    def devices(self) -> Devices:
+        """Returns the devices."""
+        return self.experiment.devices
+
+    @property
     def process(self) -> Process:
         """Returns the forward process, its schedule as learned where it was learned."""
-        return learned.bind(self.experiment.process, self.state.ema)
+        return learned.bind(self.experiment.task.process, self.weights, learned.PROCESS)
+
+    @property
+    def parameterization(self) -> Parameterization:
+        """Returns the parameterization of the network's output."""
+        return self.experiment.task.model.parameterization
+
+    @property
+    def codec(self) -> Codec:
+        """Returns the codec between pixels and the space in which diffusion runs."""
+        return self.experiment.task.codec
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape of one sample."""
+        return self.experiment.task.shape
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Returns the shape of one example in the space in which diffusion runs."""
+        return self.experiment.task.latent_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Returns the number of classes that samples can be asked for: 0 without labels."""
+        return self.experiment.num_conditional_classes
+
+    @property
+    def reference(self) -> Reference:
+        """Returns the real data and features that samples are compared with."""
+        return self.experiment.reference
+
+    def batches(self, split: str = "train", **options: Any) -> grain.DatasetIterator:
+        """Returns batches of the data; see `Experiment.batches`."""
+        return self.experiment.batches(split, **options)
+
+    def num_examples(self, split: str = "train") -> int:
+        """Returns the number of examples in a split of the data."""
+        return len(self.experiment.source(split))
+
+    def times(self, **options: Any) -> Float[Array, " times"]:
+        """Returns the times [steps + 1] at which the solver stops."""
+        return self.experiment.sampler.times(self.weights, **options)
 
     def denoiser(self, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree") -> Denoiser:
-        """Returns the EMA's denoiser `(x, t, cond) -> Prediction`."""
-        return self.experiment.sampler.denoiser(self.state, guidance_scale, guidance)
+        """Returns the denoiser `(x, t, cond) -> Prediction`: a pytree, for `jax.jit` too."""
+        return self.experiment.sampler.denoiser(self.weights, guidance_scale, guidance)
 
     def encode(self, num: int, cond: Mapping[str, Any]) -> Cond:
         """Returns conditions for `denoiser`, encoded; see `Sampler.encode`."""
-        return self.experiment.sampler.encode(self.state, num, cond)
+        return self.experiment.sampler.encode(self.weights, num, cond)
 
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""
-        return self.experiment.sampler(self.state, num, cond, **options)
+        return self.experiment.sampler(self.weights, num, cond, **options)
 
     def invert(self, image: Any, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Encodes images as noise for `sample(noise=...)`; see `Sampler.invert`."""
-        return self.experiment.sampler.invert(self.state, image, cond, **options)
+        return self.experiment.sampler.invert(self.weights, image, cond, **options)
+
+    def evaluate(self, evaluator: Any, folder: str | Path = ".", **options: Any) -> dict[str, Any]:
+        """Returns the numbers and pictures that an evaluator yields, by name.
+
+        `options` are the evaluator's, such as `num` or `draw`.
+        """
+        built = self.experiment.evaluator(evaluator, Path(folder), **options)
+        return dict(built.run(self.weights, self.step))
 
 
-def load(workdir: str | Path, changes: Mapping[str, Any] | None = None) -> Run:
-    """Loads the newest state of a run, and the weights of its frozen parts from where they are.
+def load(
+    workdir: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    step: int | None = None,
+    devices: Devices | None = None,
+) -> Run:
+    """Loads the average weights of a run, and frozen weights from their sources.
 
-    `changes` has fields that need not be as they were in training, such as where weights have moved
-    to: `{"codec.weights": "new/place"}`.
+    Nothing else of a checkpoint is read, and the folder is left as it is.
+
+    Args:
+        workdir: the run's folder.
+        changes: fields that need not be as they were in training, such as the new place of
+            weights: `{"weights.codec": "new/place"}`.
+        step: of the checkpoint; None for the newest that can be read.
+        devices: all of them by default.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
         ValueError: it has no checkpoint yet; frozen weights are missing or others than in training;
             a change would make another model.
     """
+    use_compilation_cache()
     config = read_config(workdir)
     if changes:
         config.update_from_flattened_dict(changes)
         if differences := configs.differences(config, read_config(workdir)):
             raise ValueError(f"not the run in {workdir} any more: {'; '.join(differences)}")
-    experiment = Experiment(config)
-    checkpoints = Checkpoints(Path(workdir) / "checkpoints", read_only=True)
-    try:
-        restored = checkpoints.restore(experiment.abstract_state())
-    finally:
-        checkpoints.close()
-    if restored is None:
-        raise ValueError(f"{workdir} has no checkpoint yet: train it for a while")
-    frozen.check(experiment.frozen, Path(workdir))
-    return Run(experiment, restored[0].replace(frozen=experiment.load_frozen()))
+    experiment = Experiment(config, devices)
+    folder = Path(workdir) / CHECKPOINTS
+    average, step = read_item(folder, AVERAGE, experiment.abstract_state().ema, step)
+    experiment.table.fingerprints(Path(workdir))
+    weights = experiment.table.adapt({**experiment.load_frozen(), **average})
+    return Run(experiment, weights, step)

@@ -15,10 +15,8 @@ from jaxdiff import config as configs
 from jaxdiff.files import write_json
 
 
-def open_workdir(workdir: Path, config: configs.Config) -> None:
-    """Makes the folder, or checks that it belongs to the same config; writes config.json.
-
-    environment.json gets the versions and the git revision of this launch.
+def check_workdir(workdir: Path, config: configs.Config) -> None:
+    """Makes the folder, and checks that it can be written to and holds no run of another config.
 
     Raises:
         ValueError: it holds a run of another config; says which fields differ.
@@ -38,6 +36,10 @@ def open_workdir(workdir: Path, config: configs.Config) -> None:
                 + "\n  ".join(differences)
                 + "\nGive the run a workdir of its own, or take back these fields."
             )
+
+
+def open_workdir(workdir: Path, config: configs.Config) -> None:
+    """Writes config.json, and environment.json: versions and git revision of this launch."""
     write_json(workdir / "config.json", configs.as_dict(config))
     write_json(workdir / "environment.json", _environment())
 

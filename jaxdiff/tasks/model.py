@@ -1,17 +1,19 @@
-"""A model: a network, and what its inputs and its output mean in a process."""
+"""A model: a network, and the meaning of its inputs and its output in a process."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.diffusion.process import Parameterization, Process
-from jaxdiff.typing import Cond, Denoiser, Params, Prediction
+from jaxdiff.trees import pytree
+from jaxdiff.typing import Cond, Params, Prediction
 from jaxdiff.weights import learned
 
 
+@pytree()
 @dataclass(frozen=True)
 class Model:
     """`network` with `init` and `apply`, called as `network(x, time, cond, dropout_keys)`."""
@@ -23,33 +25,58 @@ class Model:
     time_input: Callable[[Process, Array], Array]
 
     def init(self, key: Key[Array, ""], x: Float[Array, "b *shape"], cond: Cond) -> Params:
-        """Returns fresh parameters for data and conditions of these shapes.
+        """Returns fresh parameters of the network, for data and conditions of these shapes."""
+        return self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
 
-        They are {"network": ...}, and the learned parts' by their names.
+    def bind(
+        self,
+        weights: Mapping[str, Params],
+        *,
+        name: str = "network",
+        dropout_keys: Key[Array, " b"] | None = None,
+    ) -> "Bound":
+        """Returns the denoiser that some weights make; without keys, without dropout.
+
+        The network's are those of `name`; a learned schedule's are under its place.
         """
-        network = self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
-        return {"network": network, **learned.init(self.process)}
+        places = [place for place, _ in learned.parts(self.process, learned.PROCESS)]
+        values = {place: weights[place] for place in places if place in weights}
+        return Bound(self, weights[name], values, dropout_keys)
 
-    def bind(self, params: Params, *, dropout_keys: Key[Array, " b"] | None = None) -> Denoiser:
-        """Returns the denoiser that these parameters make; without keys, without dropout.
 
-        The second half of an output of twice the channels of x is its learned variance.
-        """
-        process = learned.bind(self.process, params)
+@pytree(data=("params", "learned", "dropout_keys"))
+@dataclass(frozen=True)
+class Bound:
+    """A model with its weights: a denoiser that goes through `jax.jit` as an argument.
 
-        def denoiser(x, t, cond) -> Prediction:
-            y = self.network.apply(
-                {"params": params["network"]},
-                self.input_scaling(process, x, t),
-                self.time_input(process, t),
-                cond,
-                dropout_keys,
-            )
-            y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
-            prediction = process.solve(self.parameterization, y, x, t)
-            return prediction._replace(variance=share)
+    `params` are the network's, `learned` those of a learned schedule, by place.
+    """
 
-        return denoiser
+    model: Model
+    params: Params
+    learned: Mapping[str, Params] = field(default_factory=dict)
+    dropout_keys: Key[Array, " b"] | None = None
+
+    @property
+    def process(self) -> Process:
+        """Returns the forward process, its schedule as learned."""
+        return learned.bind(self.model.process, self.learned, learned.PROCESS)
+
+    def __call__(
+        self, x: Float[Array, "b *shape"], t: Float[Array, "..."], cond: Cond
+    ) -> Prediction:
+        """Returns x0 and noise; the second half of twice the channels of x is the variance."""
+        model, process = self.model, self.process
+        y = model.network.apply(
+            {"params": self.params},
+            model.input_scaling(process, x, t),
+            model.time_input(process, t),
+            cond,
+            self.dropout_keys,
+        )
+        y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
+        prediction = process.solve(model.parameterization, y, x, t)
+        return prediction._replace(variance=share)
 
 
 def _split_variance(y, channels):

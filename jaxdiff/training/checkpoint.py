@@ -1,4 +1,8 @@
-"""Checkpoints: state, data position and meters in one atomic, asynchronous Orbax composite."""
+"""Checkpoints: an atomic, asynchronous Orbax composite of separate items.
+
+"params", "ema", "opt_state" and "progress" (the step and the statistics) are arrays; "data" (the
+position), "meter" and "config" are JSON. Sampling and teachers read "ema" alone.
+"""
 
 import logging
 import shutil
@@ -10,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import orbax.checkpoint as ocp
 
 from jaxdiff.training.state import TrainState
+from jaxdiff.weights.sources import newest_readable, reason
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +35,17 @@ class CheckpointError(RuntimeError):
 
 
 class Checkpoints:
-    """The checkpoints of a run, by step, the newest `keep` of them."""
+    """The checkpoints of a run in training, by step, the newest `keep` of them."""
 
-    def __init__(self, folder: str | Path, keep: int = 3, *, read_only: bool = False):
+    def __init__(self, folder: str | Path, keep: int = 3):
         """Opens the folder, making it when the first checkpoint is saved.
 
-        What a killed run left half written is removed; but not by a reader, to whom a checkpoint
-        that is being written right now looks the same.
+        Half-written remains of a killed run are removed. Readers go by `sources.read_item`, which
+        leaves the folder alone.
         """
-        self.folder, self.read_only = Path(folder).absolute(), read_only
+        self.folder = Path(folder).absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            enable_async_checkpointing=True,
-            cleanup_tmp_directories=not read_only,
+            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -59,7 +62,7 @@ class Checkpoints:
     ) -> None:
         """Begins to write a checkpoint of the state's step; a step that has one is left alone.
 
-        What is frozen is left out: it is read from where it came from.
+        Frozen weights are left out: they are read from their sources.
 
         Raises:
             CheckpointError: this one, or the one that was being written, could not be finished.
@@ -67,46 +70,37 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps():
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state.replace(frozen={})),
-            data=ocp.args.JsonSave(data.get_state()),
-            meter=ocp.args.JsonSave(dict(meter)),
-            config=ocp.args.JsonSave(dict(config)),
-        )
+        items = {
+            **{name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()},
+            "data": ocp.args.JsonSave(data.get_state()),
+            "meter": ocp.args.JsonSave(dict(meter)),
+            "config": ocp.args.JsonSave(dict(config)),
+        }
         with self._naming_errors():
-            self._manager.save(step, args=items)
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(
-        self, abstract: TrainState, data: Position | None = None
+        self, abstract: TrainState, data: Position
     ) -> tuple[TrainState, dict[str, Any]] | None:
-        """Restores the newest checkpoint that can be read, as (state, meter), and `data` in place.
+        """Restores the newest readable checkpoint: the state, the meter, and `data` in place.
 
-        The state has nothing frozen.
-
-        One that cannot be read is set aside under "damaged" with a warning, left in place by a
-        reader, and the one before it is tried. Returns None if there is no checkpoint at all.
+        The state has nothing frozen. A checkpoint that cannot be read is set aside under "damaged"
+        with a warning, and the one before it is tried. None if there is no checkpoint at all.
 
         Raises:
             ValueError: there are checkpoints, but none of them can be read.
         """
-        steps = self.steps()
-        for step in reversed(steps):
-            try:
-                return self._restore(step, abstract, data)
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                logger.warning(
-                    "checkpoint %d cannot be read (%s); falling back to the one before",
-                    step,
-                    _reason(error),
-                )
-                if not self.read_only:
-                    self._set_aside(step)
-        if steps:
-            raise ValueError(f"none of the checkpoints {steps} in {self.folder} can be read")
-        return None
+        if not self.steps():
+            return None
+        read = lambda step: self._restore(step, abstract)
+        (state, position, meter), _ = newest_readable(
+            self.steps(), read, self.folder, self._set_aside
+        )
+        data.set_state(position)
+        return state, meter
 
     def wait(self) -> None:
-        """Waits until what was begun is written.
+        """Waits until all that was begun is written.
 
         Raises:
             CheckpointError: it could not be finished.
@@ -125,20 +119,20 @@ class Checkpoints:
             yield
         except Exception as error:  # Orbax passes on whatever the file system answers
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.folder} ({_reason(error)}); "
+                f"a checkpoint could not be written to {self.folder} ({reason(error)}); "
                 f"finished ones, untouched: {self.steps() or 'none'}"
             ) from error
 
-    def _restore(self, step, abstract, data):
-        items = {
-            "state": ocp.args.StandardRestore(abstract.replace(frozen={})),
-            "data": ocp.args.JsonRestore(),
-            "meter": ocp.args.JsonRestore(),
-        }
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        if data is not None:
-            data.set_state(restored.data)
-        return restored.state, restored.meter
+    def _restore(self, step, abstract):
+        json = {name: ocp.args.JsonRestore() for name in ("data", "meter")}
+        arrays = {name: ocp.args.StandardRestore(t) for name, t in _items(abstract).items()}
+        restored = self._manager.restore(step, args=ocp.args.Composite(**arrays, **json))
+        state = abstract.replace(
+            frozen={},
+            **{name: restored[name] for name in ("params", "ema", "opt_state")},
+            **restored["progress"],
+        )
+        return state, restored["data"], restored["meter"]
 
     def _set_aside(self, step):
         aside = self.folder.parent / "damaged" / str(step)
@@ -148,5 +142,11 @@ class Checkpoints:
         self._manager.reload()
 
 
-def _reason(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _items(state: TrainState) -> dict[str, Any]:
+    progress = {"step": state.step, "statistics": state.statistics}
+    return {
+        "params": state.params,
+        "ema": state.ema,
+        "opt_state": state.opt_state,
+        "progress": progress,
+    }

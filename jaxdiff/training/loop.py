@@ -1,4 +1,4 @@
-"""The training loop: steps, logs, evaluations, checkpoints, and clean stops."""
+"""The training loop: steps, logs, checkpoints, evaluations, and clean stops."""
 
 import logging
 import time
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import numpy as np
 
 from jaxdiff.files import write_json
 from jaxdiff.training.checkpoint import Checkpoints
-from jaxdiff.training.metrics import Meter, Progress, Writer
+from jaxdiff.training.metrics import Meter, NoWriter, Progress, Writer
 from jaxdiff.training.runner import Runner
-from jaxdiff.training.signals import stop_signal
+from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
-from jaxdiff.weights.partition import leaf_names
+from jaxdiff.weights.devices import leaf_names
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ Evaluate = Callable[[TrainState], Iterable[tuple[str, Any]]]
 
 
 class NonFiniteError(RuntimeError):
-    """Loss or gradients stopped being finite; the state before that step is kept."""
+    """Loss, gradients or update stopped being finite; the state before that step is kept."""
 
 
 @dataclass(frozen=True)
@@ -45,83 +46,92 @@ class Cadence:
 
 
 @dataclass
-class Run:
-    """What the loop needs beside state and data: where to write, how often, what to evaluate."""
+class Plan:
+    """The loop's surroundings: where to write, how often, which evaluations.
+
+    `fields` are the batch's fields that go to the devices; `rates` the learning rates by name.
+    """
 
     workdir: Path
     cadence: Cadence
     checkpoints: Checkpoints
     config: Mapping[str, Any]
     fields: Sequence[str]
-    """The batch's fields that go to the devices."""
-    learning_rate: Callable[[int], Any]
+    rates: Mapping[str, Callable[[int], Any]]
     evaluate: Evaluate | None = None
 
 
 def train(
-    run: Run, runner: Runner, state: TrainState, data: grain.DatasetIterator, meter: Meter
+    plan: Plan, runner: Runner, state: TrainState, data: grain.DatasetIterator, meter: Meter
 ) -> TrainState:
     """Trains from the state's step to the last and returns the last state.
 
-    SIGTERM and Ctrl-C end it after the step in progress, with a checkpoint. The host reads each
-    step's numbers while the next one runs, so that the devices never wait for it.
+    SIGTERM and Ctrl-C, in any of the processes, end all of them after the same step, with a
+    checkpoint. The host reads each step's numbers while the next one runs, so that the devices
+    never wait for it. A checkpoint is written before the evaluation of the same step, so that an
+    evaluator that fails loses nothing.
 
     Raises:
         NonFiniteError: after writing nonfinite.json: the step, the loss, the batch's records and
             the parameters whose gradients are not finite.
     """
-    step, cadence = int(state.step), run.cadence
+    step, cadence = int(state.step), plan.cadence
+    main = runner.devices.is_main
     unread: list[tuple[int, Any, Any]] = []
 
     def read_metrics(keep=0):
         while len(unread) > keep:
-            _count(meter, *unread.pop(0), state, run.workdir)
+            _count(meter, *unread.pop(0), state, plan.workdir, main)
 
-    with closing(Writer(run.workdir, step)) as writer, stop_signal() as stop:
+    def placed(batch):
+        return runner.devices.put({name: batch[name] for name in (*plan.fields, "position")})
+
+    make_writer = Writer if main else NoWriter
+    with closing(make_writer(plan.workdir, step)) as writer, stop_signal() as stop:
+        stopping = Agreement(runner.devices, stop)
         batch = next(data) if step < cadence.steps else None
         if batch is not None:
-            seconds = runner.compile(state, _placed(runner, batch, run.fields))
+            seconds = runner.compile(state, placed(batch))
             logger.info("compiled the training step in %.1f s", seconds)
             writer.write(step, {"compile_seconds": seconds})
-        progress, clock = Progress(step, cadence.steps), _Clock(step)
+        progress, clock = Progress(step, cadence.steps, shown=main), _Clock(step)
         while step < cadence.steps:
-            state, metrics = runner.step(state, _placed(runner, batch, run.fields))
+            state, metrics = runner.step(state, placed(batch))
             unread.append((step, metrics, batch.get("record")))
             step += 1
             read_metrics(keep=1)
             progress.advance()
-            last = step == cadence.steps or stop.requested
+            stopped = stopping()
+            last = step == cadence.steps or stopped
             if step % cadence.log_every == 0 or step == cadence.steps:
                 read_metrics()
                 values = meter.take()
-                values["learning_rate"] = float(run.learning_rate(step - 1))
+                for name, rate in plan.rates.items():
+                    suffix = f"_{name}" if name else ""
+                    values[f"learning_rate{suffix}"] = float(rate(step - 1))
                 values["images_per_second"] = clock.rate(step) * runner.recipe.batch_size
                 writer.write(step, values)
                 progress.report(values)
-            due = cadence.evaluate_every and step % cadence.evaluate_every == 0
-            if run.evaluate is not None and due and not stop.requested:
-                with clock.stopped():
-                    _evaluate(run.evaluate, state, writer, step)
             if last or step % cadence.checkpoint_every == 0:
                 read_metrics()
-                run.checkpoints.save(state, data, meter.state(), run.config)
+                plan.checkpoints.save(state, data, meter.state(), plan.config)
+            due = cadence.evaluate_every and step % cadence.evaluate_every == 0
+            if plan.evaluate is not None and due and not stopped:
+                with clock.stopped():
+                    _evaluate(plan.evaluate, state, writer, step)
             if last:
                 break
             batch = next(data)
-        run.checkpoints.wait()
+        plan.checkpoints.wait()
         progress.close()
-    if stop.requested:
+    if step < cadence.steps:
         logger.info("stopped at step %d, with a checkpoint; the same command goes on", step)
     return state
 
 
-def _placed(runner, batch, fields):
-    return runner.place({name: batch[name] for name in fields})
-
-
-def _count(meter, step, metrics, records, state, workdir):
-    metrics = dict(metrics)
-    good, finite = np.asarray(metrics.pop("good")), np.asarray(metrics.pop("finite_gradients"))
+def _count(meter, step, metrics, records, state, workdir, main):
+    metrics = jax.tree.map(_local, dict(metrics))
+    good, finite = metrics.pop("good"), metrics.pop("finite_gradients")
     if good:
         meter.add(metrics)
         return
@@ -132,12 +142,19 @@ def _count(meter, step, metrics, records, state, workdir):
         "parameters": names,
         "records": None if records is None else np.asarray(records).tolist(),
     }
-    write_json(workdir / "nonfinite.json", report)
-    where = f"the gradient of {names[0]} (and {len(names) - 1} more)" if names else "the loss"
+    if main:
+        write_json(workdir / "nonfinite.json", report)
+    bad = "the loss" if not np.isfinite(metrics["loss"]) else "the update, not its gradient,"
+    bad = f"the gradient of {names[0]} (and {len(names) - 1} more)" if names else bad
     raise NonFiniteError(
-        f"step {step}: {where} is not finite (loss {report['loss']}); the batch's records and all "
+        f"step {step}: {bad} is not finite (loss {report['loss']}); the batch's records and all "
         f"parameters' names are in {workdir / 'nonfinite.json'}; the last checkpoint is kept"
     )
+
+
+def _local(array):
+    """A replicated array as NumPy's, also where other processes hold copies of it."""
+    return np.asarray(array.addressable_data(0) if isinstance(array, jax.Array) else array)
 
 
 def _evaluate(evaluate, state, writer, step):

@@ -48,17 +48,18 @@ class Meter:
         levels that no example had are left out.
         """
         means = {name: total / self._steps for name, total in self._sums.items()}
-        loss, share = means.pop("level_loss"), means.pop("level_share")
-        middles = (LOGSNR_EDGES[1:] + LOGSNR_EDGES[:-1]) / 2
+        loss, share = means.pop("level_loss", None), means.pop("level_share", None)
         self.__init__()
-        return {
-            **{name: float(mean) for name, mean in means.items()},
-            "loss_by_logsnr": {
-                f"{m:g}": float(total / s)
-                for m, total, s in zip(middles, loss, share, strict=True)
-                if s > 0
-            },
+        numbers = {name: float(mean) for name, mean in means.items()}
+        if loss is None:
+            return numbers
+        middles = (LOGSNR_EDGES[1:] + LOGSNR_EDGES[:-1]) / 2
+        by_level = {
+            f"{m:g}": float(total / s)
+            for m, total, s in zip(middles, loss, share, strict=True)
+            if s > 0
         }
+        return {**numbers, "loss_by_logsnr": by_level}
 
 
 class Writer:
@@ -91,14 +92,31 @@ class Writer:
         self._events.close()
 
 
+class NoWriter:
+    """A writer of nothing, for all processes but the first."""
+
+    def __init__(self, workdir: Path, step: int):
+        """Opens nothing."""
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes nothing."""
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Closes nothing."""
+
+
 class Progress:
     """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
-    def __init__(self, step: int, total: int):
-        """Starts at `step` of `total`."""
+    def __init__(self, step: int, total: int, *, shown: bool = True):
+        """Starts at `step` of `total`; not shown, it prints nothing."""
         self._step, self._total, self._from = step, total, step
         self._start = time.perf_counter()
-        terminal = sys.stderr.isatty()
+        self._shown = shown
+        terminal = shown and sys.stderr.isatty()
         self._bar = tqdm(initial=step, total=total, unit="step") if terminal else None
 
     def advance(self) -> None:
@@ -109,6 +127,8 @@ class Progress:
 
     def report(self, values: Mapping[str, Any]) -> None:
         """Shows the numbers of the window that has just ended."""
+        if not self._shown:
+            return
         shown = {k: v for k, v in values.items() if isinstance(v, float) and k in _SHOWN}
         if self._bar is not None:
             self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()})
@@ -131,7 +151,7 @@ class Progress:
             self._bar.close()
 
 
-_SHOWN = ("loss", "gradient_norm", "images_per_second")
+_SHOWN = ("loss", "loss_generator", "loss_critic", "gradient_norm", "images_per_second")
 
 
 def _upto(line, step):

@@ -1,33 +1,35 @@
-"""Parts of the mathematics that are not settings: learned by gradient, or following the losses.
+"""Schedules, weightings and time distributions with trained parameters or running statistics.
 
-A schedule, a weighting or a distribution of times may be a `Learned` or an `Adaptive` part. It sits
-where a fixed one would, as a field of a process, a model, an objective or a solver; `bind` puts the
-current values into all such parts of an object, however deep. Values are kept by the part's name,
-so that the model and the objective share one schedule.
+Such a part sits where a fixed one would, as a field of a process, an objective or a solver. Its
+values are kept by its place, the path of fields that leads to it: "objective.time_sampling". All
+objects of an experiment share one process, so a path begins anew at each field `process`, and the
+model, the objective and the solver find the same values under "process.schedule".
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
+from jaxdiff.trees import replaced
 from jaxdiff.typing import Draw, Metrics
 
 Values = Mapping[str, Any]
-"""A tree of arrays for each part's name."""
+"""A tree of arrays for each part's place."""
 
-Whole = TypeVar("Whole")
+Owner = TypeVar("Owner")
+
+PROCESS = "process"
+"""The field at which places begin anew."""
 
 
 @runtime_checkable
 class Learned(Protocol):
-    """A part with parameters, trained together with the network's; unbound, it has the first."""
-
-    part_name: ClassVar[str]
+    """A part with parameters, trained together with the network's."""
 
     def init(self) -> Any:
-        """Returns the first parameters."""
+        """Returns the first parameters, which an unbound part uses."""
 
     def bind(self, params: Any) -> Any:
         """Returns the part with these parameters."""
@@ -35,67 +37,71 @@ class Learned(Protocol):
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """A part with statistics of the losses; unbound, it has none yet."""
-
-    part_name: ClassVar[str]
+    """A part with running statistics of the losses."""
 
     def begin(self) -> Any:
-        """Returns the first statistics."""
+        """Returns the first statistics, which an unbound part uses."""
 
     def bind(self, statistics: Any) -> Any:
         """Returns the part with these statistics."""
 
     def observe(self, draw: Draw, loss: Float[Array, " b"], metrics: Metrics) -> Any:
-        """Returns what a batch's losses and metrics say, to be averaged over all batches."""
+        """Returns a summary of a batch's losses, to be averaged over all batches."""
 
     def absorb(self, observed: Any) -> Any:
         """Returns the new statistics."""
 
 
-def parts(whole: Any) -> Iterator[Learned | Adaptive]:
-    """Yields the learned and adaptive parts of nested dataclasses, the whole among them."""
-    if isinstance(whole, Learned | Adaptive):
-        yield whole
-    for _, value in _fields(whole):
-        yield from parts(value)
+def parts(owner: Any, place: str) -> Iterator[tuple[str, Learned | Adaptive]]:
+    """Yields place and object of all learned and adaptive parts of nested dataclasses."""
+    if isinstance(owner, Learned | Adaptive):
+        yield place, owner
+    for name, value in _fields(owner):
+        yield from parts(value, _below(place, name))
 
 
-def init(whole: Any) -> dict[str, Any]:
+def init(owner: Any, place: str) -> dict[str, Any]:
     """Returns the first parameters of all learned parts."""
-    return {part.part_name: part.init() for part in parts(whole) if isinstance(part, Learned)}
+    return {at: part.init() for at, part in parts(owner, place) if isinstance(part, Learned)}
 
 
-def begin(whole: Any) -> dict[str, Any]:
+def begin(owner: Any, place: str) -> dict[str, Any]:
     """Returns the first statistics of all adaptive parts."""
-    return {part.part_name: part.begin() for part in parts(whole) if isinstance(part, Adaptive)}
+    return {at: part.begin() for at, part in parts(owner, place) if isinstance(part, Adaptive)}
 
 
-def bind(whole: Whole, values: Values) -> Whole:
+def bind(owner: Owner, values: Values, place: str) -> Owner:
     """Returns the object with the values of its parts put in; parts without values stay."""
     changed = {}
-    for name, value in _fields(whole):
-        bound = bind(value, values)
+    for name, value in _fields(owner):
+        bound = bind(value, values, _below(place, name))
         if bound is not value:
             changed[name] = bound
-    whole = dataclasses.replace(whole, **changed) if changed else whole
-    known = isinstance(whole, Learned | Adaptive) and whole.part_name in values
-    return whole.bind(values[whole.part_name]) if known else whole
+    owner = replaced(owner, **changed) if changed else owner
+    known = isinstance(owner, Learned | Adaptive) and place in values
+    return owner.bind(values[place]) if known else owner
 
 
-def observe(whole: Any, draw: Draw, loss: Float[Array, " b"], metrics: Metrics) -> dict[str, Any]:
-    """Returns what an objective's losses and metrics say to each adaptive part."""
-    chosen = (part for part in parts(whole) if isinstance(part, Adaptive))
-    return {part.part_name: part.observe(draw, loss, metrics) for part in chosen}
+def observe(
+    owner: Any, draw: Draw, loss: Float[Array, " b"], metrics: Metrics, place: str
+) -> dict[str, Any]:
+    """Returns each adaptive part's summary of an objective's losses and metrics."""
+    adaptive = (each for each in parts(owner, place) if isinstance(each[1], Adaptive))
+    return {at: part.observe(draw, loss, metrics) for at, part in adaptive}
 
 
-def absorb(whole: Any, observed: Values) -> dict[str, Any]:
-    """Returns the new statistics of all adaptive parts of an object that is bound to the old."""
-    chosen = (part for part in parts(whole) if isinstance(part, Adaptive))
-    return {part.part_name: part.absorb(observed[part.part_name]) for part in chosen}
+def absorb(owner: Any, observed: Values, place: str) -> dict[str, Any]:
+    """Returns the new statistics of the adaptive parts of an object bound to the old ones."""
+    adaptive = (each for each in parts(owner, place) if isinstance(each[1], Adaptive))
+    return {at: part.absorb(observed[at]) for at, part in adaptive}
 
 
-def _fields(whole):
-    if dataclasses.is_dataclass(whole) and not isinstance(whole, type):
-        for field in dataclasses.fields(whole):
+def _below(place: str, field: str) -> str:
+    return field if field == PROCESS or not place else f"{place}.{field}"
+
+
+def _fields(owner):
+    if dataclasses.is_dataclass(owner) and not isinstance(owner, type):
+        for field in dataclasses.fields(owner):
             if field.init:
-                yield field.name, getattr(whole, field.name, None)
+                yield field.name, getattr(owner, field.name, None)

@@ -9,19 +9,15 @@ from jaxdiff import Experiment
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import SD3, SDXL, Numbers, Text
 from jaxdiff.conditioning.prompts import sd3, sdxl
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.frozen_parts import SIZES, latent_text_config
 
 pytest.importorskip("tokenizers")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """Everything here is on one device, which compiles the fastest."""
-    with pytest.MonkeyPatch.context() as patch:
-        mesh = make_mesh(jax.devices()[:1])
-        patch.setattr("jaxdiff.runs.experiment.make_mesh", lambda: mesh)
-        yield
+def one():
+    """One device, which compiles the fastest."""
+    return Devices(make_mesh(jax.devices()[:1]))
 
 
 CLIP = "CLIPTextSettings(vocabulary=9, positions=5, width={}, layers=1, heads=1, mlp_width=4{})"
@@ -72,7 +68,7 @@ def test_autoencoders_by_their_sizes(options, shape):
     """Traced only; fails if tiles hide whose weights are read, or a codebook is forgotten."""
     config = latent_text_config()
     config.codec = {"name": "Latents", "autoencoder": options}
-    experiment = Experiment(config)
+    experiment = Experiment(config, one())
     assert experiment.latent_shape == shape
     assert ("codebook" in experiment.abstract_state().frozen["codec"]) == ("num_codes" in options)
 
@@ -114,4 +110,4 @@ def test_parts_that_do_not_fit_are_named_before_weights_are_read(changes, messag
                 section = section[part]
             section[last] = value
     with pytest.raises(ValueError, match=message):
-        Experiment(config)
+        Experiment(config, one())

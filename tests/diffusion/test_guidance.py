@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxdiff.config.build import build
-from jaxdiff.diffusion import guidance
-from jaxdiff.diffusion.guidance.operators import inpainting
+from jaxdiff.diffusion import guidance, inverse
+from jaxdiff.diffusion.inverse.operators import Inpainting
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.typing import Prediction
 from tests.support.gaussians import (
@@ -53,9 +53,9 @@ GUIDANCE = {
     "cfg++": guidance.CFGPlusPlus(0.6),
     "classifier": guidance.ClassifierGuidance(COSINE, lambda x, t, c: -(x**4).sum(-1)),
     "composed": guidance.Composed(({"label": 0}, {"label": 1}), (2.0, 1.5)),
-    "dps": guidance.DPS(COSINE, inpainting(MASK), Y),
-    "pigdm": guidance.PiGDM(COSINE, inpainting(MASK), Y, 0.1),
-    "known": guidance.KnownPixels(COSINE, MASK, Y),
+    "dps": inverse.DPS(COSINE, Inpainting(MASK), Y),
+    "pigdm": inverse.PiGDM(COSINE, Inpainting(MASK), Y, 0.1),
+    "known": inverse.KnownPixels(COSINE, MASK, Y),
 }
 
 

@@ -13,10 +13,9 @@ from jaxdiff.diffusion import guidance
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.sampling import prior, sample
 from jaxdiff.diffusion.solvers import DDIM
-from jaxdiff.runs.sampler import Options, Sampler
 from jaxdiff.tasks.model import Model
-from jaxdiff.training.state import TrainState
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.gaussians import COSINE, FLOW, B, equal, given, of_label
 
 
@@ -43,7 +42,7 @@ def double():
         ("Composed(conditions=[{'label': 3}], scales=[])", "1 conditions and scales="),
         ("Negative(condition={})", "condition={}"),
         ("Intervall", "unknown guidance 'Intervall'; known: .*Interval"),
-        ("DPS", "DPS needs operator, measurement"),
+        ("DPS", "unknown guidance 'DPS'"),
         ("classifier_free", "classifier_free needs denoiser"),
     ],
 )
@@ -89,27 +88,19 @@ def make(**options):
         (3,),
         conditions=Conditions(("label",), num_classes=3),
         options=Options(steps=4, **options),
-        mesh=make_mesh(jax.devices()[:1]),
+        devices=Devices(make_mesh(jax.devices()[:1])),
     )
 
 
-def state_of_nothing():
-    return TrainState(
-        step=jnp.zeros((), int),
-        params={},
-        frozen={},
-        opt_state=(),
-        ema={"network": {}},
-        statistics={},
-    )
+NOTHING = {"network": {}}
 
 
 def test_the_sampler_guides_as_it_is_told():
     """Fails if an option does not reach the solver, or the default is not classifier-free."""
     sampler, (_, _, cond) = make(guidance_scale=3.0), given()
-    draw = lambda cond=cond, **options: sampler(state_of_nothing(), B, cond, **options)
+    draw = lambda cond=cond, **options: sampler(NOTHING, B, cond, **options)
 
-    times = sampler.times(state_of_nothing())
+    times = sampler.times(NOTHING)
     keys = random.example_keys(random.stream(jax.random.key(0), "sample"), jnp.arange(B))
     x = prior(COSINE, keys, jnp.zeros((B, 3)), times[0])
     for options, guide in (
@@ -128,11 +119,8 @@ def test_the_sampler_guides_as_it_is_told():
 
 def test_the_sampler_s_denoiser_is_guided_only_where_it_is_asked_to_be():
     """Fails if the sampling options guide `run.denoiser()`."""
-    sampler, state = (
-        make(guidance="CFGPlusPlus(weight=0.3)", guidance_scale=3.0),
-        state_of_nothing(),
-    )
+    sampler = make(guidance="CFGPlusPlus(weight=0.3)", guidance_scale=3.0)
     x, t, cond = given()
-    equal(sampler.denoiser(state)(x, t, cond), of_label(x, t, cond))
-    guided = sampler.denoiser(state, 3.0, "Interval(low=0.5)")(x, t, cond)
+    equal(sampler.denoiser(NOTHING)(x, t, cond), of_label(x, t, cond))
+    guided = sampler.denoiser(NOTHING, 3.0, "Interval(low=0.5)")(x, t, cond)
     equal(guided, jax.jit(guidance.Interval(COSINE, 3.0, low=0.5)(of_label))(x, t, cond))

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from jaxdiff import random
-from jaxdiff.diffusion import guidance, oracles
-from jaxdiff.diffusion.guidance.operators import average_pooling, blur, inpainting
+from jaxdiff.diffusion import guidance, inverse, oracles
+from jaxdiff.diffusion.inverse.operators import AveragePooling, Blur, Inpainting
 from jaxdiff.diffusion.sampling import prior, sample
 from jaxdiff.diffusion.solvers import DDIM, DDPM
-from jaxdiff.diffusion.solvers.repaint import RePaint
 from jaxdiff.diffusion.timesteps import Uniform
 from jaxdiff.typing import Prediction, Span
 from tests.support.gaussians import COSINE, EDM, STD, B, equal, gaussian, given, of_label, pair
@@ -59,7 +58,7 @@ def test_pigdm_of_gaussian_data_is_the_exact_posterior_mean(process, noise_std):
     """Fails if r² is not the posterior variance, the residual's sign flips, or A meets A for Aᵀ."""
     x, t, _ = given()
     mean, y = jnp.full_like(x, 0.2), np.array([[0.3, -0.6]])
-    guided = guidance.PiGDM(
+    guided = inverse.PiGDM(
         process, lambda z: z @ A.T, jnp.asarray(y), noise_std=noise_std, data_std=STD
     )(lambda x, t, cond: gaussian(process, x, t, mean, STD))(x, t, {})
     for i in range(B):
@@ -79,13 +78,13 @@ def test_pigdm_meets_a_noiseless_measurement():
     truth = jnp.asarray(rng.normal(size=(2, 4, 4, 2)))
     mask = rng.random((4, 4, 1)) < 0.5
     kernel = jnp.array([[0.0, 0.1, 0.0], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]])
-    for operator in (average_pooling(2), blur(kernel)):
+    for operator in (AveragePooling(2), Blur(kernel)):
         y = operator(truth)
-        guided = guidance.PiGDM(COSINE, operator, y, data_std=STD)(denoiser)
+        guided = inverse.PiGDM(COSINE, operator, y, data_std=STD)(denoiser)
         x0 = jax.jit(guided)(x, t, {}).x0
         np.testing.assert_allclose(operator(x0), y, atol=1e-4)
     # What was not measured may hold anything: only the mask's pixels count.
-    guided = guidance.PiGDM(COSINE, inpainting(mask), truth, data_std=STD)(denoiser)
+    guided = inverse.PiGDM(COSINE, Inpainting(mask), truth, data_std=STD)(denoiser)
     whole = jax.jit(guided)(x, t, {}).x0
     np.testing.assert_allclose(jnp.where(mask, whole - truth, 0), 0, atol=1e-6)
 
@@ -93,11 +92,11 @@ def test_pigdm_meets_a_noiseless_measurement():
 def test_operators():
     """Fails if pooling sums or interleaves, a blur shifts, or channels mix."""
     x = jnp.arange(32.0).reshape(1, 4, 4, 2)
-    np.testing.assert_allclose(average_pooling(2)(x)[0, 0, 1], [9.0, 10.0])
+    np.testing.assert_allclose(AveragePooling(2)(x)[0, 0, 1], [9.0, 10.0])
     kernel = jnp.zeros((3, 3)).at[1, 2].set(1.0)
-    np.testing.assert_allclose(blur(kernel)(x)[:, :, :-1], x[:, :, 1:])
+    np.testing.assert_allclose(Blur(kernel)(x)[:, :, :-1], x[:, :, 1:])
     with pytest.raises(ValueError, match="factor=3 does not divide 4x4"):
-        average_pooling(3)(x)
+        AveragePooling(3)(x)
 
 
 def test_dps_follows_the_gradient_through_the_denoiser():
@@ -111,7 +110,7 @@ def test_dps_follows_the_gradient_through_the_denoiser():
     step = 1e-5
     slopes = [(squared(x + step * e) - squared(x - step * e)) / (2 * step) for e in jnp.eye(3)]
     gradient = -1.5 * jnp.stack(slopes, 1) / jnp.sqrt(squared(x))[:, None]
-    guided = jax.jit(guidance.DPS(COSINE, operator, y, scale=1.5)(denoiser))(x, t, {})
+    guided = jax.jit(inverse.DPS(COSINE, operator, y, scale=1.5)(denoiser))(x, t, {})
     expected = denoiser(x, t, {}).noise - sigma * gradient
     np.testing.assert_allclose(guided.noise, expected, rtol=1e-6, atol=1e-8)
 
@@ -120,7 +119,7 @@ def test_dps_leaves_what_fits_alone():
     """Fails if the slope of the norm at zero is a NaN."""
     x, t, cond = given()
     fits = of_label(x, t, cond).x0
-    equal(jax.jit(guidance.DPS(COSINE, lambda x0: x0, fits)(of_label))(x, t, cond), pair()[0])
+    equal(jax.jit(inverse.DPS(COSINE, lambda x0: x0, fits)(of_label))(x, t, cond), pair()[0])
 
 
 def test_known_pixels_end_up_as_they_are():
@@ -129,7 +128,7 @@ def test_known_pixels_end_up_as_they_are():
     _, _, cond = given()
     keys = random.example_keys(jax.random.key(0), jnp.arange(B))
     x = prior(COSINE, keys, jnp.zeros((B, 3)), times[0])
-    guided = guidance.KnownPixels(COSINE, MASK, known)(of_label)
+    guided = inverse.KnownPixels(COSINE, MASK, known)(of_label)
     x = sample(DDIM(COSINE), guided, x, times, cond, keys)
     np.testing.assert_allclose(x[:, MASK], np.broadcast_to([0.4, -0.3], (B, 2)), atol=1e-9)
     assert bool((jnp.abs(x[:, 1] - 9.0) > 1).all())
@@ -146,7 +145,7 @@ def test_repaint_harmonises_what_it_paints_with_what_is_known():
     mask, known = np.array([True, False]), jnp.array([1.0, 0.0])
     x = prior(COSINE, keys, jnp.zeros((128, 2)), times[0])
     draw = jax.jit(
-        functools.partial(sample, RePaint(COSINE, DDPM(COSINE), mask, known, 4), mixture)
+        functools.partial(sample, inverse.RePaint(COSINE, DDPM(COSINE), mask, known, 4), mixture)
     )
     painted = draw(x, times, {}, keys)
     others = draw(x[::-1].at[7].set(x[7]), times, {}, keys[::-1].at[7].set(keys[7]))
@@ -172,7 +171,7 @@ def test_going_back_and_forth_leaves_the_distribution():
     )
     noise = jax.random.normal(jax.random.key(1), (b, 1))
     x = COSINE.schedule.alpha(span.t)[:, None] * 0.7 + spread(span.t)[:, None] * noise
-    solver = RePaint(COSINE, Exact(), np.zeros(1, bool), jnp.zeros(1), resamples=3)
+    solver = inverse.RePaint(COSINE, Exact(), np.zeros(1, bool), jnp.zeros(1), resamples=3)
     x, _ = solver.step(oracle, x, span, {}, ())
     np.testing.assert_allclose(x.mean(), COSINE.schedule.alpha(jnp.array(0.5)) * 0.7, atol=0.03)
     np.testing.assert_allclose(x.std(), spread(jnp.array(0.5)), rtol=0.03)

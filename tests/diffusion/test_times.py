@@ -89,17 +89,17 @@ def seen(rule, steps=30, size=256):
 
     @jax.jit
     def step(statistics, offset):
-        bound = learned.bind(rule, {"time_sampling": statistics})
+        bound = learned.bind(rule, {"time_sampling": statistics}, "time_sampling")
         draw = Draw(draw_of(size).keys, (offset + jnp.arange(size) / size) % 1)
         t, importance = bound(FLOW, draw)
         loss = importance * LOSS(t)
-        observed = learned.observe(bound, draw, loss, {"importance": importance})
-        return learned.absorb(bound, observed)["time_sampling"], (t, loss)
+        observed = learned.observe(bound, draw, loss, {"importance": importance}, "time_sampling")
+        return learned.absorb(bound, observed, "time_sampling")["time_sampling"], (t, loss)
 
     statistics = rule.begin()
     for offset in np.random.default_rng(0).random(steps):
         statistics, last = step(statistics, offset)
-    return learned.bind(rule, {"time_sampling": statistics}), *last
+    return learned.bind(rule, {"time_sampling": statistics}, "time_sampling"), *last
 
 
 def test_loss_aware_times_follow_the_losses_and_keep_their_mean():

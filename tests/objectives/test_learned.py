@@ -29,7 +29,7 @@ def exact(process, std=0.5):
 
 def bound_of(params, x0, draw, student_of=exact):
     objective = VariationalBound(PROCESS, time_sampling.Stratified(), LEVELS)
-    objective = learned.bind(objective, params)
+    objective = learned.bind(objective, params, "objective")
     student = student_of(objective.process)
     return objective(Roles(student, student), x0, {}, draw, jnp.zeros((), int))
 
@@ -37,22 +37,22 @@ def bound_of(params, x0, draw, student_of=exact):
 @pytest.fixture(scope="module")
 def params():
     """A shape that is far from a line."""
-    made = learned.init(PROCESS)
-    shape = 2 * jax.random.normal(jax.random.key(3), made["schedule"]["shape"].shape)
-    return {"schedule": {**made["schedule"], "shape": shape}}
+    made = learned.init(PROCESS, "process")
+    shape = 2 * jax.random.normal(jax.random.key(3), made["process.schedule"]["shape"].shape)
+    return {"process.schedule": {**made["process.schedule"], "shape": shape}}
 
 
 def test_the_learned_schedule_is_monotone_and_keeps_its_ends(params):
     """Fails if the sigmoids are not normalised to their values at the ends, or weigh negatively."""
     t = jnp.linspace(0, 1, 1001)
-    for values in (learned.init(PROCESS), params):
-        schedule = learned.bind(PROCESS, values).schedule
+    for values in (learned.init(PROCESS, "process"), params):
+        schedule = learned.bind(PROCESS, values, "process").schedule
         logsnr = Process(schedule).logsnr(t)
         np.testing.assert_allclose(logsnr, schedule.logsnr(t), atol=2e-4)
         np.testing.assert_allclose(logsnr[jnp.array([0, -1])], [7.0, -8.0], atol=1e-4)
         assert (jnp.diff(logsnr) < 0).all()
         np.testing.assert_allclose(schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, 1, atol=1e-6)
-    straight = learned.bind(PROCESS, learned.init(PROCESS)).schedule.logsnr(t)
+    straight = learned.bind(PROCESS, learned.init(PROCESS, "process"), "process").schedule.logsnr(t)
     np.testing.assert_allclose(straight, 7 - 15 * t, atol=0.6)
     np.testing.assert_array_equal(SCHEDULE.logsnr(t), straight)
 
@@ -62,7 +62,7 @@ def test_a_reading_of_the_schedule_has_one_part_s_gradient(params, read, learns)
     """To the last bit; fails if the shape follows the bound's, which is noise of mean zero."""
     t = jnp.linspace(0.1, 0.9, 8)
     value = lambda p: (getattr(SCHEDULE.bind(p), read)(t) * (1 + t)).sum()
-    gradient = jax.grad(value)(params["schedule"])
+    gradient = jax.grad(value)(params["process.schedule"])
     assert {name for name, slope in gradient.items() if (slope != 0).any()} == {learns}
 
 
@@ -82,7 +82,7 @@ def test_the_bound_is_the_likelihood_where_the_denoiser_is_exact(params):
     @jax.jit
     def bits(params):
         objective = VariationalBound(PROCESS, time_sampling.Stratified(), levels)
-        objective = learned.bind(objective, params)
+        objective = learned.bind(objective, params, "objective")
         student = exact(objective.process, std)
         loss, metrics = objective(Roles(student, student), x0, {}, draw_of(n), jnp.zeros((), int))
         return loss.mean(), {k: v.mean() for k, v in metrics.items()}
@@ -91,9 +91,9 @@ def test_the_bound_is_the_likelihood_where_the_denoiser_is_exact(params):
     last = alpha2 * std**2 + sigma2
     gap = 0.5 * (last - 1 - np.log(last)) / np.log(2)
     prior = 0.5 * (alpha2 * float((x0**2).mean()) + sigma2 - 1 - np.log(sigma2)) / np.log(2)
-    for values in (learned.init(PROCESS), params):
+    for values in (learned.init(PROCESS, "process"), params):
         ends = jnp.array([7.0, lowest])
-        total, parts = bits({"schedule": {**values["schedule"], "ends": ends}})
+        total, parts = bits({"process.schedule": {**values["process.schedule"], "ends": ends}})
         assert float(total) == pytest.approx(entropy + gap, abs=0.03)
         in_parts = parts["prior"] + parts["diffusion"] + parts["reconstruction"]
         assert float(total) == pytest.approx(float(in_parts), rel=1e-5)
@@ -144,12 +144,12 @@ def test_each_part_of_the_schedule_has_its_own_gradient(params):
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(a, float), params)
         x0, draw = jnp.asarray(x0, float), Draw(draw.keys, jnp.asarray(draw.lattice, float))
-        gradient = jax.jit(jax.grad(loss))(params)["schedule"]
-        moved = lambda name, d: {"schedule": {**params["schedule"], name: d}}
+        gradient = jax.jit(jax.grad(loss))(params)["process.schedule"]
+        moved = lambda name, d: {"process.schedule": {**params["process.schedule"], name: d}}
         value = jax.jit(loss)
         for i in (0, 1):
             step = 1e-4 * jnp.eye(2)[i]
-            ends = params["schedule"]["ends"]
+            ends = params["process.schedule"]["ends"]
             slope = (value(moved("ends", ends + step)) - value(moved("ends", ends - step))) / 2e-4
             np.testing.assert_allclose(gradient["ends"][i], slope, rtol=1e-3)
 
@@ -159,13 +159,13 @@ def test_each_part_of_the_schedule_has_its_own_gradient(params):
         @jax.jit
         @jax.grad
         def moment_slope(shape):
-            schedule = learned.bind(SCHEDULE, moved("shape", shape))
+            schedule = learned.bind(SCHEDULE, moved("shape", shape), "process.schedule")
             logsnr, slope = jax.jvp(schedule.logsnr_of_shape, (t,), (jnp.ones_like(t),))
             # E_t over its own times: the gradient of ∫(½·slope·error)² dt itself.
             error = 2 * (1 + jax.nn.sigmoid(-logsnr)) / bits
             return jnp.mean((0.5 * slope * error) ** 2)
 
-        expected = moment_slope(params["schedule"]["shape"])
+        expected = moment_slope(params["process.schedule"]["shape"])
         np.testing.assert_allclose(gradient["shape"], expected, rtol=0.02, atol=0.02)
 
 
@@ -181,8 +181,8 @@ def test_the_shape_learns_to_spread_the_loss_evenly():
         t = draw_of(256, seed).lattice
 
         def moment(shape):
-            values = {"schedule": {**SCHEDULE.init(), "shape": shape}}
-            bound = learned.bind(objective, values)
+            values = {"process.schedule": {**SCHEDULE.init(), "shape": shape}}
+            bound = learned.bind(objective, values, "objective")
             e = jax.lax.stop_gradient(error(bound.process.schedule.logsnr(t)))
             return bound._second_moment(t, e).mean()
 
@@ -216,7 +216,7 @@ def test_the_uncertainty_finds_the_mean_loss_of_each_noise_level():
         params, moments = carry
 
         def mean(params):
-            bound = learned.bind(objective, params)
+            bound = learned.bind(objective, params, "objective")
             x0 = jnp.zeros((256, 2))
             loss, metrics = bound(Roles(student, student), x0, {}, draw_of(256, seed), seed)
             return loss.mean(), metrics["plain_loss"].mean()
@@ -226,12 +226,12 @@ def test_the_uncertainty_finds_the_mean_loss_of_each_noise_level():
         return (optax.apply_updates(params, updates), moments), (value, plain)
 
     optimizer = optax.adam(0.05)
-    params = learned.init(objective)
+    params = learned.init(objective, "objective")
     (params, _), (values, plain) = jax.lax.scan(
         step, (params, optimizer.init(params)), jnp.arange(600)
     )
     logsnr = jnp.linspace(-12, 12, 9)
-    found = learned.bind(objective, params).uncertainty(logsnr)
+    found = learned.bind(objective, params, "objective").uncertainty(logsnr)
     np.testing.assert_allclose(found, jnp.log(level(logsnr)), atol=0.05)
     assert float(values[0]) == pytest.approx(float(plain[0]), rel=1e-6)  # u = 0 at the start
     assert values[-1] < values[0]

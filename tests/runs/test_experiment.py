@@ -13,7 +13,7 @@ import pytest
 import jaxdiff
 from jaxdiff import Experiment
 from jaxdiff.training.step import make_step
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def recipe(name):
 
 
 def one_device(config):
-    return Experiment(config, make_mesh(jax.devices()[:1]))
+    return Experiment(config, Devices(make_mesh(jax.devices()[:1]), config.parallel))
 
 
 VARIANTS = [
@@ -69,13 +69,8 @@ def test_every_recipe_traces_and_shape_checks(name, variant, size):
 
 
 def check_step(experiment):
-    state, b = experiment.abstract_state(), experiment.config.batch_size
-    batch = {
-        "x": jax.ShapeDtypeStruct((b, *experiment.shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((b,), jnp.int32),
-        "position": jax.ShapeDtypeStruct((b,), jnp.int32),
-        **{name: part.inputs(b) for name, part in experiment.conditions.encoders.items()},
-    }
+    state = experiment.abstract_state()
+    batch = experiment.task.example(experiment.config.batch_size)
     after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
     shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert shapes(after) == shapes(state)
@@ -150,7 +145,7 @@ def test_the_recipes_in_latents_are_of_the_published_sizes(name, size):
             )
     experiment = one_device(config)
     *counts, latent = LATENT[name]
-    assert experiment.latent_shape == latent
+    assert experiment.task.latent_shape == latent
     check_step(experiment)
     if size == "whole":
         state = experiment.abstract_state()
@@ -172,7 +167,7 @@ def test_the_parameter_count_is_the_paper_s():
         ("sampling.solver", "Huen", "unknown solvers 'Huen'; known: .*Heun"),
         ("sampling.timesteps", "Karas", "unknown timesteps 'Karas'; known: .*Karras"),
         ("sampling.guidance", "Interval(low=0.9, high=0.1)", "low must be less than high"),
-        ("sampling.guidance", "PiGDM()", "PiGDM needs operator, measurement"),
+        ("sampling.guidance", "PiGDM()", "unknown guidance 'PiGDM'"),
         ("process", "Cosin", "unknown schedules 'Cosin'; known: Cosine"),
         ("objective", "Denoise", "unknown objectives 'Denoise'; known: Denoising"),
         ("network.name", "Unet", "unknown networks 'Unet'; known: .*UNet"),
@@ -229,7 +224,7 @@ def test_data_of_another_shape_or_unknown_are_named():
 @pytest.fixture(scope="module")
 def run():
     experiment = one_device(tiny_config())
-    return jaxdiff.Run(experiment, experiment.init())
+    return jaxdiff.Run.of(experiment, experiment.init())
 
 
 @pytest.mark.parametrize(

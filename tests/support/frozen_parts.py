@@ -105,9 +105,10 @@ def latent_text_config(folder=None):
     config = tiny_config()
     where = lambda name: "" if folder is None else str(folder / name)
     config.transforms = ("Caption(template=['digit {}', 'a digit {}'])",)
-    config.codec = {"name": "Latents", "autoencoder": SIZES, "weights": where("vae")}
+    config.codec = {"name": "Latents", "autoencoder": SIZES}
     config.conditions = ("text",)
-    config.encoders = {"text": {"name": "Text", "settings": SETTINGS, "weights": where("text")}}
+    config.encoders = {"text": {"name": "Text", "settings": SETTINGS}}
+    config.weights = {"network": "", "codec": where("vae"), "text": where("text")}
     config.condition_dropout = 0.3
     config.network = {"name": "tests.support.frozen_parts:Reader", "learned_null": True}
     config.objective, config.time_sampling = "Denoising", "Uniform"

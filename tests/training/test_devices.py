@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxdiff import Experiment
 from jaxdiff.training.checkpoint import Checkpoints
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
 
 WAYS = {"jit_1": ("jit", 1), "jit_8": ("jit", 8), "pmap_8": ("pmap", 8), "fsdp_8": ("fsdp", 8)}
@@ -16,19 +16,19 @@ WAYS = {"jit_1": ("jit", 1), "jit_8": ("jit", 8), "pmap_8": ("pmap", 8), "fsdp_8
 def experiment_on(config, way):
     parallel, devices = WAYS[way]
     config = ConfigDict(config.to_dict() | {"parallel": parallel})
-    return Experiment(config, make_mesh(jax.devices()[:devices]))
+    return Experiment(config, Devices(make_mesh(jax.devices()[:devices]), parallel))
 
 
 def batches_of(experiment, count):
     data = experiment.batches()
-    fields = ("x", "label")
+    fields = ("x", "label", "position")
     return [{k: v for k, v in next(data).items() if k in fields} for _ in range(count)]
 
 
 def steps(experiment, state, batches):
     losses = []
     for batch in batches:
-        state, metrics = experiment.runner.step(state, experiment.runner.place(batch))
+        state, metrics = experiment.runner.step(state, experiment.devices.put(batch))
         losses.append(float(metrics["loss"]))
     return state, losses
 
@@ -49,7 +49,9 @@ def runs():
     for way in WAYS:
         experiment = experiment_on(config, way)
         state, losses = steps(experiment, experiment.init(), batches_of(experiment, 4))
-        samples = experiment.sampler(state, 16, {"label": np.arange(16) % 10}, solver="DDPM")
+        samples = experiment.sampler(
+            experiment.average(state), 16, {"label": np.arange(16) % 10}, solver="DDPM"
+        )
         found[way] = experiment, state, losses, samples
     return found
 
@@ -96,7 +98,9 @@ def test_a_run_goes_on_on_other_devices(runs, way, tmp_path):
     checkpoints = Checkpoints(tmp_path)
     restored, _ = checkpoints.restore(other.abstract_state(), data)
     checkpoints.close()
-    batches = [{k: v for k, v in next(data).items() if k in ("x", "label")} for _ in range(2)]
+    batches = [
+        {k: v for k, v in next(data).items() if k in ("x", "label", "position")} for _ in range(2)
+    ]
     got, losses = steps(other, restored, batches)
     np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
     assert_close(got.params, expected.params, atol=1e-5)
@@ -106,10 +110,11 @@ def test_sample_i_of_64_is_the_sample_made_alone(runs):
     """Fails if noise, guidance or a norm looks across the batch."""
     experiment, state, *_ = runs["jit_1"]
     labels = np.arange(64) % 10
-    many = experiment.sampler(state, 64, {"label": labels}, solver="DDPM", seed=5)
-    alone = experiment.sampler(state, 1, {"label": labels[37]}, solver="DDPM", seed=5, first=37)
+    weights = experiment.average(state)
+    many = experiment.sampler(weights, 64, {"label": labels}, solver="DDPM", seed=5)
+    alone = experiment.sampler(weights, 1, {"label": labels[37]}, solver="DDPM", seed=5, first=37)
     np.testing.assert_allclose(alone[0], many[37], atol=1e-4)
     batched = experiment.sampler(
-        state, 10, {"label": labels[:10]}, solver="DDPM", seed=5, batch_size=4
+        weights, 10, {"label": labels[:10]}, solver="DDPM", seed=5, batch_size=4
     )
     np.testing.assert_allclose(batched, many[:10], atol=1e-4)

@@ -5,21 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff import config as defaults
 from jaxdiff import random
-from jaxdiff.codecs import Pixels
 from jaxdiff.conditioning.conditions import Conditions
-from jaxdiff.diffusion import (
-    oracles,
-    parameterizations,
-    preconditioning,
-    schedules,
-    time_sampling,
-    weighting,
-)
+from jaxdiff.diffusion import oracles, parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
-from jaxdiff.networks.mlp import MLP
 from jaxdiff.objectives import Denoising
-from jaxdiff.tasks.model import Model
+from jaxdiff.tasks.diffusion import Diffusion
 from jaxdiff.training import ema, state
 from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.step import Recipe, make_step
@@ -43,17 +35,12 @@ def recipe(**changes):
     optimizer, _ = make_optimizer(
         {"name": "sgd", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
     )
-    model = Model(
-        network=MLP(),
-        process=PROCESS,
-        parameterization=parameterizations.v,
-        input_scaling=preconditioning.Unscaled(),
-        time_input=preconditioning.ScaledTime(),
-    )
+    config = defaults.default()
+    config.data = {"name": "two_moons", "shape": (2,), "num_classes": 0}
+    config.network = {"name": "MLP"}
+    config.time_sampling = "Stratified"
     parts = {
-        "model": model,
-        "codec": Pixels(),
-        "objective": objective(parameterization=parameterizations.v),
+        "task": Diffusion(config),
         "optimizer": optimizer,
         "ema_decay": ema.Constant(0.75),
         "batch_size": BATCH,
@@ -63,7 +50,7 @@ def recipe(**changes):
 
 @pytest.fixture(scope="module")
 def params():
-    made = recipe().model.init(jax.random.key(0), jnp.zeros((1, 2)), {})
+    made = recipe().table.create(jax.random.key(0), {})
     # The output layer starts at zero, and would hide the gradients of all others.
     leaves, tree = jax.tree.flatten(made)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -187,10 +174,10 @@ def test_conditions_are_dropped_at_their_rate_and_independently():
 )
 def test_learning_rates(schedule, steps, expected):
     """Fails if the warm-up begins at zero or decay counts from the wrong step."""
-    _, rate = make_optimizer(
+    _, rates = make_optimizer(
         {"name": "adam", "learning_rate": 2.0, "schedule": schedule, "clip_norm": 1.0}
     )
-    np.testing.assert_allclose([rate(n) for n in steps], 2 * np.array(expected), atol=1e-6)
+    np.testing.assert_allclose([rates[""](n) for n in steps], 2 * np.array(expected), atol=1e-6)
 
 
 def test_weight_decay_spares_vectors():

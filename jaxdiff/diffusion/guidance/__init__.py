@@ -14,8 +14,9 @@ from jaxdiff.diffusion.guidance.extrapolation import (
     LinearScale,
     Rescaled,
     classifier_free,
+    is_off,
+    simplified,
 )
-from jaxdiff.diffusion.guidance.inverse import DPS, KnownPixels, PiGDM
 from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
 from jaxdiff.diffusion.guidance.wrappers import (
     Composed,
@@ -26,7 +27,6 @@ from jaxdiff.diffusion.guidance.wrappers import (
 )
 
 __all__ = [
-    "DPS",
     "AdaptiveProjected",
     "AutoGuidance",
     "CFGPlusPlus",
@@ -36,13 +36,13 @@ __all__ = [
     "Composed",
     "DynamicThreshold",
     "Interval",
-    "KnownPixels",
     "LinearScale",
     "LossGuidance",
     "Negative",
-    "PiGDM",
     "Rescaled",
     "StaticThreshold",
     "classifier_free",
     "drop",
+    "is_off",
+    "simplified",
 ]

@@ -4,9 +4,10 @@ A rule `combine`s the two; called with a denoiser, it is guidance. `guidance_sca
 guidance: the denoiser itself, which needs no condition.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,10 +15,11 @@ from jaxtyping import Array, Float
 from jaxdiff.diffusion.guidance.branches import Guidance, branches, dot, with_x0
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Denoiser, Prediction
 
-Scale = float | Callable[[Array], Array]
-"""A number, or a function of the times [b] that returns one for each."""
+Scale = float | Float[Array, ""] | Callable[[Array], Array] | None
+"""A number, or a function of the times [b] that returns one for each; None for no guidance."""
 
 Data = Float[Array, "b *shape"]
 Time = Float[Array, "b *frames"]
@@ -35,11 +37,33 @@ class Rule(Protocol):
         """Returns the guided prediction."""
 
 
+def is_off(scale: Scale) -> bool:
+    """Returns whether a scale is known to be no guidance: None, or a plain 1; never when traced."""
+    return scale is None or (isinstance(scale, int | float) and scale == 1)
+
+
+def simplified(guidance: Any) -> Any:
+    """Returns guidance, nested too, with scales of 1 as None, for `jax.jit` to take as argument.
+
+    A scale in a compiled program is traced: a new one compiles nothing. A scale of exactly 1 needs
+    one evaluation of the denoiser instead of two, so it is another, cheaper program.
+    """
+    changes = {}
+    for field in dataclasses.fields(guidance) if dataclasses.is_dataclass(guidance) else ():
+        value = getattr(guidance, field.name)
+        if field.name == "guidance_scale" and is_off(value):
+            changes[field.name] = None
+        elif field.name == "of" and value is not None:
+            changes[field.name] = simplified(value)
+    return dataclasses.replace(guidance, **changes) if changes else guidance
+
+
 def classifier_free(denoiser: Denoiser, guidance_scale: Scale) -> Denoiser:
     """Extrapolates from the unconditional prediction through the conditional one."""
     return ClassifierFree(guidance_scale)(denoiser)
 
 
+@pytree(data=("guidance_scale", "start"))
 @dataclass(frozen=True)
 class LinearScale:
     """A scale that grows from `start` at t = 1 to `guidance_scale` at t = 0 (Wang et al. 2024)."""
@@ -52,6 +76,7 @@ class LinearScale:
         return self.guidance_scale + (self.start - self.guidance_scale) * t
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class ClassifierFree:
     """unconditional + scale·(conditional - unconditional), 1 + w in Ho & Salimans (2022, eq. 6).
@@ -64,7 +89,7 @@ class ClassifierFree:
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
-        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+        return denoiser if is_off(self.guidance_scale) else _two_branches(self, denoiser)
 
     def combine(
         self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
@@ -78,6 +103,7 @@ class ClassifierFree:
         )
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class Rescaled:
     """Another rule, its result given back the deviation of the conditional (Lin et al. 2024, 3.4).
@@ -98,7 +124,7 @@ class Rescaled:
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
-        return denoiser if _rule(self).guidance_scale == 1 else _two_branches(self, denoiser)
+        return denoiser if is_off(_rule(self).guidance_scale) else _two_branches(self, denoiser)
 
     def combine(
         self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
@@ -115,6 +141,7 @@ class Rescaled:
         return guided._replace(x0=x0, noise=noise)
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class AdaptiveProjected:
     """Extrapolates x0 at right angles to it, and not too far (APG; Sadat et al. 2024).
@@ -137,7 +164,7 @@ class AdaptiveProjected:
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
-        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+        return denoiser if is_off(self.guidance_scale) else _two_branches(self, denoiser)
 
     def combine(
         self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
@@ -154,6 +181,7 @@ class AdaptiveProjected:
         return with_x0(self.process, conditional, x0 + (scale - 1) * update, t)
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class CFGZeroStar:
     """Extrapolates velocities, from the best multiple of the unconditional one (Fan et al. 2025).
@@ -171,7 +199,7 @@ class CFGZeroStar:
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
-        return denoiser if self.guidance_scale == 1 else _two_branches(self, denoiser)
+        return denoiser if is_off(self.guidance_scale) else _two_branches(self, denoiser)
 
     def combine(
         self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
@@ -185,6 +213,7 @@ class CFGZeroStar:
         return conditional._replace(x0=x0, noise=noise)
 
 
+@pytree(data=("weight",))
 @dataclass(frozen=True)
 class CFGPlusPlus:
     """The guided x0 with the unconditional noise (Chung et al. 2024).
@@ -212,6 +241,7 @@ class CFGPlusPlus:
         return guided._replace(noise=unconditional.noise)
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class AutoGuidance:
     """Any rule, with a weaker model in the place of the unconditional one (Karras et al. 2024).

@@ -8,9 +8,11 @@ from jaxtyping import Array
 
 from jaxdiff.diffusion.guidance.branches import with_score
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser
 
 
+@pytree(data=("scale",))
 @dataclass(frozen=True)
 class ClassifierGuidance:
     """score + scale·∇ log p(y | x_t) (Dhariwal & Nichol 2021).
@@ -32,6 +34,7 @@ class ClassifierGuidance:
         return guided
 
 
+@pytree(data=("scale",))
 @dataclass(frozen=True)
 class LossGuidance:
     """score - scale·∇ loss(x0(x_t)), differentiated through the denoiser (Chung et al. 2023).

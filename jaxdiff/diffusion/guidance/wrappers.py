@@ -14,9 +14,11 @@ from jaxtyping import Array, Float
 from jaxdiff.diffusion.guidance.branches import Guidance, ask, with_x0
 from jaxdiff.diffusion.guidance.extrapolation import ClassifierFree, Scale
 from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Denoiser
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class Interval:
     """Guidance at some noise levels only (Kynkäänniemi et al. 2024): plain elsewhere, at its cost.
@@ -61,6 +63,7 @@ class Interval:
         return limited
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class StaticThreshold:
     """x0 clipped to ±`limit`, the range of the data (Saharia et al. 2022, section 2.3)."""
@@ -79,6 +82,7 @@ class StaticThreshold:
         return _mapped(self.process, _inner(self)(denoiser), clip)
 
 
+@pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class DynamicThreshold:
     """x0 clipped at each example's own `percentile` of |x0|, and divided down into ±`limit`.
@@ -109,6 +113,7 @@ class DynamicThreshold:
         return _mapped(self.process, _inner(self)(denoiser), clip)
 
 
+@pytree(data=("condition", "guidance_scale"))
 @dataclass(frozen=True, eq=False)
 class Negative:
     """Guidance away from a condition: it stands wherever a condition is dropped.
@@ -149,6 +154,7 @@ class Negative:
         return _inner(self)(substituted)
 
 
+@pytree(data=("conditions", "scales"))
 @dataclass(frozen=True, eq=False)
 class Composed:
     """Several conditions at once: u + Σ scale_i·(c_i - u) (Liu et al. 2022), in one call.

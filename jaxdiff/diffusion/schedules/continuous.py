@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.trees import pytree
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -25,6 +27,7 @@ def _log_alpha(t, beta_min, beta_max):
     return -0.25 * t**2 * (beta_max - beta_min) - 0.5 * t * beta_min
 
 
+@pytree()
 @dataclass(frozen=True)
 class LinearBeta:
     """The variance-preserving SDE with beta(t) linear in t (Song, Y. et al. 2021, eq. 32-33)."""
@@ -41,6 +44,7 @@ class LinearBeta:
         return jnp.sqrt(-jnp.expm1(2 * _log_alpha(t, self.beta_min, self.beta_max)))
 
 
+@pytree()
 @dataclass(frozen=True)
 class SubVP:
     """The sub-VP SDE: `LinearBeta`'s alpha with less noise (Song, Y. et al. 2021)."""
@@ -57,6 +61,7 @@ class SubVP:
         return -jnp.expm1(2 * _log_alpha(t, self.beta_min, self.beta_max))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Cosine:
     """The cosine schedule in continuous time (Nichol & Dhariwal 2021; Salimans & Ho 2022).
@@ -78,6 +83,7 @@ class Cosine:
 GVP = TrigFlow = Cosine
 
 
+@pytree()
 @dataclass(frozen=True)
 class Sigmoid:
     """alpha² falls from 1 to 0 along a logistic curve (Jabri et al. 2022; Chen 2023).
@@ -114,6 +120,7 @@ class Sigmoid:
         return jnp.sqrt(self._share(t, self.end, t))
 
 
+@pytree()
 @dataclass(frozen=True)
 class Laplace:
     """Variance-preserving; log-SNR at uniform t is Laplace-distributed (Hang et al. 2024).
@@ -141,6 +148,7 @@ class Laplace:
         return jnp.sqrt(jax.nn.sigmoid(-self._logsnr(t)))
 
 
+@pytree()
 @dataclass(frozen=True)
 class RectifiedFlow:
     """The straight line from data to noise (Liu et al. 2023; Lipman et al. 2023)."""
@@ -154,6 +162,7 @@ class RectifiedFlow:
         return t
 
 
+@pytree()
 @dataclass(frozen=True)
 class VarianceExploding:
     """The variance-exploding SDE, geometric in t (Song, Y. et al. 2021, eq. 29-30)."""
@@ -171,6 +180,7 @@ class VarianceExploding:
         return self.sigma_min * jnp.sqrt(jnp.expm1(2 * t * np.log(ratio)))
 
 
+@pytree()
 @dataclass(frozen=True)
 class EDM:
     """sigma proportional to t, up to `sigma_max` (Karras et al. 2022, table 1)."""

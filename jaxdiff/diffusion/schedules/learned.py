@@ -1,14 +1,17 @@
 """A schedule that is learned together with the network."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.trees import pytree
 
+
+@pytree()
 @dataclass(frozen=True)
 class Learned:
     """Variance-preserving, its log-SNR falling along a learned monotone curve (VDM).
@@ -29,7 +32,6 @@ class Learned:
     lowest: float = -5.0
     features: int = 32
     params: Any = None
-    part_name: ClassVar[str] = "schedule"
 
     def __post_init__(self):
         if not self.lowest < self.highest:

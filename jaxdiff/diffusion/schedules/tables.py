@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.trees import pytree
+
 
 def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> tuple[float, ...]:
     """Returns betas evenly spaced from `start` to `end` (Ho et al. 2020, section 4)."""
@@ -27,6 +29,7 @@ def cosine_betas(
     return tuple(np.minimum(1 - edges[1:] / edges[:-1], max_beta).tolist())
 
 
+@pytree()
 @dataclass(frozen=True)
 class Tabulated:
     """A discrete-time schedule: beta_1 ... beta_N, step i of N standing at t = i/N.

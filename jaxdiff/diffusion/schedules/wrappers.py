@@ -15,6 +15,7 @@ from jaxdiff.diffusion.schedules.continuous import (
     VarianceExploding,
 )
 from jaxdiff.diffusion.schedules.tables import Tabulated
+from jaxdiff.trees import pytree
 
 
 def _check_schedule(name, of):
@@ -26,6 +27,7 @@ def _norm(alpha, sigma):
     return jnp.sqrt(alpha**2 + sigma**2)
 
 
+@pytree()
 @dataclass(frozen=True)
 class LogSNRShift:
     """sigma/alpha of another schedule times `shift`: its log-SNR minus 2·log(shift).
@@ -72,6 +74,7 @@ def _size(schedule):
     return _norm
 
 
+@pytree()
 @dataclass(frozen=True)
 class ZeroTerminalSNR:
     """Another schedule, its alpha moved and stretched to end at 0 (Lin et al. 2024, algorithm 1).

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.frames import Data, no_history
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Span
 
 
+@pytree()
 @dataclass(frozen=True)
 class Adaptive:
     """An embedded Runge-Kutta method of diffrax's that chooses its own steps within each span.

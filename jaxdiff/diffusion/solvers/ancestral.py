@@ -10,9 +10,11 @@ from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.frames import Data, half_logsnr, no_history
 from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Span
 
 
+@pytree()
 @dataclass(frozen=True)
 class DDPM:
     """Ancestral sampling (Ho et al. 2020, algorithm 2).
@@ -53,6 +55,7 @@ class DDPM:
         return mean + spread * jnp.sqrt(1 - ratio**2) * random.normal(span.keys, x), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class DDIM:
     """Non-Markovian sampling, deterministic for eta = 0 (Song, J. et al. 2021, eq. 12, 16).
@@ -88,6 +91,7 @@ class DDIM:
         return alpha_s * prediction.x0 + sigma_s * noise, history
 
 
+@pytree()
 @dataclass(frozen=True)
 class Ancestral:
     """A solver's step down to ŝ_d, and from there noise up to ŝ_s (k-diffusion).

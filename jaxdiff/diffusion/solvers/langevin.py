@@ -11,9 +11,11 @@ from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.ancestral import DDPM
 from jaxdiff.diffusion.solvers.frames import Data, Time, no_history
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Solver, Span
 
 
+@pytree()
 @dataclass(frozen=True)
 class PredictorCorrector:
     """A solver's step, then Langevin steps at the new time (Song, Y. et al. 2021, algorithm 1).
@@ -60,6 +62,7 @@ class PredictorCorrector:
         return self.predictor or DDPM(self.process)
 
 
+@pytree()
 @dataclass(frozen=True)
 class AnnealedLangevin:
     """Langevin steps at each noise level in turn (Song & Ermon 2019, algorithm 1).

@@ -16,9 +16,11 @@ from jaxdiff.diffusion.solvers.frames import (
     half_logsnr,
     noise_step,
 )
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Span
 
 
+@pytree()
 @dataclass(frozen=True)
 class LMS:
     """Adams-Bashforth on uneven steps in ŝ, of order up to `order` (k-diffusion's LMS).
@@ -50,6 +52,7 @@ class LMS:
         return noise_step(self.process, x, span.t, span.s, first, noise), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class DEIS:
     """Exponential Adams-Bashforth: polynomials in λ, integrated exactly (Zhang & Chen 2023).
@@ -84,6 +87,7 @@ EVEN = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24
 """Adams-Bashforth for even steps, of orders 1 to 4."""
 
 
+@pytree()
 @dataclass(frozen=True)
 class IPNDM:
     """DDIM with the noise of Adams-Bashforth for even steps (Zhang & Chen 2023, iPNDM).
@@ -112,6 +116,7 @@ class IPNDM:
         return noise_step(self.process, x, span.t, span.s, first, noise), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class PLMS:
     """iPNDM of order 4 that begins with a step of Heun's (Liu et al. 2022; Rombach et al. 2022)."""
@@ -142,6 +147,7 @@ class PLMS:
         return noise_step(self.process, x, span.t, span.s, first, noise), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class PNDM:
     """iPNDM of order 4 whose first three steps are of Runge-Kutta's method (Liu et al. 2022).

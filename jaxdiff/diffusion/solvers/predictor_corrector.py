@@ -17,6 +17,7 @@ from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
 from jaxdiff.diffusion.solvers.frames import Data, Time, half_logsnr
 from jaxdiff.diffusion.solvers.multistep import check_order
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Span
 
 
@@ -28,6 +29,7 @@ class History(NamedTuple):
     added: Data
 
 
+@pytree()
 @dataclass(frozen=True)
 class DataMultistep:
     """The general method.
@@ -119,6 +121,7 @@ def _two_node_weights(kind: str, nodes: Array, start: Time, end: Time, corrects:
     return jnp.stack([1 + share, -share])
 
 
+@pytree()
 @dataclass(frozen=True)
 class DPMpp2M:
     """DPM-Solver++(2M): multistep in x0 and λ, order 2 (Lu et al. 2022b, algorithm 2).

@@ -16,9 +16,11 @@ from jaxdiff.diffusion.solvers.frames import (
     no_history,
     noise_step,
 )
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Span
 
 
+@pytree()
 @dataclass(frozen=True)
 class Euler:
     """Euler's method in ŝ, order 1: the same step as DDIM with eta = 0."""
@@ -34,6 +36,7 @@ class Euler:
         return self.process.perturb(denoiser(x, span.t, cond), span.s), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class Heun:
     """Heun's method in ŝ, order 2 (Karras et al. 2022, algorithm 1).
@@ -57,6 +60,7 @@ class Heun:
         return jnp.where(expand(end, x), euler, heun), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class Midpoint:
     """The midpoint method in ŝ, order 2: two evaluations a step."""
@@ -79,6 +83,7 @@ class Midpoint:
         return jnp.where(expand(end, x), self.process.perturb(first, span.s), x_s), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class RK4:
     """The classical Runge-Kutta method, order 4: four evaluations a step.
@@ -123,6 +128,7 @@ DPMSolver1 = DPMpp1 = Euler
 """Of order 1, DPM-Solver (Lu et al. 2022a) and DPM-Solver++ (2022b) are DDIM."""
 
 
+@pytree()
 @dataclass(frozen=True)
 class DPMSolver2:
     """DPM-Solver-2: midpoint in λ with noise prediction, order 2 (Lu et al. 2022a, algorithm 1).
@@ -149,6 +155,7 @@ class DPMSolver2:
 DPM2 = DPMSolver2
 
 
+@pytree()
 @dataclass(frozen=True)
 class DPMSolver3:
     """DPM-Solver-3: two points in between, order 3 (Lu et al. 2022a, algorithm 2)."""
@@ -177,6 +184,7 @@ class DPMSolver3:
         return jnp.where(expand(end, x), self.process.perturb(first, span.s), x_s), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class DPMpp2S:
     """DPM-Solver++(2S): midpoint in λ with data prediction, order 2 (Lu et al. 2022b, alg. 1)."""

@@ -17,6 +17,7 @@ from jaxdiff.diffusion.solvers.frames import (
     no_history,
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
+from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Solver, Span
 
 
@@ -29,6 +30,7 @@ def add_noise(process: Process, x: Data, t: Time, s: Time, keys: Any, scale: flo
     return ratio * x + added * scale * random.normal(keys, x)
 
 
+@pytree()
 @dataclass(frozen=True)
 class EDMStochastic:
     """Heun's method with noise added before each step (Karras et al. 2022, algorithm 2).
@@ -63,6 +65,7 @@ class EDMStochastic:
         return Heun(self.process).step(denoiser, x, span._replace(t=raised), cond, history)
 
 
+@pytree()
 @dataclass(frozen=True)
 class EulerMaruyama:
     """The reverse SDE's simplest step (Song, Y. et al. 2021, eq. 6), in t.
@@ -94,6 +97,7 @@ class EulerMaruyama:
         return jnp.where(end, alpha_s * prediction.x0 + sigma_s * z, x_s), history
 
 
+@pytree()
 @dataclass(frozen=True)
 class DPMppSDE:
     """DPM-Solver++(SDE): a midpoint in λ with data prediction and noise (k-diffusion).
@@ -152,6 +156,7 @@ class DPMppSDE:
         return jnp.where(same, 0, h)
 
 
+@pytree()
 @dataclass(frozen=True)
 class Restart:
     """A solver that adds noise where the grid goes back up (Xu et al. 2023).

@@ -15,11 +15,10 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
 from jaxdiff.diffusion.timesteps import Karras, Uniform
-from jaxdiff.runs.sampler import Options, Sampler
 from jaxdiff.tasks.model import Model
-from jaxdiff.training.state import TrainState
+from jaxdiff.tasks.sampler import Options, Sampler
 from jaxdiff.weights import learned
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.weights.devices import Devices, make_mesh
 
 COSINE = Process(schedules.Cosine())
 LEARNED = Process(schedules.Learned(highest=9.0, lowest=-8.0, features=4))
@@ -51,13 +50,12 @@ def sampler_of(process, parameterization=v):
         (2,),
         conditions=Conditions(),
         options=Options(steps=8),
-        mesh=make_mesh(jax.devices()[:1]),
+        devices=Devices(make_mesh(jax.devices()[:1])),
     )
 
 
-def state_of(**ema):
-    ema = {"network": {}, **ema}
-    return TrainState(jnp.zeros((), int), ema, {}, (), ema, statistics={})
+def weights_of(**learned):
+    return {"network": {}, **learned}
 
 
 @pytest.fixture(scope="module")
@@ -74,46 +72,49 @@ def test_sampling_starts_at_an_image_and_stops_anywhere(sampler):
     times = within(Uniform()(COSINE, 8), 0.7, 0.2)
     x = noised(COSINE, KEYS, jnp.asarray(IMAGE), times[0])
     expected = sample(DDIM(COSINE), oracle(COSINE), x, times, {}, KEYS)
-    state, ends = state_of(), {"t_start": 0.7, "t_end": 0.2}
-    np.testing.assert_allclose(sampler(state, 5, image=IMAGE, **ends), expected, atol=1e-6)
-    np.testing.assert_allclose(sampler.times(state, **ends), times)
-    whole = sampler(state, 5, noise=np.asarray(x), **ends)
+    weights, ends = weights_of(), {"t_start": 0.7, "t_end": 0.2}
+    np.testing.assert_allclose(sampler(weights, 5, image=IMAGE, **ends), expected, atol=1e-6)
+    np.testing.assert_allclose(sampler.times(weights, **ends), times)
+    whole = sampler(weights, 5, noise=np.asarray(x), **ends)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
     # An image is the same in any batch, and in any call that counts from its index.
-    parts = sampler(state, 5, image=IMAGE, batch_size=2, **ends)
+    parts = sampler(weights, 5, image=IMAGE, batch_size=2, **ends)
     np.testing.assert_allclose(parts, expected, atol=1e-6)
-    later = sampler(state, 2, image=IMAGE[3:], first=3, **ends)
+    later = sampler(weights, 2, image=IMAGE[3:], first=3, **ends)
     np.testing.assert_allclose(later, expected[3:], atol=1e-6)
-    path = sampler(state, 5, image=IMAGE, trajectory=True, **ends)
+    path = sampler(weights, 5, image=IMAGE, trajectory=True, **ends)
     np.testing.assert_allclose(path[0], x, atol=1e-6)
 
 
 def test_what_is_encoded_comes_back(sampler):
     """DDIM inversion; fails if encoding and decoding take other grids, or noise is added."""
-    state, options = state_of(), {"solver": "Heun", "steps": 40}
-    encoded = sampler.invert(state, IMAGE, **options)
+    weights, options = weights_of(), {"solver": "Heun", "steps": 40}
+    encoded = sampler.invert(weights, IMAGE, **options)
     times = Uniform()(COSINE, 40)
     expected = invert(Heun(COSINE), oracle(COSINE), jnp.asarray(IMAGE), times, {}, KEYS)
     np.testing.assert_allclose(encoded, expected, atol=1e-5)
-    np.testing.assert_allclose(sampler(state, 5, noise=encoded, **options), IMAGE, atol=0.02)
+    np.testing.assert_allclose(sampler(weights, 5, noise=encoded, **options), IMAGE, atol=0.02)
 
 
 def test_samples_follow_the_schedule_that_was_learned():
     """Fails if solver, model, guidance, grid or prior keep the schedule of the start."""
     sampler = sampler_of(LEARNED)
     params = {"ends": jnp.array([5.0, -3.0]), "shape": jnp.array([2.0, -1.0, 0.0, 1.0])}
-    process = learned.bind(LEARNED, {"schedule": params})
-    for state, true in ((state_of(), LEARNED), (state_of(schedule=params), process)):
-        times = sampler.times(state, timesteps="Karras")
+    process = learned.bind(LEARNED, {"process.schedule": params}, "process")
+    for weights, true in (
+        (weights_of(), LEARNED),
+        (weights_of(**{"process.schedule": params}), process),
+    ):
+        times = sampler.times(weights, timesteps="Karras")
         x = prior(true, KEYS, jnp.zeros((5, 2)), times[0])
         expected = sample(DDIM(true), oracle(true), x, times, {}, KEYS)
-        found = sampler(state, 5, timesteps="Karras")
+        found = sampler(weights, 5, timesteps="Karras")
         np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(times, Karras()(true, 8), rtol=1e-5)
         x, t = jnp.asarray(IMAGE), jnp.full(5, 0.4)
-        found = sampler.denoiser(state)(x, t, {})
+        found = sampler.denoiser(weights)(x, t, {})
         np.testing.assert_allclose(found.x0, oracle(true)(x, t, {}).x0, atol=1e-5)
-        found = sampler.denoiser(state, guidance="StaticThreshold(limit=0.3)")(x, t, {})
+        found = sampler.denoiser(weights, guidance="StaticThreshold(limit=0.3)")(x, t, {})
         expected = StaticThreshold(true, limit=0.3)(oracle(true))(x, t, {})
         np.testing.assert_allclose(found.noise, expected.noise, atol=1e-5)
 
@@ -132,7 +133,7 @@ def test_samples_follow_the_schedule_that_was_learned():
 )
 def test_where_sampling_cannot_start_is_named(sampler, options, message):
     with pytest.raises(ValueError, match=message):
-        sampler(state_of(), 5, **options)
+        sampler(weights_of(), 5, **options)
 
 
 def test_a_model_without_information_at_the_start_is_named():

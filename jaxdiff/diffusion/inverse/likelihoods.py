@@ -1,7 +1,7 @@
-"""Inverse problems: x0 from a measurement `operator(x0) + noise`, by guidance.
+"""Guidance by the likelihood of a measurement `operator(x0) + noise`.
 
-An operator is a function of a batch, such as those of `operators.py`. A measurement is
-`operator(x0)`'s shape [b, ...], or [1, ...] for every example.
+An operator is a function of a batch, such as those of `operators.py`. A measurement has the shape
+of `operator(x0)`, [b, ...], or [1, ...] for every example.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
-from jaxtyping import Array
 
-from jaxdiff.diffusion.guidance.branches import dot, with_score, with_x0
+from jaxdiff.diffusion.guidance.branches import dot, with_score
 from jaxdiff.diffusion.guidance.likelihoods import LossGuidance
+from jaxdiff.diffusion.inverse.operators import Decoded, Operator
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree, replaced
 from jaxdiff.typing import Denoiser
 
-Operator = Callable[[Array], Array]
 
-
-@dataclass(frozen=True, eq=False)
+@pytree(data=("measurement", "scale"))
+@dataclass(frozen=True)
 class DPS:
     """score - scale/‖r‖·∇‖r‖² with the residual r = y - operator(x0(x_t)) (Chung et al. 2023).
 
@@ -38,6 +38,10 @@ class DPS:
         if not self.scale > 0:
             raise ValueError(f"DPS: scale={self.scale} must be positive")
 
+    def in_latents(self, encode: Callable, decode: Callable) -> "DPS":
+        """Returns the same for latents, whose operator decodes first."""
+        return replaced(self, operator=Decoded(self.operator, decode))
+
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
 
@@ -50,7 +54,8 @@ class DPS:
         return LossGuidance(self.process, twice_the_norm, self.scale)(denoiser)
 
 
-@dataclass(frozen=True, eq=False)
+@pytree(data=("measurement", "noise_std", "data_std"))
+@dataclass(frozen=True)
 class PiGDM:
     """ΠGDM, for linear operators A (Song, J. et al. 2023), exact for Gaussian data of `data_std`.
 
@@ -73,6 +78,10 @@ class PiGDM:
             raise ValueError(f"PiGDM: data_std={self.data_std} must be positive")
         if self.iterations < 1:
             raise ValueError(f"PiGDM: iterations={self.iterations}: at least 1")
+
+    def in_latents(self, encode: Callable, decode: Callable) -> "PiGDM":
+        """Raises ValueError: a decoder is not linear."""
+        raise ValueError("PiGDM is for linear operators, and decoding latents is none; take DPS")
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
@@ -97,27 +106,5 @@ class PiGDM:
             # One example at a time, so that none decides when another has converged.
             z = jax.vmap(solve)(misfit, self.noise_std**2 / r2) / r2
             return with_score(self.process, prediction, transpose_j(z)[0], t)
-
-        return guided
-
-
-@dataclass(frozen=True, eq=False)
-class KnownPixels:
-    """x0 replaced where it is known, as DDNM does for a mask (Wang, Y. et al. 2023).
-
-    `mask` is True where `known` is; both have the shape of x, or broadcast to it.
-    """
-
-    process: Process
-    mask: ArrayLike
-    known: ArrayLike
-
-    def __call__(self, denoiser: Denoiser) -> Denoiser:
-        """Returns the denoiser that knows these pixels."""
-
-        def guided(x, t, cond):
-            prediction = denoiser(x, t, cond)
-            x0 = jnp.where(self.mask, self.known, prediction.x0)
-            return with_x0(self.process, prediction, x0, t)
 
         return guided

@@ -3,6 +3,7 @@
 It has to add noise again between evaluations, which no denoiser can do.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxdiff import random
+from jaxdiff.diffusion.inverse.known_pixels import latent_mask
 from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree, replaced
 from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
 
-@dataclass(frozen=True, eq=False)
+@pytree(data=("mask", "known"))
+@dataclass(frozen=True)
 class RePaint:
     """Takes each step `resamples` times, the known pixels noised in (Lugmayr et al. 2022, alg. 1).
 
@@ -34,6 +38,11 @@ class RePaint:
     def __post_init__(self):
         if self.resamples < 1:
             raise ValueError(f"RePaint: resamples={self.resamples}: at least 1")
+
+    def in_latents(self, encode: Callable, decode: Callable) -> "RePaint":
+        """Returns the same for latents: those of the known image, where all their pixels are."""
+        known = encode(self.known)
+        return replaced(self, known=known, mask=latent_mask(self.mask, known.shape[1:]))
 
     def init(self, x: Float[Array, "b *shape"]) -> Any:
         """Returns the solver's history."""

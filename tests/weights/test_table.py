@@ -14,7 +14,7 @@ from jaxdiff.conditioning.conditions import Conditions, filled, flat
 from jaxdiff.conditioning.encoders import Text
 from jaxdiff.evaluation.evaluators import SampleGrid
 from jaxdiff.training.step import make_step
-from jaxdiff.weights.partition import make_mesh
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.frozen_parts import (
     SETTINGS,
     SIZES,
@@ -27,13 +27,9 @@ pytest.importorskip("tokenizers")
 PROMPTS = ["digit 3", "a digit 7"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """Everything here is on one device, which compiles the fastest."""
-    with pytest.MonkeyPatch.context() as patch:
-        mesh = make_mesh(jax.devices()[:1])
-        patch.setattr("jaxdiff.runs.experiment.make_mesh", lambda: mesh)
-        yield
+def one():
+    """One device, which compiles the fastest."""
+    return Devices(make_mesh(jax.devices()[:1]))
 
 
 def same(tree, other):
@@ -48,16 +44,16 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(files, one_device, tmp_path_factory):
+def whole(files, tmp_path_factory):
     """Four steps without an interruption: workdir, experiment, the last state."""
     workdir = tmp_path_factory.mktemp("whole")
-    experiment = Experiment(latent_text_config(files[0]))
+    experiment = Experiment(latent_text_config(files[0]), one())
     return workdir, experiment, experiment.train(workdir)
 
 
 @pytest.fixture(scope="module")
 def run(whole):
-    return jaxdiff.load(whole[0])
+    return jaxdiff.load(whole[0], devices=one())
 
 
 def test_frozen_weights_are_those_of_the_files_to_the_end(files, whole):
@@ -68,39 +64,43 @@ def test_frozen_weights_are_those_of_the_files_to_the_end(files, whole):
     same(jax.device_get(state.frozen["text"]["network"]), text)
     assert np.asarray(state.frozen["text"]["empty"].ids).tolist() == [[[1, 2, 0, 0, 0, 0]]]
     assert set(state.params) == set(state.ema) == {"network"}
-    assert experiment.latent_shape == (4, 4, 2)
+    assert experiment.task.latent_shape == (4, 4, 2)
 
 
 def test_a_run_resumes_bit_for_bit_and_its_checkpoints_hold_nothing_frozen(files, whole, tmp_path):
     """2 + 2 = 4; fails if the frozen weights are missing after a resume, or are in checkpoints."""
     config = latent_text_config(files[0])
     config.train.steps = 2
-    Experiment(config).train(tmp_path)
+    Experiment(config, one()).train(tmp_path)
     # Where the weights are may change between launches.
     shutil.copytree(files[0] / "vae", tmp_path / "moved")
-    config.codec.weights, config.train.steps = str(tmp_path / "moved"), 4
-    same(jax.device_get(Experiment(config).train(tmp_path)), jax.device_get(whole[2]))
-    stored = ocp.PyTreeCheckpointer().restore(tmp_path / "checkpoints" / "4" / "state")
-    assert not jax.tree.leaves(stored["frozen"])
-    assert jaxdiff.load(tmp_path).config.codec.weights == str(tmp_path / "moved")
+    config.weights.codec, config.train.steps = str(tmp_path / "moved"), 4
+    same(jax.device_get(Experiment(config, one()).train(tmp_path)), jax.device_get(whole[2]))
+    items = {path.name for path in (tmp_path / "checkpoints" / "4").iterdir() if path.is_dir()}
+    assert items == {"params", "ema", "opt_state", "progress", "data", "meter", "config"}
+    stored = ocp.PyTreeCheckpointer().restore(tmp_path / "checkpoints" / "4" / "params")
+    assert set(stored) == {"network"}
+    assert jaxdiff.load(tmp_path, devices=one()).config.weights.codec == str(tmp_path / "moved")
 
 
 def test_other_weights_are_refused(files, whole, tmp_path):
     """Fails if a run goes on, or samples, with weights that it was not trained with."""
     write_autoencoder(tmp_path / "vae", seed=1)
-    with pytest.raises(ValueError, match=r"codec: these are not the weights"):
-        jaxdiff.load(whole[0], {"codec.weights": str(tmp_path / "vae")})
+    with pytest.raises(ValueError, match=r"weights\.codec: the run in .* began with other weights"):
+        jaxdiff.load(whole[0], {"weights.codec": str(tmp_path / "vae")}, devices=one())
     config = latent_text_config(files[0])
-    config.codec.weights = str(tmp_path / "vae")
-    with pytest.raises(ValueError, match=r"codec: these are not the weights"):
-        Experiment(config).train(whole[0])
+    config.weights.codec = str(tmp_path / "vae")
+    with pytest.raises(ValueError, match=r"weights\.codec: the run in .* began with other weights"):
+        Experiment(config, one()).train(whole[0])
     shutil.copytree(files[0] / "text", tmp_path / "text")
     words = tmp_path / "text" / "tokenizer.json"
     words.write_text(words.read_text().replace("digit", "x"))
-    with pytest.raises(ValueError, match=r"encoders.text: these are not the weights, or not the"):
-        jaxdiff.load(whole[0], {"encoders.text.weights": str(tmp_path / "text")})
+    with pytest.raises(
+        ValueError, match=r"weights\.text: the run in .* began with other .*tokenizer"
+    ):
+        jaxdiff.load(whole[0], {"weights.text": str(tmp_path / "text")}, devices=one())
     with pytest.raises(ValueError, match=r"not the run .*seed: 0 -> 1"):
-        jaxdiff.load(whole[0], {"seed": 1})
+        jaxdiff.load(whole[0], {"seed": 1}, devices=one())
 
 
 @pytest.mark.slow
@@ -109,12 +109,12 @@ def test_the_steps_on_many_devices_are_those_of_one(files, whole, parallel):
     """Fails if tokens are not divided with their images, or frozen weights are only on one."""
     config = latent_text_config(files[0])
     config.parallel = parallel
-    experiment = Experiment(config, make_mesh())
+    experiment = Experiment(config, Devices(parallel=config.parallel))
     state, data = experiment.init(), experiment.batches()
     for _ in range(4):
         batch = next(data)
-        batch = {name: batch[name] for name in ("x", "text")}
-        state, _ = experiment.runner.step(state, experiment.runner.place(batch))
+        batch = {name: batch[name] for name in ("x", "text", "position")}
+        state, _ = experiment.runner.step(state, experiment.devices.put(batch))
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
     jax.tree.map(close, jax.device_get(state.params), jax.device_get(whole[2].params))
 
@@ -124,7 +124,7 @@ def test_fsdp_divides_frozen_weights(files):
     config = latent_text_config(files[0])
     config.parallel = "fsdp"
     config.codec = {"name": "Latents", "autoencoder": {**SIZES, "channels": (16, 16)}}
-    frozen = Experiment(config, make_mesh()).abstract_state().frozen
+    frozen = Experiment(config, Devices(parallel=config.parallel)).abstract_state().frozen
     kernel = frozen["codec"]["decoder"]["up_0_0_residual"]["conv_in"]["kernel"]
     assert not kernel.sharding.is_fully_replicated
 
@@ -134,7 +134,9 @@ def test_strings_are_samples_by_their_encodings(whole, run):
     _, experiment, state = whole
     found = run.sample(2, {"text": PROMPTS}, seed=1)
     assert found.shape == (2, 8, 8, 1)
-    np.testing.assert_array_equal(found, experiment.sampler(state, 2, {"text": PROMPTS}, seed=1))
+    np.testing.assert_array_equal(
+        found, experiment.sampler(experiment.average(state), 2, {"text": PROMPTS}, seed=1)
+    )
     one = run.sample(2, {"text": PROMPTS[1]}, seed=1, first=1)
     np.testing.assert_allclose(one[0], found[1], atol=1e-4)
     other = run.sample(2, {"text": PROMPTS[1]}, seed=1)
@@ -156,13 +158,13 @@ def test_prompts_and_places_by_flags(files, whole, scripts, tmp_path):
     """Fails if a prompt, a negative one or a place is lost on its way from the command line."""
     shutil.copytree(files[0] / "vae", tmp_path / "vae")
     flags = [f"--text={PROMPTS[0]}", f"--text={PROMPTS[1]}", "--negative=digit 5"]
-    flags += [f"--changes=codec.weights={tmp_path / 'vae'}", "--num=2", "--seed=1"]
+    flags += [f"--changes=weights.codec={tmp_path / 'vae'}", "--num=2", "--seed=1"]
     code, printed = scripts(
         "experiments/sample.py", f"--workdir={whole[0]}", f"--out={tmp_path}/out.npy", *flags
     )
     assert code == 0, printed
     given = {"cond": {"text": PROMPTS}, "negative": {"text": "digit 5"}, "seed": 1}
-    expected = whole[1].sampler(whole[2], 2, **given)
+    expected = whole[1].sampler(whole[1].average(whole[2]), 2, **given)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-4)
 
 
@@ -186,11 +188,11 @@ def test_negative_prompts_take_the_place_of_no_condition(run):
 def test_a_grid_has_a_row_for_each_prompt(run, tmp_path):
     """Fails if prompts are not given on, or a guided run cannot be looked at without one."""
     seen = []
-    draw = lambda state, num, cond, **options: (
+    draw = lambda weights, num, cond, **options: (
         seen.append((num, cond, options)) or np.zeros((num, 8, 8, 1), np.float32)
     )
     for cond in ({"text": PROMPTS}, None):
-        next(SampleGrid(draw, 0, tmp_path, columns=2, cond=cond).run(run.state))
+        next(SampleGrid(draw, 0, tmp_path, columns=2, cond=cond).run(run.weights, run.step))
     prompts = {"text": [PROMPTS[0]] * 2 + [PROMPTS[1]] * 2}
     assert seen == [(4, prompts, {}), (4, {}, {"guidance_scale": 1.0})]
 
@@ -233,13 +235,9 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     """Traced only; fails if a mark of what is kept reaches the network, or nothing fills in."""
     config = latent_text_config(files[0])
     config.network.learned_null = False
-    experiment = Experiment(config)
+    experiment = Experiment(config, one())
     state = experiment.abstract_state()
-    batch = {
-        "x": jax.ShapeDtypeStruct((8, 8, 8, 1), jnp.float32),
-        "text": experiment.conditions.encoders["text"].inputs(8),
-        "position": jax.ShapeDtypeStruct((8,), jnp.int32),
-    }
+    batch = experiment.task.example(8)
     after, _ = jax.eval_shape(make_step(experiment.recipe), state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     sampler = experiment.sampler
@@ -247,30 +245,34 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     cond = {"text": jnp.zeros((2, 6, 8)), "text_mask": jnp.ones((2, 6), bool)}
     cond["text_pooled"] = jnp.zeros((2, 8))
     for given, scale in ((cond, 3.0), ({}, 1.0)):
-        ask = lambda state, given=given, scale=scale: sampler.denoiser(state, scale)(x, t, given)
-        assert jax.eval_shape(ask, state).x0.shape == x.shape
+        ask = lambda weights, given=given, scale=scale: sampler.denoiser(weights, scale)(
+            x, t, given
+        )
+        assert jax.eval_shape(ask, state.average).x0.shape == x.shape
 
 
 def test_weights_that_are_not_named_or_of_another_network_are_named_by_field(files, tmp_path):
     """Fails if training begins without them, or with sizes that are not the files'."""
-    with pytest.raises(ValueError, match=r"codec\.weights, encoders\.text\.weights: no weights"):
-        Experiment(latent_text_config()).train(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"weights\.codec, weights\.text: no weights"):
+        Experiment(latent_text_config(), one()).train(tmp_path / "run")
     assert not (tmp_path / "run").exists()
     config = latent_text_config(files[0])
     config.codec.autoencoder.scale = 0.18
-    with pytest.raises(ValueError, match=r"codec: autoencoder: scale=0\.18, but 0\.5 in .*config"):
-        Experiment(config).load_frozen()
+    with pytest.raises(
+        ValueError, match=r"weights\.codec: autoencoder: scale=0\.18, but 0\.5 in .*config"
+    ):
+        Experiment(config, one()).load_frozen()
     config = latent_text_config(files[0])
     config.encoders.text.settings = SETTINGS.replace("heads=2", "heads=4")
-    with pytest.raises(ValueError, match=r"encoders\.text: settings: heads=4, but 2 in"):
-        Experiment(config).load_frozen()
+    with pytest.raises(ValueError, match=r"weights\.text: settings: heads=4, but 2 in"):
+        Experiment(config, one()).load_frozen()
     config = latent_text_config(files[0])
-    config.encoders = {}
+    config.encoders, config.weights.text = {}, ""
     with pytest.raises(ValueError, match=r"conditions has \['text'\], which are texts"):
-        next(Experiment(config).batches())
+        next(Experiment(config, one()).batches())
     config.transforms = ()
     with pytest.raises(ValueError, match=r"conditions has \['text'\], but the data have label"):
-        next(Experiment(config).batches())
+        next(Experiment(config, one()).batches())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Known pixels, put into every prediction of x0."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from einops import reduce
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool
+
+from jaxdiff.diffusion.guidance.branches import with_x0
+from jaxdiff.diffusion.process import Process
+from jaxdiff.trees import pytree, replaced
+from jaxdiff.typing import Denoiser
+
+
+@pytree(data=("mask", "known"))
+@dataclass(frozen=True)
+class KnownPixels:
+    """x0 replaced where it is known, as DDNM does for a mask (Wang, Y. et al. 2023).
+
+    `mask` is True where `known` is; both have the shape of x, or broadcast to it.
+    """
+
+    process: Process
+    mask: ArrayLike
+    known: ArrayLike
+
+    def in_latents(self, encode: Callable, decode: Callable) -> "KnownPixels":
+        """Returns the same for latents: those of the known image, where all their pixels are."""
+        known = encode(self.known)
+        return replaced(self, known=known, mask=latent_mask(self.mask, known.shape[1:]))
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser that knows these pixels."""
+
+        def guided(x, t, cond):
+            prediction = denoiser(x, t, cond)
+            x0 = jnp.where(self.mask, self.known, prediction.x0)
+            return with_x0(self.process, prediction, x0, t)
+
+        return guided
+
+
+def latent_mask(mask: Bool[Array, "b h w c"], shape: tuple[int, ...]) -> Bool[Array, "b h2 w2 1"]:
+    """Returns where latents [h2, w2, d] are known: where every pixel under them is.
+
+    Raises:
+        ValueError: the latents are no smaller image of the pixels, such as those of clips.
+    """
+    size, latent = mask.shape[1:-1], shape[:-1]
+    if len(size) != 2 or len(latent) != 2 or any(n % m for n, m in zip(size, latent, strict=True)):
+        raise ValueError(f"mask: {size} pixels are not whole multiples of latents of {latent}")
+    rows, columns = size[0] // latent[0], size[1] // latent[1]
+    return reduce(mask, "b (h r) (w q) c -> b h w 1", "min", r=rows, q=columns)

@@ -1,0 +1,274 @@
+"""The task of diffusion: a model of data, or of a codec's latents, under conditions."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdiff import codecs, networks, objectives, random
+from jaxdiff import config as configs
+from jaxdiff.conditioning import encoders
+from jaxdiff.conditioning.conditions import Conditions, filled
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import (
+    parameterizations,
+    preconditioning,
+    schedules,
+    time_sampling,
+    weighting,
+)
+from jaxdiff.diffusion.process import Process
+from jaxdiff.tasks.model import Model
+from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.training.task import Losses
+from jaxdiff.typing import Draw, Frozen, Params, Roles
+from jaxdiff.weights import adapters, learned, sources
+from jaxdiff.weights.devices import Devices
+from jaxdiff.weights.table import Table, Weights
+
+OBJECTIVE = "objective"
+"""The place from which learned parts of the objective are named."""
+
+
+class Diffusion:
+    """A diffusion model, trained by an objective of `jaxdiff.objectives`.
+
+    Attributes:
+        process, model, codec, conditions, objective: the mathematics.
+        shape, latent_shape: of one example, and of one in the space in which diffusion runs.
+
+    Raises:
+        ValueError: a name is unknown, or the parts do not fit each other.
+    """
+
+    per_example = True
+
+    def __init__(self, config: configs.Config):
+        """Builds and checks every part; compiles and reads nothing."""
+        self.config = config
+        self.shape = tuple(config.data.shape)
+        self.model = build_model(config)
+        self.process = self.model.process
+        self.codec = _build_part(config, codecs, "codec", config.codec)
+        self.conditions = Conditions(
+            names=tuple(config.conditions),
+            encoders={
+                name: _build_part(config, encoders, name, spec)
+                for name, spec in config.encoders.items()
+            },
+            num_classes=config.data.num_classes,
+            dropout=config.condition_dropout,
+            learned_null=getattr(self.model.network, "learned_null", True),
+        )
+        if "codec" in self.conditions.encoders:
+            raise ValueError("encoders has 'codec', which is the autoencoder's name")
+        parts = {"codec": self.codec, **self.conditions.encoders}
+        self._frozen = {n: part for n, part in parts.items() if isinstance(part, Frozen)}
+        self.objective = build(
+            objectives,
+            config.objective,
+            process=self.process,
+            parameterization=build(
+                parameterizations, config.loss_parameterization or config.parameterization
+            ),
+            time_sampling=build(time_sampling, config.time_sampling),
+            weighting=build(weighting, config.weighting),
+        )
+        self.fields = ("x", *self.conditions.names)
+        self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
+        # Finds what the network cannot take, and conditions that it does not read.
+        traced, self._network_shapes = jax.make_jaxpr(self._init_network, return_shape=True)(
+            jax.random.key(0, impl="rbg"), self._example_cond
+        )
+        self.conditions.check_read(self._example_cond, traced)
+
+    def table(self) -> Table:
+        """Returns the weights: the network's, learned parts', frozen parts', a teacher's."""
+        entries = {
+            "network": Weights(
+                init=self._init_network,
+                shapes=lambda: self._network_shapes,
+                **_given(self.config, "network", self._read_network),
+            )
+        }
+        for place, part in self._learned():
+            entries[place] = Weights(init=lambda key, part=part: part.init())
+        for name, part in self._frozen.items():
+            entries[name] = Weights(
+                shapes=part.shapes,
+                source=part,
+                trained=False,
+                config_field=f"weights.{name}",
+                unnamed=functools.partial(_unnamed, part, f"weights.{name}"),
+            )
+        known = {*entries, *self.config.adapters}
+        if unknown := [n for n, spec in self.config.weights.items() if spec and n not in known]:
+            raise ValueError(f"weights has {unknown}; this task has {', '.join(entries)}")
+        adapting = {n: build(adapters, spec) for n, spec in self.config.adapters.items()}
+        return Table(entries, adapting)
+
+    def example(self, batch: int) -> dict[str, Any]:
+        """Returns the shapes of a batch on the devices."""
+        return {
+            "x": jax.ShapeDtypeStruct((batch, *self.shape), jnp.float32),
+            "position": jax.ShapeDtypeStruct((batch,), jnp.int32),
+            **self.conditions.inputs(batch),
+        }
+
+    def prepare(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a batch, on the host, in which texts are token ids."""
+        return self.conditions.prepare(batch)
+
+    def begin(self) -> dict[str, Any]:
+        """Returns the first statistics of the objective's adaptive parts."""
+        return learned.begin(self.objective, OBJECTIVE)
+
+    def losses(
+        self,
+        weights: Mapping[str, Params],
+        average: Mapping[str, Params],
+        statistics: Mapping[str, Any],
+        batch: Mapping[str, Any],
+        draw: Draw,
+        step: Array,
+        axis: str | None = None,
+    ) -> Losses:
+        """Returns the objective's loss of a batch, with condition dropout."""
+        keys = draw.keys
+        x0 = self.codec.encode(weights.get("codec"), batch["x"], random.stream(keys, "codec"))
+        inputs = {name: batch[name] for name in self.conditions.names}
+        cond = self.conditions.drop(self.conditions.encode(weights, inputs), keys)
+        empty = self.conditions.empty(weights)
+        dropout_keys = random.stream(keys, "dropout")
+        student = self.model.bind(weights, dropout_keys=dropout_keys)
+        roles = Roles(filled(student, empty), target=filled(self.model.bind(average), empty))
+        objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
+        loss, metrics = objective(roles, x0, cond, draw, step)
+        by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
+        observed = learned.observe(objective, draw, loss, metrics, OBJECTIVE)
+        return Losses(by_player, metrics, observed)
+
+    def absorb(self, statistics: Mapping[str, Any], observed: Any) -> dict[str, Any]:
+        """Returns the new statistics of the objective's adaptive parts."""
+        return learned.absorb(
+            learned.bind(self.objective, statistics, OBJECTIVE), observed, OBJECTIVE
+        )
+
+    def sampler(self, devices: Devices) -> Sampler:
+        """Returns the sampler; checks the config's `sampling`."""
+        return Sampler(
+            self.model,
+            self.codec,
+            self.shape,
+            self.latent_shape,
+            conditions=self.conditions,
+            options=Options(**self.config.sampling),
+            devices=devices,
+        )
+
+    @functools.cached_property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Returns the shape of one example in the space in which diffusion runs."""
+        x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+        params = self._frozen_shapes.get("codec")
+        return jax.eval_shape(self.codec.encode, params, x, keys).shape[1:]
+
+    @functools.cached_property
+    def _frozen_shapes(self):
+        return {name: part.shapes() for name, part in self._frozen.items()}
+
+    @functools.cached_property
+    def _example_cond(self):
+        return self.conditions.example(self._frozen_shapes)
+
+    def _init_network(self, key, cond=None):
+        x = jnp.zeros((1, *self.latent_shape))
+        if cond is None:
+            cond = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self._example_cond)
+        return self.model.init(key, x, cond)
+
+    def _learned(self):
+        parts = dict(learned.parts(self.process, learned.PROCESS))
+        parts |= dict(learned.parts(self.objective, OBJECTIVE))
+        return [(p, part) for p, part in parts.items() if isinstance(part, learned.Learned)]
+
+    def _trained(self):
+        return ("network", *(place for place, _ in self._learned()), *self.config.adapters)
+
+    def _read_network(self, path: Path, target: Params) -> Params:
+        raise ValueError(f"{path}: released weights of {type(self.model.network).__name__}")
+
+
+def build_model(config: configs.Config) -> Model:
+    """Returns the network with its process, as a config describes them.
+
+    Raises:
+        ValueError: a name is unknown, or the parameterization is undefined at a time.
+    """
+    process = Process(build(schedules, config.process))
+    parameterization = build(parameterizations, config.parameterization)
+    process.check(parameterization, jnp.ones(1))
+    conditional = "label" in config.conditions
+    network = build(
+        networks,
+        config.network.to_dict(),
+        num_classes=config.data.num_classes if conditional else None,
+        dtype=jnp.dtype(config.compute_dtype),
+    )
+    return Model(
+        network=network,
+        process=process,
+        parameterization=parameterization,
+        input_scaling=build(preconditioning, config.input_scaling),
+        time_input=build(preconditioning, config.time_input),
+    )
+
+
+def _given(config: configs.Config, name: str, read: Any) -> dict[str, Any]:
+    """Returns the source and the fate that `config.weights` gives an entry."""
+    spec = configs.plain(config.weights.get(name, ""))
+    options = dict(spec) if isinstance(spec, Mapping) and "name" not in spec else {"source": spec}
+    unknown = set(options) - {"source", "trained", "averaged"}
+    if unknown:
+        raise ValueError(
+            f"weights.{name}: unknown {sorted(unknown)}; known: source, trained, averaged"
+        )
+    field = f"weights.{name}"
+    try:
+        source = sources.source(options.pop("source", ""), read)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
+    return {"source": source, "config_field": field, **options}
+
+
+def _build_part(config: configs.Config, family: Any, name: str, spec: Any) -> Any:
+    """Returns a codec or an encoder, with the path of its weights or of each of its parts'."""
+    spec, paths = configs.plain(spec), configs.plain(config.weights.get(name, ""))
+    if isinstance(spec, Mapping) and "weights" in spec:
+        raise ValueError(f"{name} names weights={spec['weights']!r}: set weights.{name} instead")
+    if not isinstance(paths, Mapping):
+        return build(family, spec, **({"weights": paths} if paths else {}))
+    spec = dict(spec)
+    for part, path in paths.items():
+        if part not in spec:
+            raise ValueError(f"weights.{name} has {part!r}; {spec['name']} has {sorted(spec)}")
+        spec[part] = {**spec[part], "weights": path}
+    return build(family, spec)
+
+
+def _unnamed(part: Any, field: str) -> list[str]:
+    """Returns the config fields of a part, and of the parts within, whose weights have no path."""
+    unnamed = []
+    for each in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        value = getattr(part, each.name)
+        if each.name == "weights" and not value:
+            unnamed.append(field)
+        elif isinstance(value, Frozen):
+            unnamed += _unnamed(value, f"{field}.{each.name}")
+    return unnamed

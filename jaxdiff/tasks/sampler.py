@@ -1,0 +1,386 @@
+"""Samples from a diffusion model: options checked, one program, batches over the devices."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float, Shaped
+
+from jaxdiff import random
+from jaxdiff.codecs import Pixels
+from jaxdiff.conditioning.conditions import Conditions, filled, flat
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import guidance as guidances
+from jaxdiff.diffusion import inverse as problems
+from jaxdiff.diffusion import sampling, solvers, timesteps
+from jaxdiff.diffusion.inverse import operators
+from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.tasks.model import Model
+from jaxdiff.trees import as_argument, from_argument
+from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
+from jaxdiff.weights import learned
+from jaxdiff.weights.devices import Devices
+
+Times = Float[Array, " times"]
+Samples = Float[np.ndarray, "..."]
+Weights = Mapping[str, Params]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How samples are drawn, where a call does not choose otherwise.
+
+    The grid of times is used between `t_start` and `t_end`; 1 is noise, 0 is data.
+    """
+
+    solver: Any = "DDIM"
+    timesteps: Any = "Uniform"
+    steps: int = 50
+    guidance: Any = "ClassifierFree"
+    guidance_scale: float = 1.0
+    batch_size: int = 64
+    t_start: float = 1.0
+    t_end: float = 0.0
+
+    def changed(self, **changes: Any) -> "Options":
+        """Returns the options with those changes that are not None.
+
+        Raises:
+            ValueError: an option is unknown.
+        """
+        known = [field.name for field in fields(self)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """What is known of the samples: pixels of `image` under a mask, or a measurement of them.
+
+    `method` is a name of `jaxdiff.diffusion.inverse`; arrays are those of one batch.
+    """
+
+    method: Any
+    image: Shaped[np.ndarray, "b *shape"] | None = None
+    mask: Bool[np.ndarray, "b *shape"] | None = None
+    measurement: Shaped[np.ndarray, "b *measured"] | None = None
+    operator: Any = None
+
+
+class Sampler:
+    """Draws samples with some weights: `sampler(weights, num, cond, seed=0, steps=20)`.
+
+    Solver, guidance, masks and conditions are arguments of one compiled program: it is compiled
+    again for another kind of solver or guidance, never for another number or array in them.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        codec: Codec,
+        shape: tuple[int, ...],
+        latent_shape: tuple[int, ...],
+        *,
+        conditions: Conditions,
+        options: Options,
+        devices: Devices,
+    ):
+        """Checks the options, so that a misspelt solver fails before training."""
+        self._model, self._codec = model, codec
+        self._shape, self._latent_shape = shape, latent_shape
+        self._conditions, self._options, self._devices = conditions, options, devices
+        self._encode = jax.jit(lambda *given: flat(conditions.encode(*given)))
+        self._empty = jax.jit(conditions.empty)
+        self._program = jax.jit(self._draw, static_argnames="loop")
+        self._solver(options.solver)
+        self._guide(options.guidance, options.guidance_scale)
+        self.times({}, options=options)
+
+    def __call__(
+        self,
+        weights: Weights,
+        num: int,
+        cond: Mapping[str, Any] | None = None,
+        *,
+        image: Shaped[np.ndarray, "n *shape"] | None = None,
+        noise: Shaped[np.ndarray, "n *latent"] | None = None,
+        mask: Any = None,
+        measurement: Any = None,
+        operator: Any = None,
+        inverse: Any = None,
+        seed: int = 0,
+        first: int = 0,
+        negative: Mapping[str, Any] | None = None,
+        trajectory: bool = False,
+        **options: Any,
+    ) -> Samples:
+        """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
+
+        Args:
+            weights: by name; the model's, and those of the codec and of encoders.
+            num: the number of samples.
+            cond: a value for each sample, or one for all, {"text": "a seven"}; without it the
+                samples are unconditional.
+            image: images [num, ...] to start from, noised to `t_start` (Meng et al. 2022); with
+                `mask`, the images whose known pixels are kept.
+            noise: x_t to start from, as `invert` returns it.
+            mask: True where `image` is known; [h, w], or with axes for examples and channels.
+            measurement: of the samples, `operator(x0)`, one for each sample or one for all.
+            operator: a name of `jaxdiff.diffusion.inverse.operators`, "AveragePooling(factor=4)",
+                or a function of a batch.
+            inverse: a name of `jaxdiff.diffusion.inverse`; by default "KnownPixels" with a mask and
+                "DPS" with a measurement.
+            seed: of the noise.
+            first: the index of the first sample.
+            negative: one value for all, which guidance leads away from in place of no condition.
+            trajectory: whether to return x at every time, the noise first: [steps + 1, num, ...].
+            **options: fields of `Options`.
+
+        Raises:
+            ValueError: num, a label, a shape or an option is out of range.
+        """
+        chosen = self._options.changed(**options)
+        known = self._inverse(num, image, mask, measurement, operator, inverse)
+        starts_at_noise = known is not None and chosen.t_start == 1
+        start = self._start(num, None if starts_at_noise else image, noise, chosen)
+        given = {"start": start, "cond": self._conditions.check(num, cond or {})}
+        negative = self._conditions.check(1, negative or {})
+        loop = sampling.trajectory if trajectory else sampling.sample
+        x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)
+        if known is not None and known.mask is not None and not trajectory:
+            # Solvers return known pixels up to rounding, codecs with a loss.
+            x = np.where(known.mask, known.image, x)
+        return x
+
+    def invert(
+        self,
+        weights: Weights,
+        image: Shaped[np.ndarray, "n *shape"],
+        cond: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        **options: Any,
+    ) -> Samples:
+        """Encodes images as the noise from which a deterministic solver draws them.
+
+        Give the result as `noise` to a call with the same options, and the images come back.
+
+        Raises:
+            ValueError: the solver is stochastic, or an option is out of range.
+        """
+        chosen, num = self._options.changed(**options), len(image)
+        given = {
+            "start": self._start(num, image, None, chosen),
+            "cond": self._conditions.check(num, cond or {}),
+        }
+        return self._run(sampling.invert, weights, num, given, {}, seed, first, chosen, None)
+
+    def times(self, weights: Weights, *, options: Options | None = None, **changes: Any) -> Times:
+        """Returns the times [steps + 1] at which the solver stops.
+
+        Raises:
+            ValueError: a name is unknown, or the model predicts nothing at one of the times.
+        """
+        chosen = (options or self._options).changed(**changes)
+        arguments = (
+            learned.bind(self._model.process, weights, learned.PROCESS),
+            self._model.parameterization,
+            build(timesteps, chosen.timesteps),
+            chosen.steps,
+            chosen.t_start,
+            chosen.t_end,
+        )
+        try:
+            hash(arguments)
+        except TypeError:  # a learned schedule's values
+            return _times.__wrapped__(*arguments)
+        return _times(*arguments)
+
+    def denoiser(
+        self, weights: Weights, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree"
+    ) -> Denoiser:
+        """Returns the denoiser with guidance, by default none; compiled when it is called.
+
+        Its conditions are encoded ones, as from `encode`. It raises ValueError where there is
+        nothing to be guided by.
+        """
+        guide = learned.bind(self._guide(guidance, guidance_scale), weights, "guidance")
+        empty = self._empty(weights)
+        return Partial(_ask, self._model.bind(weights), as_argument(guide), empty)
+
+    def encode(self, weights: Weights, num: int, cond: Mapping[str, Any]) -> Cond:
+        """Returns conditions for a denoiser: values for each of `num`, or one for all, encoded.
+
+        Raises:
+            ValueError: a name is unknown, or values are of another number, kind or range.
+        """
+        return self._encode(weights, self._conditions.check(num, cond))
+
+    def _solver(self, spec: Any) -> Solver:
+        return build(solvers, spec, process=self._model.process)
+
+    def _guide(self, spec: Any, guidance_scale: float) -> Any:
+        guide = build(
+            guidances,
+            spec,
+            process=self._model.process,
+            parameterization=self._model.parameterization,
+            guidance_scale=guidance_scale,
+        )
+        return guidances.simplified(guide)
+
+    def _draw(self, loop, weights, solver, guide, problem, times, keys, given, negative):
+        """Draws one batch; traced. All arguments but the loop are pytrees."""
+        solver, guide, start = from_argument(solver), from_argument(guide), given["start"]
+        encode = lambda x: self._codec.encode(weights.get("codec"), x, random.stream(keys, "codec"))
+        decode = functools.partial(self._codec.decode, weights.get("codec"))
+        # Here, so that the solver's loop does not encode them at every step.
+        cond = flat(self._conditions.encode(weights, given["cond"]))
+        negative = self._conditions.encode(weights, negative)
+        denoiser = filled(self._model.bind(weights), self._conditions.empty(weights, negative))
+        denoiser = learned.bind(guide, weights, "guidance")(denoiser)
+        solver = learned.bind(solver, weights, "solver")
+        if problem is not None:
+            if not isinstance(self._codec, Pixels):
+                problem = problem.in_latents(encode, decode)
+            problem = learned.bind(problem, weights, "inverse")
+            if isinstance(problem, Solver):
+                solver = problem
+            else:
+                denoiser = problem(denoiser)
+        z = jnp.zeros((len(keys), *self._latent_shape))
+        z = encode(start["image"]) if "image" in start else z
+        if loop is not sampling.invert:
+            process = learned.bind(self._model.process, weights, learned.PROCESS)
+            z = start["noise"] if "noise" in start else sampling.noised(process, keys, z, times[0])
+        x = loop(solver, denoiser, z, times, cond, keys)
+        if loop is sampling.invert:
+            return x
+        return decode(x) if loop is sampling.sample else jax.vmap(decode)(x)
+
+    def _run(self, loop, weights, num, given, negative, seed, first, chosen, known):
+        solver = self._solver(chosen.solver)
+        guide = self._guide(chosen.guidance, chosen.guidance_scale)
+        times = self.times(weights, options=chosen)
+        size = min(num, chosen.batch_size)
+        key = random.stream(jax.random.key(seed), "sample")
+        parts = []
+        for begin in range(0, num, size):
+            # The last batch is filled up, so that one program serves all.
+            index = np.minimum(np.arange(begin, begin + size), num - 1)
+            keys = random.example_keys(key, jnp.asarray(index + first))
+            inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
+            problem = None if known is None else self._problem(known, index, solver)
+            problem, inputs = self._devices.spread((problem, inputs))
+            x = self._program(
+                loop=loop,
+                weights=weights,
+                solver=as_argument(solver),
+                guide=as_argument(guide),
+                problem=problem,
+                times=times,
+                keys=self._devices.spread(keys),
+                given=inputs,
+                negative=negative,
+            )
+            parts.append(self._devices.gather(x))
+        axis = 1 if loop is sampling.trajectory else 0
+        return np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+
+    def _problem(self, known: Inverse, index: np.ndarray, solver: Solver) -> Any:
+        take = lambda array: None if array is None else array[index]
+        operator = known.operator
+        if isinstance(operator, str | Mapping):
+            operator = build(operators, operator)
+        parts = {
+            "mask": take(known.mask),
+            "known": take(known.image),
+            "measurement": take(known.measurement),
+            "operator": operator,
+        }
+        given = {name: value for name, value in parts.items() if value is not None}
+        return build(problems, known.method, process=self._model.process, solver=solver, **given)
+
+    def _inverse(self, num, image, mask, measurement, operator, method) -> Inverse | None:
+        if mask is None and measurement is None:
+            if method is not None:
+                raise ValueError(
+                    f"inverse={method!r} needs image and mask, or measurement and operator"
+                )
+            return None
+        if mask is not None and (image is None or measurement is not None):
+            raise ValueError("mask: give the image whose pixels are known, and no measurement")
+        if measurement is not None and operator is None:
+            raise ValueError("measurement: name its operator, such as 'AveragePooling(factor=2)'")
+        if mask is not None:
+            image = _array("image", image, (num, *self._shape))
+            mask = _mask(mask, num, self._shape)
+            return Inverse(method or "KnownPixels", image, mask)
+        measurement = np.asarray(measurement, np.float32)
+        if len(measurement) not in (1, num):
+            raise ValueError(f"measurement has {len(measurement)} examples for {num} samples")
+        measurement = np.broadcast_to(measurement, (num, *measurement.shape[1:]))
+        return Inverse(method or "DPS", measurement=measurement, operator=operator)
+
+    def _start(self, num, image, noise, chosen):
+        if num < 1:
+            raise ValueError(f"num={num}: at least one sample")
+        if image is not None and noise is not None:
+            raise ValueError("image and noise are both given: sampling starts from one of them")
+        if image is not None:
+            return {"image": _array("image", image, (num, *self._shape))}
+        if noise is not None:
+            return {"noise": _array("noise", noise, (num, *self._latent_shape))}
+        if chosen.t_start != 1:
+            raise ValueError(
+                f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
+            )
+        return {}
+
+
+@jax.jit
+def _ask(denoiser, guide, empty, x, t, cond):
+    return from_argument(guide)(filled(denoiser, empty))(x, t, cond)
+
+
+@functools.lru_cache(maxsize=64)
+def _times(
+    process: Process,
+    parameterization: Parameterization,
+    grid: Any,
+    steps: int,
+    t_start: float,
+    t_end: float,
+) -> Times:
+    times = grid(process, steps)
+    if (t_start, t_end) != (1.0, 0.0):
+        times = sampling.within(times, t_start, t_end)
+    process.check(parameterization, times[:-1])
+    return times
+
+
+def _array(name, value, shape):
+    if np.shape(value) != shape:
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape}")
+    return np.asarray(value, np.float32)
+
+
+def _mask(mask, num, shape):
+    """Returns a mask [num, *size, 1] of one [h, w], [h, w, 1], [n, h, w] or [n, h, w, 1]."""
+    mask = np.asarray(mask) > 0.5
+    if mask.ndim == len(shape) - 1 and mask.shape == shape[:-1]:
+        mask = mask[None, ..., None]
+    elif mask.ndim == len(shape) and mask.shape == (num, *shape[:-1]):
+        mask = mask[..., None]
+    elif mask.ndim == len(shape):
+        mask = mask[None]
+    if mask.shape[1:-1] != shape[:-1] or mask.shape[0] not in (1, num) or mask.shape[-1] != 1:
+        raise ValueError(f"mask has shape {mask.shape}; expected {(num, *shape[:-1], 1)}")
+    return np.broadcast_to(mask, (num, *mask.shape[1:]))

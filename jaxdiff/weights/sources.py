@@ -1,0 +1,230 @@
+"""Sources of weights: random, released files, another run's average, a copy of another entry.
+
+A config names one for each entry of `config.weights`, as a path or as a call:
+
+    config.weights.network = "runs/digits"                  # the average of another run
+    config.weights.network = "OfRun(path='runs/digits', item='params', step=1000)"
+    config.weights.network = "path/to/unet"                 # released: a folder, or a hub name
+    config.weights.fake_score = "Like(name='network')"
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxdiff.config.build import build
+from jaxdiff.pretrained import files
+from jaxdiff.typing import Params
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+"""The folder of checkpoints in a run's folder."""
+
+AVERAGE = "ema"
+"""The item of a checkpoint that sampling, evaluating and teaching read."""
+
+Value = TypeVar("Value")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place where the values of some weights come from."""
+
+    def load(self, target: Params) -> Params:
+        """Returns the values like `target`, shapes with shardings, whose types they take.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network.
+        """
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the content, the same wherever the files are."""
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """The weights of another run: its average, or with `item="params"` the trained ones.
+
+    Attributes:
+        path: the run's folder.
+        name: the entry of that run's table of weights; "" for all of its entries.
+        item: "ema" or "params".
+        step: of the checkpoint; None for the newest that can be read.
+    """
+
+    path: str
+    name: str = "network"
+    item: str = AVERAGE
+    step: int | None = None
+
+    def load(self, target: Params) -> Params:
+        """Returns the weights from a checkpoint, which is only read.
+
+        Raises:
+            ValueError: the folder has no checkpoint that can be read, or one of another model.
+        """
+        target = {self.name: target} if self.name else target
+        restored, _ = read_item(Path(self.path) / CHECKPOINTS, self.item, target, self.step)
+        return restored[self.name] if self.name else restored
+
+    def fingerprint(self) -> str:
+        """Returns the hash of the arrays' files."""
+        folder = Path(self.path) / CHECKPOINTS
+        step = steps_in(folder)[-1] if self.step is None else self.step
+        digest = hashlib.blake2b(digest_size=16)
+        for file in sorted((folder / str(step) / self.item).rglob("*")):
+            if file.is_file():
+                digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Like:
+    """A copy of another entry, as that entry is when training begins."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """Released files, read by `read(path, target)`, which knows their keys and layouts."""
+
+    path: str
+    read: Callable[[Path, Params], Params]
+
+    def load(self, target: Params) -> Params:
+        """Returns the weights of the files.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network.
+        """
+        return self.read(files.resolve(self.path), target)
+
+    def fingerprint(self) -> str:
+        """Returns the hash of the files."""
+        return files.fingerprint(files.resolve(self.path))
+
+
+def source(spec: Any, read: Callable[[Path, Params], Params] | None = None) -> Any:
+    """Returns the source that a config names; None for random weights ("").
+
+    A path with checkpoints in it is a run's; any other path, or a hub name, is of released files,
+    which `read` reads.
+
+    Raises:
+        ValueError: a name or an option is unknown, or no released files can be read here.
+    """
+    if not isinstance(spec, str) or "(" in spec:
+        return build(sys.modules[__name__], spec, read=read) if spec else None
+    if not spec:
+        return None
+    if is_run(spec):
+        return OfRun(spec)
+    if read is None:
+        raise ValueError(f"{spec!r} is no folder of a run (it has no {CHECKPOINTS})")
+    return Files(spec, read)
+
+
+def is_run(path: str | Path) -> bool:
+    """Returns whether a folder is a run's: it has a config and checkpoints."""
+    return (Path(path) / "config.json").is_file() and (Path(path) / CHECKPOINTS).is_dir()
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Returns the steps of the finished checkpoints in a folder, oldest first.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = [int(path.name) for path in Path(folder).glob("*") if path.name.isdigit()]
+    if not found:
+        raise ValueError(f"{Path(folder).parent} has no checkpoint yet: train it for a while")
+    return sorted(found)
+
+
+def read_item(
+    folder: Path, item: str, target: Mapping[str, Params], step: int | None = None
+) -> tuple[dict[str, Params], int]:
+    """Reads entries of one item of a checkpoint, and nothing else of it; returns them and the step.
+
+    Without `step`, the newest checkpoint that can be read; the folder is left as it is.
+
+    Raises:
+        ValueError: none can be read, or the entries are of another model.
+    """
+    steps = steps_in(folder)
+    if step is not None and step not in steps:
+        raise ValueError(f"step={step}: {folder} has checkpoints {steps}")
+
+    def read(step: int) -> dict[str, Params]:
+        path = (Path(folder) / str(step) / item).absolute()
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            _check_shapes(checkpointer, path, target)
+            arguments = ocp.args.PyTreeRestore(
+                item=target,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+                partial_restore=True,
+            )
+            return checkpointer.restore(path, args=arguments)
+
+    return newest_readable([step] if step is not None else steps, read, folder)
+
+
+def newest_readable(
+    steps: list[int],
+    read: Callable[[int], Value],
+    folder: Path,
+    set_aside: Callable[[int], None] = lambda step: None,
+) -> tuple[Value, int]:
+    """Returns what `read` returns for the newest step that it does not fail on, and the step.
+
+    Raises:
+        ValueError: it fails on all; OtherModel as it is.
+    """
+    for step in reversed(steps):
+        try:
+            return read(step), step
+        except OtherModelError:
+            raise
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            logger.warning(
+                "checkpoint %d cannot be read (%s); falling back to the one before",
+                step,
+                reason(error),
+            )
+            set_aside(step)
+    raise ValueError(f"none of the checkpoints {steps} in {folder} can be read")
+
+
+class OtherModelError(ValueError):
+    """A checkpoint is whole, but its arrays are not those of the model."""
+
+
+def reason(error: Exception) -> str:
+    """Returns the first line of an error, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _check_shapes(checkpointer: Any, path: Path, target: Mapping[str, Params]) -> None:
+    """Raises OtherModelError, which names an array that is missing or of another shape."""
+    stored = checkpointer.metadata(path).item_metadata.tree
+    for keys, wanted in jax.tree_util.tree_leaves_with_path(target):
+        found = stored
+        for key in keys:
+            name = str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", None))))
+            found = found.get(name) if isinstance(found, Mapping) else None
+        name = jax.tree_util.keystr(keys, simple=True, separator="/")
+        if found is None:
+            raise OtherModelError(f"{path} has no {name!r}: it is of another model")
+        if tuple(found.shape) != tuple(wanted.shape):
+            raise OtherModelError(
+                f"{path}: {name!r} has shape {tuple(found.shape)}, the model {tuple(wanted.shape)}"
+            )
