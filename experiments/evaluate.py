@@ -6,7 +6,6 @@ Writes metrics.json, samples.png (a row a class), forward.png (data becoming noi
 (noise becoming data) and loss.png (the curve, and the loss by noise level).
 """
 
-import functools
 import json
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from absl import flags
 
 from jaxdiff import Run
 from jaxdiff.evaluation import report
-from jaxdiff.evaluation.evaluators import Scores, asked_labels, distances
+from jaxdiff.evaluation.evaluators import asked_labels, distances
 from jaxdiff.files import write_json
 
 cli.define_sampling_flags()
@@ -33,14 +32,16 @@ def main() -> None:
         raise ValueError(f"num={NUM.value}: distances need at least 20 samples")
     run, options = cli.load_run(), cli.sampling_options()
     workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
-    if not run.experiment.score_classes:
+    if not run.num_classes:
         options["guidance_scale"] = 1.0  # there is nothing to be guided by
-    reference = run.experiment.reference
+    if run.process is None:
+        options = {name: options[name] for name in ("batch_size", "seed")}
+    reference = run.reference
     lines = report.read_metrics(workdir)
     pictures(run, options, out)
     report.save_loss(out / "loss.png", lines)
     figures = {
-        "step": int(run.state.step),
+        "step": run.step,
         **scores(run, options),
         "classifier_accuracy": reference.classifier.accuracy if reference.classifier else None,
         "real": real_scores(run),
@@ -49,39 +50,32 @@ def main() -> None:
     write_json(out / "metrics.json", {k: v for k, v in figures.items() if v is not None})
     print(json.dumps(figures, indent=1))
     for name in ("samples.png", "forward.png", "reverse.png", "loss.png", "metrics.json"):
-        print(out / name)
+        if (out / name).exists():
+            print(out / name)
 
 
 def scores(run: Run, options: dict) -> dict:
     """Returns the scores of the samples, with the seconds of compiling and of sampling."""
-    draw = functools.partial(run.experiment.sampler, **options)
-    num_classes = run.experiment.score_classes
     size = min(NUM.value, options["batch_size"] or run.config.sampling.batch_size)
     start = time.perf_counter()
-    draw(run.state, size, _labels(size, num_classes))
+    run.sample(size, _labels(size, run.num_classes), **options)
     warm_up = time.perf_counter() - start
-    evaluator = Scores(
-        draw=draw,
-        num_classes=num_classes,
-        reference=lambda: run.experiment.reference,
-        num=NUM.value,
-    )
-    found = dict(evaluator.run(run.state))
+    draw = lambda weights, num, cond, **guide: run.sample(num, cond, **{**options, **guide})
+    found = run.evaluate("Scores", num=NUM.value, draw=draw)
     batch_seconds = found["sampling_seconds"] / -(-NUM.value // size)
     return {"num": NUM.value, **found, "sampling_compile_seconds": max(warm_up - batch_seconds, 0)}
 
 
 def real_scores(run: Run) -> dict:
     """Returns the same figures of as many real training examples: the floor."""
-    train = run.experiment.reference.train
+    train = run.reference.train
     chosen = np.random.default_rng(0).permutation(len(train))[: NUM.value]
-    return distances(run.experiment.reference, train[chosen])
+    return distances(run.reference, train[chosen])
 
 
 def pictures(run: Run, options: dict, out: Path) -> None:
     """Draws samples.png, forward.png and reverse.png."""
-    num_classes, process = run.experiment.score_classes, run.process
-    reference = run.experiment.reference
+    num_classes, process, reference = run.num_classes, run.process, run.reference
     points = reference.train.ndim == 2
     rows = num_classes or COLUMNS
     num = 2000 if points else rows * COLUMNS
@@ -89,12 +83,14 @@ def pictures(run: Run, options: dict, out: Path) -> None:
     report.save_samples(
         out / "samples.png", samples, COLUMNS, reference.held_out if points else None
     )
+    if process is None:
+        return
     num = 1000 if points else min(rows, 8)
     frames, captions = report.forward_frames(process, reference.held_out[:num])
     report.save_frames(out / "forward.png", frames, captions)
     path = run.sample(num, _labels(num, num_classes), trajectory=True, **options)
     grid = {name: options[name] for name in ("timesteps", "steps")}
-    times = run.experiment.sampler.times(run.state, **grid)
+    times = run.times(**grid)
     frames, captions = report.reverse_frames(process, path, np.asarray(times))
     report.save_frames(out / "reverse.png", frames, captions)
 

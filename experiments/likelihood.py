@@ -10,10 +10,8 @@ negative. Writes likelihood.json and likelihood.png.
 """
 
 import json
-import logging
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
-from tqdm import tqdm
 
 from jaxdiff import Run, load, random
 from jaxdiff.codecs import Pixels
@@ -34,7 +30,7 @@ from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrato
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
-from jaxdiff.weights.devices import AXIS
+from jaxdiff.progress import full_batches, progress
 
 METHODS = ("flow", "bound", "continuous")
 
@@ -55,7 +51,6 @@ SEED = flags.DEFINE_integer("seed", 0, "An example has the same noise in any bat
 OUT = flags.DEFINE_string("out", None, "Folder for the results; the workdir by default.")
 
 Found = Mapping[str, Float[np.ndarray, "..."]]
-logger = logging.getLogger("jaxdiff.likelihood")
 
 
 def main() -> None:
@@ -63,7 +58,7 @@ def main() -> None:
     check_flags()
     run = load(cli.FLAGS.workdir)
     check_run(run)
-    images, dimensions = len(run.experiment.shape) == 3, int(np.prod(run.experiment.shape))
+    images, dimensions = len(run.shape) == 3, int(np.prod(run.shape))
     rule = build(dequantization, RULE.value, levels=LEVELS.value or 256)
     rule = rule if images else dequantization.Continuous()
     make = flow_program if METHOD.value == "flow" else bound_program
@@ -72,7 +67,7 @@ def main() -> None:
     start = time.perf_counter()
     found = evaluate(run, compute, batches, dimensions)
     figures = {
-        "step": int(run.state.step),
+        "step": run.step,
         "method": METHOD.value,
         "split": SPLIT.value or run.config.evaluation.split,
         "num": NUM.value,
@@ -121,13 +116,13 @@ def check_flags() -> None:
 
 def check_run(run: Run) -> None:
     """Raises ValueError if the run has no likelihood of the kind that is asked for."""
-    if run.experiment.codec != Pixels():
+    if run.codec != Pixels():
         raise ValueError(
             f"codec={run.config.codec.name}: the likelihood is that of unscaled pixels"
         )
-    if len(run.experiment.shape) != 3 and LEVELS.value is not None:
+    if len(run.shape) != 3 and LEVELS.value is not None:
         raise ValueError(f"levels={LEVELS.value}: {run.config.data.name} are points, not images")
-    labelled = bool(run.experiment.score_classes)
+    labelled = bool(run.num_classes)
     if CONDITIONAL.value and not labelled:
         raise ValueError("conditional: the run has no labels as a condition")
     if labelled and not CONDITIONAL.value and not run.config.condition_dropout:
@@ -141,15 +136,14 @@ Program = tuple[Callable[..., dict], Any, dict]
 
 
 def flow_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
-    """Returns `(state, x, cond, keys) -> nats`, and what says how they were computed."""
+    """Returns `(denoiser, x, cond, keys) -> nats`, and what says how they were computed."""
     process = run.process
     steps = {"steps": STEPS.value} if STEPS.value else {}
     integrator = build(integrators, SOLVER.value, **steps)
     probes = probes if PROBES.value is None else PROBES.value
     divergence = likelihood.Hutchinson(probes) if probes else likelihood.Exact()
 
-    def compute(state, x, cond, keys):
-        denoiser = run.experiment.sampler.denoiser(state)
+    def compute(denoiser, x, cond, keys):
         y, log_q = rule(random.stream(keys, "dequantization"), x)
         log_p = likelihood.log_density(
             process,
@@ -168,7 +162,7 @@ def flow_program(run: Run, rule: dequantization.Dequantization, probes: int) -> 
 
 
 def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) -> Program:
-    """Returns `(state, x, cond, keys) -> nats`, the terms' log-SNR, and how they were computed."""
+    """Returns `(denoiser, x, cond, keys) -> nats`, the terms' log-SNR, and the settings."""
     process, steps = run.process, STEPS.value or 200
     if METHOD.value == "continuous":
         options = {"strata": steps, "noise_level": rule.noise_level}
@@ -178,12 +172,11 @@ def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) ->
     else:
         even = bound.even_times(process, rule.noise_level, steps)
         times = build(timesteps, GRID.value)(process, steps) if GRID.value else even
-        run.process.check(run.experiment.model.parameterization, times[:-1])
+        run.process.check(run.parameterization, times[:-1])
         options = {"variance": VARIANCE.value}
         ends, terms_of, fixed = times[1:-1], likelihood.variational_bound, (times,)
 
-    def compute(state, x, cond, keys):
-        denoiser = run.experiment.sampler.denoiser(state)
+    def compute(denoiser, x, cond, keys):
         terms = terms_of(process, denoiser, x, cond, *fixed, keys, levels=rule.levels, **options)
         parts = {"prior": terms.prior, "steps": terms.steps.T, "decoder": terms.decoder}
         return {"total": terms.total[:, None], **parts}
@@ -192,59 +185,41 @@ def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) ->
     return compute, np.asarray(process.logsnr(ends)), how
 
 
-def data(run: Run, count: int | None) -> Iterator[dict]:
-    """Yields batches of `num` examples of the split, all of one size: the last one is filled up.
+def data(run: Run, count: int | None) -> list[dict]:
+    """Returns batches of `num` examples of the split, all of one size: the last one is filled up.
 
     Raises:
         ValueError: the split has fewer, or other levels.
     """
     split = SPLIT.value or run.config.evaluation.split
-    available = len(run.experiment.source(split))
+    available = run.num_examples(split)
     if NUM.value > available:
         raise ValueError(f"num={NUM.value}: {split!r} has {available} examples")
     size = min(BATCH_SIZE.value or run.config.sampling.batch_size, NUM.value)
     once = {"epochs": 1, "seed": SEED.value, "process_index": 0, "process_count": 1}
-    batches = run.experiment.batches(split, batch_size=size, **once)
-    first = next(batches)
-    levels.check_levels(jnp.asarray(first["x"]), count)
-    return _batches(first, batches, size)
+    batches = run.batches(split, batch_size=size, **once)
+    examples = [next(batches) for _ in range(-(-NUM.value // size))]
+    levels.check_levels(jnp.asarray(examples[0]["x"]), count)
+    columns = {name: np.concatenate([e[name] for e in examples]) for name in examples[0]}
+    return [
+        {"kept": kept, **{name: column[index] for name, column in columns.items()}}
+        for index, kept in full_batches(NUM.value, size)
+    ]
 
 
-def _batches(first, rest, size):
-    left, batch = NUM.value, first
-    while True:
-        kept = min(left, size)
-        index = np.minimum(np.arange(size), kept - 1)
-        yield {"kept": kept, **{name: column[index] for name, column in batch.items()}}
-        left -= kept
-        if not left:
-            return
-        batch = next(rest)
-
-
-def evaluate(run: Run, compute: Callable[..., dict], batches: Iterator, dimensions: int) -> Found:
+def evaluate(run: Run, compute: Callable[..., dict], batches: list[dict], dimensions: int) -> Found:
     """Returns every example's numbers in bits per dimension, with "bits" [n, estimates] the total.
 
     Raises:
         ValueError: one is not finite.
     """
-    compute, found, start = jax.jit(compute), [], time.perf_counter()
+    compute, found, denoiser = jax.jit(compute), [], run.denoiser()
     key = random.stream(jax.random.key(SEED.value), "likelihood")
-    terminal = sys.stderr.isatty()
-    with tqdm(total=NUM.value, unit="example", disable=not terminal) as bar:
-        for batch in batches:
-            cond = {"label": batch["label"]} if CONDITIONAL.value else {}
-            inputs = batch["x"], cond, random.example_keys(key, jnp.asarray(batch["record"]))
-            divisible = len(batch["x"]) % run.experiment.runner.mesh.size == 0
-            spec = PartitionSpec(AXIS) if divisible else PartitionSpec()
-            inputs = jax.device_put(inputs, NamedSharding(run.experiment.runner.mesh, spec))
-            nats = jax.device_get(compute(run.state, *inputs))
-            found.append({k: v[: batch["kept"]] for k, v in nats.items()})
-            bar.update(batch["kept"])
-            done = sum(len(f["total"]) for f in found)
-            if not terminal:
-                left = (NUM.value - done) * (time.perf_counter() - start) / done
-                logger.info("%d of %d examples, %.0f s left", done, NUM.value, left)
+    for batch in progress(batches, "batches of examples"):
+        cond = {"label": batch["label"]} if CONDITIONAL.value else {}
+        inputs = batch["x"], cond, random.example_keys(key, jnp.asarray(batch["record"]))
+        nats = run.devices.gather(compute(denoiser, *run.devices.spread(inputs)))
+        found.append({k: v[: batch["kept"]] for k, v in nats.items()})
     joined = {k: np.concatenate([f[k] for f in found]) for k in found[0]}
     bad = int(np.sum(~np.isfinite(joined["total"]).all(axis=1)))
     if bad:

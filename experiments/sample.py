@@ -6,6 +6,13 @@ python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a 
 
 With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
 --invert wrote it, which encodes images as the noise from which the solver draws them.
+
+With --image and --mask, the pixels under the mask are kept and the others painted; with
+--measurement and --operator, samples agree with what the operator makes of them:
+
+python experiments/sample.py --workdir=runs/digits --image=half.png --mask=known.png --num=8
+python experiments/sample.py --workdir=runs/digits --measurement=small.npy \\
+    --operator="AveragePooling(factor=2)" --inverse="DPS(scale=2.0)"
 """
 
 from pathlib import Path
@@ -30,6 +37,10 @@ T_START = flags.DEFINE_float("t_start", None, "Time at which sampling starts; 1 
 T_END = flags.DEFINE_float("t_end", None, "Time at which sampling stops; 0 is data.")
 IMAGE = flags.DEFINE_string("image", None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
 NOISE = flags.DEFINE_string("noise", None, "x_t to start from: .npy, as --invert writes it.")
+MASK = flags.DEFINE_string("mask", None, "Where --image is known: .npy or .png, white is known.")
+MEASUREMENT = flags.DEFINE_string("measurement", None, "Of the samples: .npy [n, ...], .png.")
+OPERATOR = flags.DEFINE_string("operator", None, 'Of the measurement: "AveragePooling(factor=4)".')
+INVERSE = flags.DEFINE_string("inverse", None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
 OUT = flags.DEFINE_string("out", None, "Where to: .png or .npy; <workdir>/samples.png by default.")
 
@@ -43,12 +54,19 @@ def main() -> None:
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
     run = cli.load_run()
-    channels = run.experiment.shape[-1]
-    given = {"image": _read(IMAGE.value, channels), "noise": _read(NOISE.value, channels)}
+    channels = run.shape[-1]
+    starts = {"image": IMAGE, "noise": NOISE, "measurement": MEASUREMENT}
+    given = {name: _read(flag.value, channels) for name, flag in starts.items()}
     given = {name: value for name, value in given.items() if value is not None}
     num = len(next(iter(given.values()))) if given else NUM.value
+    if num == 1 and cli.FLAGS["num"].present:
+        num = NUM.value  # several samples for one image
+        given = {name: np.repeat(value, num, axis=0) for name, value in given.items()}
+    mask = _read(MASK.value, 1)
+    problem = {"mask": None if mask is None else mask > 0, "operator": OPERATOR.value}
+    problem["inverse"] = INVERSE.value
     if not len(labels):
-        labels = np.arange(run.experiment.score_classes)
+        labels = np.arange(run.num_classes)
     rows = {"label": labels, "text": np.array(TEXT.value)}
     cond = {k: row[asked_labels(num, len(row))] for k, row in rows.items() if len(row)}
     options = {**cli.sampling_options(), "t_start": T_START.value, "t_end": T_END.value}
@@ -56,7 +74,7 @@ def main() -> None:
         samples = run.invert(cond=cond, **given, **options)
     else:
         negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
-        samples = run.sample(num, cond, negative=negative, **given, **options)
+        samples = run.sample(num, cond, negative=negative, **given, **problem, **options)
     if out.suffix == ".npy":
         with written_whole(out) as draft:
             np.save(draft, samples)

@@ -6,12 +6,11 @@ python experiments/solver_orders.py --solvers="Heun;my_lab.solvers:Mine()" --out
 
 import datetime
 import functools
-import logging
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 # Compiling takes longer than running here.
@@ -24,7 +23,6 @@ import numpy as np
 import solver_page
 from absl import flags
 from jaxtyping import Array, Float
-from tqdm import tqdm
 
 from jaxdiff import random
 from jaxdiff.config.build import build
@@ -32,6 +30,7 @@ from jaxdiff.diffusion import oracles, schedules, solvers, timesteps
 from jaxdiff.diffusion.analysis import convergence
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior, sample
+from jaxdiff.progress import progress
 
 PROCESSES = {
     "VP cosine": schedules.Cosine(),
@@ -102,7 +101,6 @@ GRIDS = {
 
 SOLVERS = flags.DEFINE_string("solvers", None, "Deterministic solvers, by ';'; all by default.")
 OUT = flags.DEFINE_string("out", "docs/solvers.md", "Where to write the tables.")
-logger = logging.getLogger("jaxdiff.solver_orders")
 
 
 def main() -> None:
@@ -113,13 +111,13 @@ def main() -> None:
     for spec in (*exact, *noisy):
         build(solvers, spec, process=Process(schedules.Cosine()))
     jax.config.update("jax_enable_x64", True)
-    orders = {spec: deterministic(spec) for spec in progress(exact, "order of")}
-    adaptive = {t: tolerance(t) for t in progress([] if chosen else TOLERANCES, "tolerance")}
-    weak = {spec: weak_error(spec) for spec in progress(noisy, "weak order of")}
+    orders = {spec: deterministic(spec) for spec in progress(exact, "orders")}
+    adaptive = {t: tolerance(t) for t in progress([] if chosen else TOLERANCES, "tolerances")}
+    weak = {spec: weak_error(spec) for spec in progress(noisy, "weak orders")}
     # From here on, running takes longer.
     jax.config.update("jax_enable_x64", False)
     jax.config.update("jax_disable_most_optimizations", False)
-    far = {spec: sampled(spec) for spec in progress(noisy, "samples of")}
+    far = {spec: sampled(spec) for spec in progress(noisy, "solvers sampled")}
     out = Path(OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -139,18 +137,6 @@ def main() -> None:
     }
     for path in solver_page.write(out, orders, adaptive, weak, far, facts):
         print(path)
-
-
-def progress(items: Iterable, what: str) -> Iterator:
-    """Yields the items: behind a bar on a terminal, with a line each in a log."""
-    items, start = list(items), time.perf_counter()
-    terminal = sys.stderr.isatty()
-    for i, item in enumerate(tqdm(items, desc=what, unit="solver", disable=not terminal)):
-        if not terminal:
-            logger.info("%s %s, %d of %d", what, item, i + 1, len(items))
-        yield item
-    if not terminal and items:
-        logger.info("%s %d: %.0f s", what, len(items), time.perf_counter() - start)
 
 
 @functools.cache

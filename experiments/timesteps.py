@@ -9,10 +9,7 @@ on each grid end from an exact solution that starts from the same noise (not the
 
 import datetime
 import functools
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from jaxdiff import Run, load, random
 from jaxdiff.config.build import build
@@ -36,8 +31,8 @@ from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import asked_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
 from jaxdiff.files import written_whole
+from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver
-from jaxdiff.weights.devices import AXIS
 
 BUILT_IN = ("Uniform", "Power", "Karras", "LogSNR")
 REFERENCE_INTERVALS = 64
@@ -53,7 +48,6 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
 OUT = flags.DEFINE_string("out", None, "The file; <workdir>/timesteps.json by default.")
 
 Errors = Mapping[str, Mapping[int, float]]
-logger = logging.getLogger("jaxdiff.timesteps")
 
 
 def main() -> None:
@@ -84,7 +78,7 @@ def main() -> None:
         **guide,
         "num": NUM.value,
         "seed": SEED.value,
-        "step": int(run.state.step),
+        "step": run.step,
         "date": str(datetime.date.today()),
         "local_errors": errors.tolist(),
     }
@@ -104,27 +98,25 @@ def measure(
     process = run.process
     times = local_error.fine_times(process)
     places = len(times) - local_error.STRIDE
-    denoiser = lambda state: run.experiment.sampler.denoiser(state, **guide)
+    denoiser = run.denoiser(**guide)
 
     @jax.jit
-    def path_of(state, cond, keys):
+    def path_of(denoiser, cond, keys):
         x = noise(run, keys, times[0])
-        return local_error.fine_path(process, denoiser(state), x, times, cond, keys)
+        return local_error.fine_path(process, denoiser, x, times, cond, keys)
 
     @jax.jit
-    def error_of(state, path, place, cond, keys):
-        return local_error.local_error(
-            process, solver, denoiser(state), path, times, place, cond, keys
-        )
+    def error_of(denoiser, path, place, cond, keys):
+        return local_error.local_error(process, solver, denoiser, path, times, place, cond, keys)
 
     todo = [(batch, place) for batch in batches(run, "measure") for place in range(places)]
     squares = np.zeros(places)
-    for (cond, keys, kept), place in counted(
+    for (cond, keys, kept), place in progress(
         todo, "steps measured", lambda item: len(times) - item[1]
     ):
         if place == 0:
-            path = path_of(run.state, cond, keys)
-        squares[place] += np.sum(error_of(run.state, path, place, cond, keys)[:kept])
+            path = path_of(denoiser, cond, keys)
+        squares[place] += np.sum(error_of(denoiser, path, place, cond, keys)[:kept])
     return times, np.sqrt(squares / NUM.value)
 
 
@@ -136,12 +128,12 @@ def compare(
     budgets: Sequence[int],
 ) -> Errors:
     """Returns for each grid and number of steps the RMS distance from the exact solution."""
-    process, parameterization = run.process, run.experiment.model.parameterization
+    process, parameterization = run.process, run.parameterization
+    denoiser = run.denoiser(**guide)
     longest = max(*budgets, REFERENCE_INTERVALS) + 1
 
     @functools.partial(jax.jit, static_argnames="method")
-    def solve(method, state, times, steps, cond, keys):
-        denoiser = run.experiment.sampler.denoiser(state, **guide)
+    def solve(method, denoiser, times, steps, cond, keys):
         x = noise(run, keys, times[0])
         return local_error.solve(method, denoiser, x, times, 0, steps, cond, keys)
 
@@ -153,10 +145,10 @@ def compare(
     squares = dict.fromkeys(placed, 0.0)
     todo = [(batch, at) for batch in batches(run, "compare") for at in placed]
     first = next(iter(placed))
-    for (cond, keys, kept), at in counted(todo, "grids compared", lambda item: item[1][1]):
+    for (cond, keys, kept), at in progress(todo, "grids compared", lambda item: item[1][1]):
         if at == first:
-            exact = solve(solvers.RK4(process), run.state, padded(fine), len(fine) - 1, cond, keys)
-        x = solve(solver, run.state, padded(placed[at]), at[1], cond, keys)
+            exact = solve(solvers.RK4(process), denoiser, padded(fine), len(fine) - 1, cond, keys)
+        x = solve(solver, denoiser, padded(placed[at]), at[1], cond, keys)
         squares[at] += float(local_error.squared_distance(x, exact)[:kept].sum())
     root = lambda at: float(np.sqrt(squares[at] / NUM.value))
     return {name: {n: root((name, n)) for n in budgets} for name in grids}
@@ -179,7 +171,7 @@ def others(run: Run, budgets: Sequence[int]) -> dict[str, timesteps.Timesteps]:
 
 def noise(run: Run, keys: Array, t: Array) -> Array:
     """Returns what sampling starts from at time t."""
-    like = jnp.zeros((len(keys), *run.experiment.latent_shape))
+    like = jnp.zeros((len(keys), *run.latent_shape))
     return prior(run.process, keys, like, t)
 
 
@@ -188,32 +180,14 @@ def batches(run: Run, stream: str) -> Iterator[tuple[dict, Array, int]]:
 
     The classes share the samples evenly.
     """
-    classes = run.experiment.score_classes
+    classes = run.num_classes
     labels = asked_labels(NUM.value, classes) if classes else None
     key = random.stream(jax.random.key(SEED.value), stream)
     size = min(BATCH_SIZE.value or run.config.sampling.batch_size, NUM.value)
-    mesh = run.experiment.runner.mesh
-    sharding = NamedSharding(
-        mesh, PartitionSpec(AXIS) if size % mesh.size == 0 else PartitionSpec()
-    )
-    for start in range(0, NUM.value, size):
-        index = np.minimum(np.arange(start, start + size), NUM.value - 1)
+    for index, kept in full_batches(NUM.value, size):
         cond = {} if labels is None else {"label": jnp.asarray(labels[index])}
         inputs = cond, random.example_keys(key, jnp.asarray(index))
-        yield *jax.device_put(inputs, sharding), min(size, NUM.value - start)
-
-
-def counted(todo: list, what: str, cost: Callable[[Any], float]) -> Iterator:
-    """Yields the items, and says how far it is: a bar on a terminal, lines in a log."""
-    terminal, start = sys.stderr.isatty(), time.perf_counter()
-    said, done, total = start, 0.0, sum(map(cost, todo))
-    for count, item in enumerate(tqdm(todo, desc=what, disable=not terminal), 1):
-        yield item
-        done, now = done + cost(item), time.perf_counter()
-        if not terminal and (now - said > 10 or count == len(todo)):
-            left = (total / done - 1) * (now - start)
-            logger.info("%d of %d %s, %.0f s left", count, len(todo), what, left)
-            said = now
+        yield *run.devices.spread(inputs), kept
 
 
 def table(found: Errors) -> str:

@@ -15,6 +15,9 @@ False the network puts its learned null embedding. A missing mask means that all
 Params = Any
 """A tree of arrays."""
 
+Scalar = float | Float[Array, ""]
+"""A number that may be traced."""
+
 Metrics = Mapping[str, Array]
 """Named arrays with one value per example."""
 

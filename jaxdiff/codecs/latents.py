@@ -119,7 +119,7 @@ class Latents:
 
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
-            raise ValueError("Latents has no parameters: state.frozen['codec'] must hold them")
+            raise ValueError("Latents has no parameters: weights['codec'] must hold them")
         return self.autoencoder.apply({"params": params}, x, method=method)
 
 

@@ -23,15 +23,23 @@ def build(family: ModuleType, spec: Any, **context: Any) -> Any:
     An object that is neither a string nor a mapping is returned as it is; a function without
     options stands for itself, unless it takes something of the context.
 
+    Nested mappings are of the same family. A class says otherwise by an attribute `families`, a
+    family for an option, or None for an option whose spec it builds by itself.
+
     Raises:
         ValueError: the name or an option is unknown, or one is missing; says what there is.
     """
     if isinstance(spec, str):
         return _evaluate(family, _parse(spec), spec, context)
     if isinstance(spec, Mapping):
-        nested = lambda value: isinstance(value, Mapping) and "name" in value
-        options = {k: build(family, v, **context) if nested(v) else v for k, v in spec.items()}
-        return _construct(family, options.pop("name"), options, context, called=True)
+        options = dict(spec)
+        name = options.pop("name")
+        families = getattr(_find(family, name), "families", {})
+        for option, value in options.items():
+            of = families.get(option, family)
+            if of is not None and isinstance(value, Mapping) and "name" in value:
+                options[option] = build(of, value, **context)
+        return _construct(family, name, options, context, called=True)
     return spec
 
 

@@ -14,7 +14,7 @@ def default() -> ConfigDict:
         {
             "seed": 0,
             # What is trained, of `jaxdiff.tasks`.
-            "task": "Diffusion",
+            "task": {"name": "Diffusion"},
             # What is modelled: options of `jaxdiff.data.sources.open_source`, the shape of one
             # example after `transforms`, and the number of classes (0: unlabelled).
             "data": {"name": "digits", "shape": (8, 8, 1), "num_classes": 10},

@@ -95,6 +95,41 @@ class Scores:
         yield from distances(reference, samples).items()
 
 
+@dataclass(frozen=True)
+class ModeCoverage:
+    """How many of the classes of points samples reach, and how many samples are near one.
+
+    A sample is near a class if it is within `radius` deviations of its mean; a class is covered if
+    at least a tenth of its fair share of the samples is near it.
+    """
+
+    draw: Draw
+    reference: Callable[[], Reference]
+    num: int = 1000
+    radius: float = 3.0
+
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
+        """Yields "modes", "modes_covered" and "share_near_a_mode".
+
+        Raises:
+            ValueError: the data are not labelled points.
+        """
+        reference = self.reference()
+        if reference.train.ndim != 2 or reference.labels is None:
+            raise ValueError("ModeCoverage is for labelled points, one class for each mode")
+        classes = np.unique(reference.labels)
+        clouds = [reference.train[reference.labels == c] for c in classes]
+        means = np.stack([cloud.mean(axis=0) for cloud in clouds])
+        deviations = np.array([np.sqrt(cloud.var(axis=0).mean()) for cloud in clouds])
+        samples = _drawn(self.draw, weights, self.num, {})
+        distance = np.linalg.norm(samples[:, None] - means, axis=-1) / deviations
+        near = distance.min(axis=1) < self.radius
+        counts = np.bincount(distance.argmin(axis=1)[near], minlength=len(classes))
+        yield "modes", len(classes)
+        yield "modes_covered", int((counts >= 0.1 * self.num / len(classes)).sum())
+        yield "share_near_a_mode", float(near.mean())
+
+
 def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[str, float]:
     """Returns distances, precision and recall of examples against the held-out split."""
     real, features = reference.features(reference.held_out), reference.features(x)

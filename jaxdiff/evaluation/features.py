@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from jaxdiff.config.build import build
 from jaxdiff.files import written_whole
 from jaxdiff.networks import classifier as networks
+from jaxdiff.progress import full_batches
 from jaxdiff.random import example_keys, fold_in, stream
 from jaxdiff.typing import Params
 
@@ -42,10 +43,8 @@ def in_batches(
     The last batch is filled up, so that a compiled function sees one shape only.
     """
     results = []
-    for start in range(0, len(images), size):
-        batch = np.asarray(images[start : start + size])
-        full = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        results.append(jax.device_get(function(full)))
+    for index, _ in full_batches(len(images), size):
+        results.append(jax.device_get(function(np.asarray(images[index]))))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *results)
 
 

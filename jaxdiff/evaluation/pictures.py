@@ -1,7 +1,7 @@
 """Pictures of samples and of training, written as PNG files that are whole or absent."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,11 @@ def save_loss(
     losses: ArrayLike,
     logsnr_edges: ArrayLike | None = None,
     losses_by_logsnr: ArrayLike | None = None,
+    players: Mapping[str, ArrayLike] | None = None,
 ) -> None:
     """Writes the loss [n] against the step [n], and beside it the loss by noise level.
 
+    With `players`, the loss [n] of each by name, these curves stand in the place of their sum.
     `losses_by_logsnr` [k] are means over bins of log-SNR with `logsnr_edges` [k + 1]; NaN marks
     an empty bin. Axes are logarithmic unless a loss is zero or negative.
     """
@@ -124,9 +126,14 @@ def save_loss(
     if steps.ndim != 1 or losses.shape != steps.shape or len(steps) == 0:
         raise ValueError(f"steps and losses must be [n], got {steps.shape} and {losses.shape}")
     figure, panels = _figure(1 if losses_by_logsnr is None else 2, size=(5.2, 3.4))
-    panels[0].plot(steps, losses, color=PALE, linewidth=0.8)
-    panels[0].plot(steps, _smoothed(losses), color=ACCENT, linewidth=1.6)
+    curves = dict(players) if players else {"loss": losses}
+    for (name, curve), color in zip(curves.items(), (ACCENT, INK), strict=False):
+        panels[0].plot(steps, curve, color=PALE, linewidth=0.8)
+        smoothed = _smoothed(np.asarray(curve, float))
+        panels[0].plot(steps, smoothed, color=color, linewidth=1.6, label=name)
     panels[0].set(xlabel="step", title="loss", yscale=_scale(losses))
+    if players:
+        panels[0].legend(frameon=False)
     if losses_by_logsnr is not None:
         edges, means = np.asarray(logsnr_edges, float), np.asarray(losses_by_logsnr, float)
         if means.ndim != 1 or edges.shape != (len(means) + 1,):

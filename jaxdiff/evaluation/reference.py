@@ -16,12 +16,16 @@ from jaxdiff.networks.classifier import ConvClassifier
 
 @dataclass(frozen=True)
 class Reference:
-    """Real examples of both splits, and a feature extractor; `classifier` where it is one."""
+    """Real examples of both splits, and a feature extractor; `classifier` where it is one.
+
+    `labels` are those of the training examples, where there are any.
+    """
 
     train: Float[np.ndarray, "n *shape"]
     held_out: Float[np.ndarray, "m *shape"]
     features: FeatureExtractor
     classifier: Classifier | None = None
+    labels: Int[np.ndarray, " n"] | None = None
 
 
 def points(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -44,7 +48,7 @@ def make_reference(
     """
     (x, labels), (held_out_x, held_out_labels) = _join(train), _join(held_out)
     if x.ndim == 2:
-        return Reference(x, held_out_x, points)
+        return Reference(x, held_out_x, points, labels=labels)
     if labels is None:
         raise ValueError(
             f"evaluation: {data['name']} has no labels for the classifier that scores samples"
@@ -57,7 +61,7 @@ def make_reference(
     else:
         classifier = train_classifier(network, x, labels, (held_out_x, held_out_labels))
         classifier.save(path)
-    return Reference(x, held_out_x, classifier, classifier)
+    return Reference(x, held_out_x, classifier, classifier, labels)
 
 
 def _join(

@@ -52,9 +52,18 @@ def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = N
 
 
 def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
-    """Plots the loss of metrics.jsonl: the curve, and the last quarter's by noise level."""
+    """Plots the losses of metrics.jsonl: the curve, and the last quarter's by noise level.
+
+    Where there are several players, a curve for each.
+    """
     lines = [line for line in lines if "loss" in line]
     if not lines:
+        return
+    steps, curve = [line["step"] for line in lines], [line["loss"] for line in lines]
+    if "loss_by_logsnr" not in lines[0]:
+        names = [name for name in lines[0] if name.startswith("loss_")]
+        players = {name.removeprefix("loss_"): [line[name] for line in lines] for name in names}
+        pictures.save_loss(path, steps, curve, players=players)
         return
     recent: dict[float, list[float]] = {}
     for line in lines[-max(len(lines) // 4, 1) :]:
@@ -64,7 +73,6 @@ def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
     levels = np.arange(middles.min(), middles.max() + 1, 2.0)
     losses = [np.mean(recent[m]) if m in recent else np.nan for m in levels]
     edges = np.append(levels - 1, levels[-1] + 1)
-    steps, curve = [line["step"] for line in lines], [line["loss"] for line in lines]
     pictures.save_loss(path, steps, curve, edges, losses)
 
 

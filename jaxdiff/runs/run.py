@@ -53,9 +53,10 @@ class Run:
         return self.experiment.devices
 
     @property
-    def process(self) -> Process:
-        """Returns the forward process, its schedule as learned where it was learned."""
-        return learned.bind(self.experiment.task.process, self.weights, learned.PROCESS)
+    def process(self) -> Process | None:
+        """Returns the forward process, its schedule as learned; None if the task has none."""
+        process = getattr(self.experiment.task, "process", None)
+        return learned.bind(process, self.weights, learned.PROCESS)
 
     @property
     def parameterization(self) -> Parameterization:

@@ -20,6 +20,7 @@ from jaxdiff.diffusion import inverse as problems
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.inverse import operators
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.progress import full_batches
 from jaxdiff.tasks.model import Model
 from jaxdiff.trees import as_argument, from_argument
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
@@ -196,6 +197,7 @@ class Sampler:
             chosen.steps,
             chosen.t_start,
             chosen.t_end,
+            jax.config.jax_enable_x64,
         )
         try:
             hash(arguments)
@@ -272,9 +274,7 @@ class Sampler:
         size = min(num, chosen.batch_size)
         key = random.stream(jax.random.key(seed), "sample")
         parts = []
-        for begin in range(0, num, size):
-            # The last batch is filled up, so that one program serves all.
-            index = np.minimum(np.arange(begin, begin + size), num - 1)
+        for index, _ in full_batches(num, size):
             keys = random.example_keys(key, jnp.asarray(index + first))
             inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
             problem = None if known is None else self._problem(known, index, solver)
@@ -358,6 +358,7 @@ def _times(
     steps: int,
     t_start: float,
     t_end: float,
+    double: bool,
 ) -> Times:
     times = grid(process, steps)
     if (t_start, t_end) != (1.0, 0.0):
@@ -373,14 +374,16 @@ def _array(name, value, shape):
 
 
 def _mask(mask, num, shape):
-    """Returns a mask [num, *size, 1] of one [h, w], [h, w, 1], [n, h, w] or [n, h, w, 1]."""
-    mask = np.asarray(mask) > 0.5
-    if mask.ndim == len(shape) - 1 and mask.shape == shape[:-1]:
-        mask = mask[None, ..., None]
-    elif mask.ndim == len(shape) and mask.shape == (num, *shape[:-1]):
+    """Returns a mask [num, *size, 1] of one [*size], [*size, 1] or with an axis for examples.
+
+    Of points [d], which have no size, the mask is [d] or [num, d].
+    """
+    mask, points = np.asarray(mask) > 0.5, len(shape) == 1
+    wanted = shape if points else (*shape[:-1], 1)
+    if not points and (mask.shape == shape[:-1] or mask.shape[1:] == shape[:-1]):
         mask = mask[..., None]
-    elif mask.ndim == len(shape):
+    if mask.ndim == len(wanted):
         mask = mask[None]
-    if mask.shape[1:-1] != shape[:-1] or mask.shape[0] not in (1, num) or mask.shape[-1] != 1:
-        raise ValueError(f"mask has shape {mask.shape}; expected {(num, *shape[:-1], 1)}")
-    return np.broadcast_to(mask, (num, *mask.shape[1:]))
+    if mask.shape[1:] != wanted or mask.shape[0] not in (1, num):
+        raise ValueError(f"mask has shape {mask.shape}; expected {(num, *wanted)}")
+    return np.broadcast_to(mask, (num, *wanted))

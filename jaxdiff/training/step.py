@@ -88,12 +88,11 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
             ema=ema.update(state.ema, table.averaged(params), decay),
             statistics=recipe.task.absorb(state.statistics, observed),
         )
-        finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(gradients)])
-        update_norm = optax.global_norm(updates)
-        good = finite.all() & jnp.isfinite(summary["loss"]) & jnp.isfinite(update_norm)
+        finite = _finite(gradients)
+        good = finite.all() & _finite(updates).all() & jnp.isfinite(summary["loss"])
         new = jax.tree.map(lambda n, old: jnp.where(good, n, old), new, state)
-        norms = {"gradient_norm": optax.global_norm(gradients), "update_norm": update_norm}
-        return new, summary | norms | {"good": good, "finite_gradients": finite}
+        norm = optax.global_norm(gradients)
+        return new, summary | {"gradient_norm": norm, "good": good, "finite_gradients": finite}
 
     return step
 
@@ -125,6 +124,11 @@ def losses(
 def mean_over(axis: str | None, tree: Any) -> Any:
     """Averages over a mapped axis; the identity without one."""
     return tree if axis is None else jax.lax.pmean(tree, axis)
+
+
+def _finite(tree: Any) -> Array:
+    """Returns for each leaf whether all of its values are finite."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
 
 
 def _summary(found: Losses):

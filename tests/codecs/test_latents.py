@@ -7,22 +7,18 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
+from jaxdiff import config as defaults
 from jaxdiff.codecs.latents import Latents, load_autoencoder
-from jaxdiff.diffusion import parameterizations, preconditioning, schedules
-from jaxdiff.diffusion.process import Process
 from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings, Gaussian
-from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
 from jaxdiff.pretrained import save, to_theirs
 from jaxdiff.pretrained.tables.autoencoder import DEPRECATED_ATTENTION, autoencoder, ldm_autoencoder
 from jaxdiff.pretrained.tables.video_autoencoder import video_autoencoder, wan_autoencoder
-from jaxdiff.tasks.model import Model
-from jaxdiff.training import ema, state
-from jaxdiff.training.step import Recipe, example_losses
+from jaxdiff.tasks.diffusion import Diffusion
+from jaxdiff.typing import Draw
 
 SETTINGS = AutoencoderSettings(
     (4, 8), 1, latent_channels=2, middle_attention=False, num_groups=2, scale=0.5, shift=0.25
@@ -123,7 +119,7 @@ def test_half_precision():
 
 
 def test_a_training_step_sees_latents():
-    """Catches parameters that do not come from state.frozen, and images that are not encoded."""
+    """Catches parameters that do not come from the weights, and images that are not encoded."""
     seen = []
 
     def objective(roles, x0, cond, draw, step):
@@ -131,23 +127,19 @@ def test_a_training_step_sees_latents():
         seen.append(x0.shape)
         return x0.mean((1, 2, 3)), {"logsnr": jnp.zeros(len(x0))}
 
-    model = Model(
-        network=MLP(),
-        process=Process(schedules.Cosine()),
-        parameterization=parameterizations.v,
-        input_scaling=preconditioning.Unscaled(),
-        time_input=preconditioning.ScaledTime(),
+    config = defaults.default()
+    config.data, config.network = {"shape": (2,), "num_classes": 0}, {"name": "MLP"}
+    task = Diffusion(config)
+    task.codec, task.objective = Latents(Stub(0.0)), objective
+    batch, draw = {"x": jnp.asarray(IMAGES)}, Draw(KEYS, jnp.zeros(2))
+    weights = {"network": {}, "codec": PARAMS}
+    losses = lambda weights: (
+        task.losses(weights, weights, {}, batch, draw, jnp.zeros((), int)).by_player
     )
-    recipe = Recipe(
-        model, Latents(Stub(0.0)), objective, optax.sgd(0.1), ema.Constant(0.9), batch_size=2
-    )
-    before = state.create({}, recipe.optimizer, frozen={"codec": PARAMS})
-    batch = {"x": jnp.asarray(IMAGES), "position": jnp.arange(2)}
-    key = jax.random.key(0)
-    jax.eval_shape(lambda s: example_losses(recipe, {}, s, batch, key), before)
+    assert jax.eval_shape(losses, weights)["model"].shape == (2,)
     assert seen == [(2, 2, 3, 3)]
-    with pytest.raises(ValueError, match="frozen"):
-        example_losses(recipe, {}, before.replace(frozen={}), batch, key)
+    with pytest.raises(ValueError, match="codec"):
+        losses({"network": {}})
 
 
 def write(folder, tensors, config):

@@ -69,7 +69,7 @@ def test_autoencoders_by_their_sizes(options, shape):
     config = latent_text_config()
     config.codec = {"name": "Latents", "autoencoder": options}
     experiment = Experiment(config, one())
-    assert experiment.latent_shape == shape
+    assert experiment.task.latent_shape == shape
     assert ("codebook" in experiment.abstract_state().frozen["codec"]) == ("num_codes" in options)
 
 

@@ -61,6 +61,7 @@ def test_a_batch_is_float32_in_the_unit_range_with_labels(digits):
         "x": ((32, 8, 8, 1), "float32"),
         "label": ((32,), "int32"),
         "record": ((32,), "int64"),
+        "position": ((32,), "int32"),
     }
     pixels = np.stack([digits["train"][i]["x"] for i in batch["record"]]).astype(float)
     np.testing.assert_allclose(batch["x"], 2 * pixels / 255 - 1, atol=1e-6)

@@ -140,3 +140,86 @@ def test_a_model_without_information_at_the_start_is_named():
     """Before anything is trained; fails if the grid's times are not looked at."""
     with pytest.raises(ValueError, match="'noise' says nothing about x0 and noise at t=1"):
         sampler_of(COSINE, noise)
+
+
+def test_a_new_number_array_or_mask_compiles_nothing(sampler, monkeypatch):
+    """Fails if a scale, a mask, an image or a measurement is a constant of the program."""
+    weights, mask = weights_of(), np.array([True, False])
+    traces = []
+    program = sampler._draw
+    monkeypatch.setattr(
+        sampler,
+        "_program",
+        jax.jit(lambda **g: traces.append(1) or program(**g), static_argnames="loop"),
+    )
+    for scale, steps in ((1.5, 0), (3.0, 1), (7.5, 2)):
+        image, known = IMAGE + steps, np.roll(mask, steps)
+        sampler(weights, 5, image=image, mask=known[None], inverse="KnownPixels")
+        sampler(
+            weights,
+            5,
+            measurement=image[:, :1],
+            operator=FIRST,
+            inverse=f"DPS(scale={scale})",
+            solver="DDIM(eta=0.5)",
+        )
+    assert len(traces) == 2
+
+
+def first(x):
+    return x[:, :1]
+
+
+FIRST = first
+
+
+def test_known_pixels_come_back_exactly_and_the_others_follow_them(sampler):
+    """Fails if masks are not divided with the batch, are turned round, or images are noised."""
+    weights, mask = weights_of(), np.array([[True, False]])
+    for inverse in ("KnownPixels", "RePaint(resamples=2)"):
+        found = sampler(
+            weights, 5, image=IMAGE, mask=mask, inverse=inverse, solver="DDPM", batch_size=2
+        )
+        np.testing.assert_array_equal(found[:, 0], IMAGE[:, 0])
+        assert np.abs(found[:, 1] - IMAGE[:, 1]).min() > 1e-4
+        alone = sampler(
+            weights, 1, image=IMAGE[3:4], mask=mask, inverse=inverse, solver="DDPM", first=3
+        )
+        np.testing.assert_allclose(alone[0], found[3], atol=1e-5)
+
+
+def test_a_measurement_is_met(sampler):
+    """Of Gaussian data, whose posterior ΠGDM draws; fails if the operator does not arrive."""
+    found = sampler(
+        weights_of(),
+        5,
+        measurement=IMAGE[:, :1],
+        operator=first,
+        inverse="PiGDM(data_std=0.4)",
+        solver="Heun",
+        steps=30,
+        t_end=1e-3,
+    )
+    np.testing.assert_allclose(found[:, :1], IMAGE[:, :1], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": np.ones((1, 2), bool)}, "mask: give the image"),
+        ({"image": IMAGE, "mask": np.ones((5, 3), bool)}, "mask has shape"),
+        ({"measurement": IMAGE}, "measurement: name its operator"),
+        ({"inverse": "DPS"}, "inverse='DPS' needs image and mask, or measurement"),
+        (
+            {"measurement": IMAGE[:3], "operator": first},
+            "measurement has 3 examples for 5 samples",
+        ),
+        (
+            {"measurement": IMAGE, "operator": first, "inverse": "DSP"},
+            "unknown inverse 'DSP'; known: .*DPS",
+        ),
+    ],
+)
+def test_problems_that_do_not_fit_are_named(sampler, options, message):
+    with pytest.raises(ValueError, match=message):
+        sampler(weights_of(), 5, **options)

@@ -89,8 +89,9 @@ def start(recipe, workdir, *flags):
 def state_of(workdir):
     """Every array of the newest checkpoint, by Orbax alone."""
     newest = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
-    handler = ocp.PyTreeCheckpointer()
-    return newest, handler.restore(workdir / "checkpoints" / str(newest) / "state")
+    handler, folder = ocp.PyTreeCheckpointer(), workdir / "checkpoints" / str(newest)
+    items = ("params", "ema", "opt_state", "progress")
+    return newest, {name: handler.restore(folder / name) for name in items}
 
 
 def metrics_of(workdir):

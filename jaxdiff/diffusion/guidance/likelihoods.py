@@ -9,7 +9,7 @@ from jaxtyping import Array
 from jaxdiff.diffusion.guidance.branches import with_score
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser
+from jaxdiff.typing import Cond, Denoiser, Scalar
 
 
 @pytree(data=("scale",))
@@ -22,7 +22,7 @@ class ClassifierGuidance:
 
     process: Process
     log_probability: Callable[[Array, Array, Cond], Array]
-    scale: float = 1.0
+    scale: Scalar = 1.0
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
@@ -44,7 +44,7 @@ class LossGuidance:
 
     process: Process
     loss: Callable[[Array], Array]
-    scale: float = 1.0
+    scale: Scalar = 1.0
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""

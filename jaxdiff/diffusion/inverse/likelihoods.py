@@ -17,7 +17,7 @@ from jaxdiff.diffusion.guidance.likelihoods import LossGuidance
 from jaxdiff.diffusion.inverse.operators import Decoded, Operator
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree, replaced
-from jaxdiff.typing import Denoiser
+from jaxdiff.typing import Denoiser, Scalar
 
 
 @pytree(data=("measurement", "scale"))
@@ -32,7 +32,7 @@ class DPS:
     process: Process
     operator: Operator
     measurement: ArrayLike
-    scale: float = 1.0
+    scale: Scalar = 1.0
 
     def __post_init__(self):
         if not self.scale > 0:
@@ -67,8 +67,8 @@ class PiGDM:
     process: Process
     operator: Operator
     measurement: ArrayLike
-    noise_std: float = 0.0
-    data_std: float = 1.0
+    noise_std: Scalar = 0.0
+    data_std: Scalar = 1.0
     iterations: int = 50
 
     def __post_init__(self):
