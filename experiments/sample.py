@@ -1,4 +1,4 @@
-"""Draws samples from a trained run into a picture (.png) or an array (.npy).
+"""Draws samples from a trained run into a picture (.png), a clip (.gif) or an array (.npy).
 
 python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=threes_and_sevens.png
 python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
@@ -42,14 +42,14 @@ MEASUREMENT = flags.DEFINE_string("measurement", None, "Of the samples: .npy [n,
 OPERATOR = flags.DEFINE_string("operator", None, 'Of the measurement: "AveragePooling(factor=4)".')
 INVERSE = flags.DEFINE_string("inverse", None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
-OUT = flags.DEFINE_string("out", None, "Where to: .png or .npy; <workdir>/samples.png by default.")
+OUT = flags.DEFINE_string("out", None, "A .png, .gif (clips) or .npy; <workdir>/samples.png.")
 
 
 def main() -> None:
     """Samples and saves."""
     out = Path(OUT.value or Path(cli.FLAGS.workdir) / "samples.png")
-    if out.suffix not in (".png", ".npy"):
-        raise ValueError(f"out={out}: the file name must end in .png or .npy")
+    if out.suffix not in (".png", ".gif", ".npy"):
+        raise ValueError(f"out={out}: the file name must end in .png, .gif (of clips) or .npy")
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)

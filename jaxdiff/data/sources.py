@@ -1,8 +1,9 @@
 """Data sets as sequences of examples.
 
-A source has `len(source)`, `source[i] -> {"x": uint8 [h, w, c] or float32 [d], "label": int}`
-("label" is missing where there is none) and the attributes `shape` of one x (None for what
-varies), `num_classes` and `class_names` (None without labels). Anything of this form trains.
+A source has `len(source)`, `source[i] -> {"x": ..., "label": int}` ("label" is missing where
+nothing is labelled) and the attributes `shape` of one x (None for a side that varies),
+`num_classes` and `class_names` (None without labels). An x is an image, uint8 [h, w, c], a clip,
+uint8 [frames, h, w, c], or a point, float32 [d]. Anything of this form trains.
 """
 
 import contextlib
@@ -26,6 +27,10 @@ from jaxdiff.config.build import closest, names
 from jaxdiff.data import datasets, toy
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.images import MODES, decode
+from jaxdiff.data.moving_digits import MovingDigits
+
+FOLDERS_AND_CLIPS = {"image_folder": ImageFolder, "moving_digits": MovingDigits}
+"""Sources by name that TFDS does not prepare."""
 
 MEMORY_BYTES = 256 * 2**20
 """A data set whose decoded images fit into this is decoded once and kept."""
@@ -33,7 +38,7 @@ MEMORY_BYTES = 256 * 2**20
 
 @runtime_checkable
 class Source(Protocol):
-    """A sequence of examples that says what they are."""
+    """A sequence of examples, with their shape and their classes."""
 
     shape: tuple[int | None, ...]
     num_classes: int | None
@@ -49,9 +54,10 @@ class Source(Protocol):
 def open_source(name: str, split: str, **options: Any) -> Source:
     """Opens a data set by name.
 
-    `name` is a module of `jaxdiff.data.datasets` ("digits"), "image_folder", a density of
-    `jaxdiff.data.toy` ("two_moons"), any name that TFDS knows ("cifar10", "mnist:3.0.1"), or
-    `"module:name"` of a TFDS builder or of a function `(split, **options) -> Source`.
+    `name` is a module of `jaxdiff.data.datasets` ("digits"), "image_folder", "moving_digits", a
+    density of `jaxdiff.data.toy` ("two_moons"), any name that TFDS knows ("cifar10",
+    "mnist:3.0.1"), or `"module:name"` of a TFDS builder or of a function
+    `(split, **options) -> Source`.
 
     TFDS data sets are prepared on first use, below the option `data_dir`; their splits may be
     slices ("train[:10%]"). Toys take `size`, `seed` and the density's own options.
@@ -66,8 +72,8 @@ def open_source(name: str, split: str, **options: Any) -> Source:
         if not (inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder)):
             return _call(name, target, split=split, **options)
         return _open_tfds(name, target, split, **options)
-    if name == "image_folder":
-        return _call(name, ImageFolder, split=split, **options)
+    if name in FOLDERS_AND_CLIPS:
+        return _call(name, FOLDERS_AND_CLIPS[name], split=split, **options)
     if name in names(toy):
         return _call(name, Toy, density=name, split=split, **options)
     if name in local_builders():
@@ -236,7 +242,7 @@ def _feature(features: Any, kind: type, preferred: str) -> str | None:
 
 def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
     head = re.split("[/:]", name)[0]
-    own = [*local_builders(), "image_folder", *names(toy)]
+    own = [*local_builders(), *FOLDERS_AND_CLIPS, *names(toy)]
     known = own + tfds.list_builders(with_community_datasets=False)
     prepared = data_dir is not None and (Path(data_dir) / head).is_dir()
     if head not in known and not prepared:

@@ -1,10 +1,11 @@
 """Transforms of examples, as in configs: `"Resize(size=64)"`, `"RandomFlip"`.
 
-They act on the image `x`, uint8 [h, w, c]; `shape` tells the shape they make, with None for what
-varies from image to image. The pipeline maps to [-1, 1] after the last. `Caption` makes a text.
+They act on `x`, an image uint8 [h, w, c], or a clip [frames, h, w, c], all frames alike; `shape`
+returns the shape that they make, with None for a side that varies from image to image. The pipeline
+maps to [-1, 1] after the last. `Caption` makes a text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,24 +38,22 @@ class Resize(grain.Map):
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape of what was `before`."""
-        height, width, channels = _image(self, before)
+        *frames, height, width, channels = _image(self, before)
         if not isinstance(self.size, int):
-            return (*self.size, channels)
+            return (*frames, *self.size, channels)
         if height is None or width is None:
-            return (None, None, channels)
+            return (*frames, None, None, channels)
         scale = self.size / min(height, width)
-        return (round(height * scale), round(width * scale), channels)
+        return (*frames, round(height * scale), round(width * scale), channels)
 
     def map(self, element: dict) -> dict:
         """Resizes one example."""
-        height, width, _ = self.shape(element["x"].shape)
-        if (height, width) == element["x"].shape[:2]:
+        *_, height, width, _ = self.shape(element["x"].shape)
+        if (height, width) == element["x"].shape[-3:-1]:
             return element
         method = Image.Resampling[self.method.upper()]
-        return {
-            **element,
-            "x": from_pillow(to_pillow(element["x"]).resize((width, height), method)),
-        }
+        resize = lambda image: image.resize((width, height), method)
+        return {**element, "x": _each_frame(resize, element["x"])}
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ class CenterCrop(grain.Map):
     def map(self, element: dict) -> dict:
         """Crops one example."""
         x = element["x"]
-        height, width, _ = self.shape(x.shape)
-        top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
-        return {**element, "x": x[top : top + height, left : left + width]}
+        *_, height, width, _ = self.shape(x.shape)
+        top, left = (x.shape[-3] - height) // 2, (x.shape[-2] - width) // 2
+        return {**element, "x": x[..., top : top + height, left : left + width, :]}
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,11 @@ class RandomCrop(grain.RandomMap):
 
     def random_map(self, element: dict, rng: np.random.Generator) -> dict:
         """Crops one example."""
-        height, width, _ = self.shape(element["x"].shape)
+        *_, height, width, _ = self.shape(element["x"].shape)
         x = _padded(element["x"], self.padding)
-        top = rng.integers(x.shape[0] - height + 1)
-        left = rng.integers(x.shape[1] - width + 1)
-        return {**element, "x": x[top : top + height, left : left + width]}
+        top = rng.integers(x.shape[-3] - height + 1)
+        left = rng.integers(x.shape[-2] - width + 1)
+        return {**element, "x": x[..., top : top + height, left : left + width, :]}
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class RandomFlip(grain.RandomMap):
     def random_map(self, element: dict, rng: np.random.Generator) -> dict:
         """Mirrors one example, or not."""
         flip = rng.random() < self.probability
-        return {**element, "x": element["x"][:, ::-1]} if flip else element
+        return {**element, "x": element["x"][..., ::-1, :]} if flip else element
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,11 @@ class Grayscale(grain.Map):
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape of what was `before`."""
-        return (*_image(self, before)[:2], 1)
+        return (*_image(self, before)[:-1], 1)
 
     def map(self, element: dict) -> dict:
         """Converts one example."""
-        return {**element, "x": from_pillow(to_pillow(element["x"]).convert("L"))}
+        return {**element, "x": _each_frame(lambda image: image.convert("L"), element["x"])}
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,11 @@ class RGB(grain.Map):
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape of what was `before`."""
-        return (*_image(self, before)[:2], 3)
+        return (*_image(self, before)[:-1], 3)
 
     def map(self, element: dict) -> dict:
         """Converts one example."""
-        return {**element, "x": from_pillow(to_pillow(element["x"]).convert("RGB"))}
+        return {**element, "x": _each_frame(lambda image: image.convert("RGB"), element["x"])}
 
 
 @dataclass(frozen=True)
@@ -174,17 +173,18 @@ class ResizeCrop(grain.RandomMap):
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape of what was `before`."""
-        return (self.size, self.size, _image(self, before)[2])
+        *frames, _, _, channels = _image(self, before)
+        return (*frames, self.size, self.size, channels)
 
     def random_map(self, element: dict, rng: np.random.Generator) -> dict:
         """Resizes and crops one example."""
-        original = element["x"].shape[:2]
+        original = element["x"].shape[-3:-1]
         x = self._resize.map(element)["x"]
-        room = [side - self.size for side in x.shape[:2]]
+        room = [side - self.size for side in x.shape[-3:-1]]
         top, left = (rng.integers(n + 1) if self.random else n // 2 for n in room)
-        x = x[top : top + self.size, left : left + self.size]
-        told = np.array([*original, top, left, self.size, self.size], np.float32)
-        return {**element, "x": x, "size": told}
+        x = x[..., top : top + self.size, left : left + self.size, :]
+        sizes = np.array([*original, top, left, self.size, self.size], np.float32)
+        return {**element, "x": x, "size": sizes}
 
     @property
     def _resize(self):
@@ -227,9 +227,17 @@ class Caption(grain.RandomMap):
 
 
 def _image(transform: grain.Map | grain.RandomMap, shape: Shape) -> Shape:
-    if len(shape) != 3:
-        raise ValueError(f"{transform}: works on images [h, w, c], not on shape {shape}")
+    if len(shape) not in (3, 4):
+        raise ValueError(f"{transform}: works on images [h, w, c] and clips, not on {shape}")
     return shape
+
+
+def _each_frame(
+    function: Callable[[Image.Image], Image.Image], x: UInt8[np.ndarray, "*frames h w c"]
+) -> UInt8[np.ndarray, "*frames H W C"]:
+    if x.ndim == 3:
+        return from_pillow(function(to_pillow(x)))
+    return np.stack([_each_frame(function, frame) for frame in x])
 
 
 def _check_size(transform: Resize | CenterCrop | RandomCrop) -> None:
@@ -239,19 +247,19 @@ def _check_size(transform: Resize | CenterCrop | RandomCrop) -> None:
         raise ValueError(f"{transform}: size must be a positive number or (height, width)")
 
 
-def _padded(x: UInt8[np.ndarray, "h w c"], padding: int) -> UInt8[np.ndarray, "H W c"]:
-    height, width, channels = x.shape
-    padded = np.zeros((height + 2 * padding, width + 2 * padding, channels), x.dtype)
-    padded[padding : padding + height, padding : padding + width] = x
-    return padded
+def _padded(
+    x: UInt8[np.ndarray, "*frames h w c"], padding: int
+) -> UInt8[np.ndarray, "*frames H W c"]:
+    none, sides = ((0, 0),), ((padding, padding),) * 2
+    return np.pad(x, none * (x.ndim - 3) + sides + none)
 
 
 def _cropped(transform: CenterCrop | RandomCrop, before: Shape, padding: int = 0) -> Shape:
     sides = (transform.size,) * 2 if isinstance(transform.size, int) else tuple(transform.size)
-    height, width, channels = _image(transform, before)
+    *frames, height, width, channels = _image(transform, before)
     room = [None if side is None else side + 2 * padding for side in (height, width)]
     if any(have is not None and have < side for have, side in zip(room, sides, strict=True)):
         raise ValueError(
             f"{transform}: larger than the image of {height}x{width}; crop less or resize before"
         )
-    return (*sides, channels)
+    return (*frames, *sides, channels)

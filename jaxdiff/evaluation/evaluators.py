@@ -42,6 +42,8 @@ def asked_labels(num: int, num_classes: int) -> np.ndarray:
 class SampleGrid:
     """A sheet of samples in `folder`, a row a class; of points, a scatter plot.
 
+    Of clips, two files: a strip of frames for each of a few, and all of them playing (.gif).
+
     With `cond`, values of conditions by name, a row for each: {"text": ["a cat", "a dog"]}.
     """
 
@@ -61,6 +63,11 @@ class SampleGrid:
         if samples.ndim == 2:
             more = _drawn(self.draw, weights, self.points, self._cond(self.points))
             pictures.save_scatter(path, more)
+        elif samples.ndim == 5:
+            few = samples[:: max(len(samples) // 8, 1)]
+            pictures.save_clips(path, few)
+            pictures.save_clips(path.with_suffix(".gif"), samples, self.columns)
+            yield "samples", pictures.clip_strips(few)
         else:
             pictures.save_grid(path, samples, self.columns)
             yield "samples", pictures.grid(samples, self.columns)

@@ -38,6 +38,30 @@ def save_grid(path: str | os.PathLike, images: ArrayLike, columns: int | None = 
     _write(path, grid(images, columns))
 
 
+def clip_strips(clips: ArrayLike) -> UInt8[np.ndarray, "height width c"]:
+    """Returns clips [n, frames, h, w, c] in [-1, 1] on one sheet, a clip a row."""
+    return _sheet(_cells(clips, ndim=5))
+
+
+def save_clips(path: str | os.PathLike, clips: ArrayLike, columns: int | None = None) -> None:
+    """Writes clips [n, frames, h, w, c] in [-1, 1]: playing side by side (.gif), or `clip_strips`.
+
+    A GIF repeats without end, eight frames a second.
+    """
+    if Path(path).suffix != ".gif":
+        _write(path, clip_strips(clips))
+        return
+    frames = rearrange(np.asarray(clips), "n f h w c -> f n h w c")
+    images = [
+        Image.fromarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
+        for sheet in (grid(frame, columns) for frame in frames)
+    ]
+    with written_whole(path) as temporary:
+        images[0].save(
+            temporary, format="GIF", save_all=True, append_images=images[1:], duration=125, loop=0
+        )
+
+
 def save_strip(
     path: str | os.PathLike, frames: ArrayLike, captions: Sequence[str] | None = None
 ) -> None:

@@ -44,9 +44,11 @@ def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
 
 
 def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = None) -> None:
-    """Writes a sheet of images, or a scatter plot of points over the true ones."""
+    """Writes a sheet of images, clips, or a scatter plot of points over the true ones."""
     if samples.ndim == 2:
         pictures.save_scatter(path, samples, truth)
+    elif samples.ndim == 5:
+        pictures.save_clips(path, samples, columns)
     else:
         pictures.save_grid(path, samples, columns)
 
