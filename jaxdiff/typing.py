@@ -1,16 +1,31 @@
 """The few types that everything else is written in."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
 
-Cond = Mapping[str, Array]
-"""Conditions by name, each with a leading batch axis: "label", "text", "image", ...
+from jaxdiff.trees import pytree
 
-A boolean `"<name>_kept"` of shape [b] says for which examples the condition is kept; where it is
-False the network puts its learned null embedding. A missing mask means that all are kept.
-"""
+
+@pytree(data=("fields", "keep"))
+@dataclass(frozen=True)
+class Condition:
+    """A condition of a batch.
+
+    `fields` has arrays by name, each with a leading batch axis: of a label "label", of a text
+    "text" (its tokens), "text_mask" and "text_pooled". `keep` says for which examples they count,
+    None for all; elsewhere the network puts its learned null embedding. Fields of one condition are
+    dropped together.
+    """
+
+    fields: dict[str, Any]
+    keep: Any = None  # bool [b]; not annotated, since JAX puts other things in the place of arrays
+
+
+Cond = Mapping[str, Any]
+"""Conditions by name, each a `Condition`; a bare array [b, ...] is its own only field."""
 
 Params = Any
 """A tree of arrays."""
@@ -128,11 +143,11 @@ class Encoder(Protocol):
     def inputs(self, batch: int) -> Any:
         """Returns the shapes of what `prepare` makes of so many values."""
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Cond:
-        """Returns the condition, of several fields maybe, whose names begin with its own."""
+    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
+        """Returns the condition, of one or several fields."""
 
-    def empty(self, params: Params, name: str) -> Cond:
-        """Returns what stands for a condition that is not given, with a leading axis of 1."""
+    def empty(self, params: Params, name: str) -> Condition:
+        """Returns the condition of nothing, such as of an empty prompt, for a batch of 1."""
 
 
 @runtime_checkable

@@ -1,12 +1,11 @@
-"""What conditions a model: the fields that it reads, and how values of them become `cond`.
+"""The conditions of a model: which batch fields, how encoded, how dropped.
 
 A condition is a field of the batch, such as "label", that goes to the network as it is, or through
-an encoder, which may make several fields of it. These belong together: where the condition is
-dropped, all of them are.
+an encoder, which may make several fields of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -16,8 +15,9 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Key
 
 from jaxdiff import random
-from jaxdiff.networks.conditioning import fill
-from jaxdiff.typing import Cond, Denoiser, Encoder, Params
+from jaxdiff.condition import fill
+from jaxdiff.trees import pytree
+from jaxdiff.typing import Cond, Condition, Denoiser, Encoder, Params
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Conditions:
     def example(self, frozen: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
         """Returns the shapes of what the network is given; `frozen` may be shapes too."""
         inputs = self.inputs(batch)
-        return jax.eval_shape(lambda *given: flat(self.encode(*given)), frozen, inputs)
+        return jax.eval_shape(self.encode, frozen, inputs)
 
     def inputs(self, batch: int) -> dict[str, Any]:
         """Returns the shapes of the conditions in a batch, before they are encoded."""
@@ -68,13 +68,17 @@ class Conditions:
             inputs["label"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
         return inputs
 
-    def check_read(self, cond: Mapping[str, Any], create: ClosedJaxpr) -> None:
+    def check_read(self, cond: Cond, create: ClosedJaxpr) -> None:
         """Raises ValueError if a function of a key and `cond` takes no notice of a condition."""
         used = {id(var) for equation in create.jaxpr.eqns for var in equation.invars}
-        fields = zip(sorted(cond), create.jaxpr.invars[-len(cond) :], strict=True) if cond else ()
-        unread = [name for name, var in fields if id(var) not in used]
-        whole = lambda name: all(each in unread for each in cond if _belongs(each, name))
-        if ignored := [name for name in self.names if name in cond and whole(name)]:
+        leaves = jax.tree_util.tree_leaves_with_path(cond)
+        variables = create.jaxpr.invars[len(create.jaxpr.invars) - len(leaves) :]
+        read = {
+            path[0].key
+            for (path, _), variable in zip(leaves, variables, strict=True)
+            if id(variable) in used
+        }
+        if ignored := [name for name in self.names if name in cond and name not in read]:
             raise ValueError(
                 f"conditions has {ignored}, but the network does not read them: see its options,"
                 " such as num_classes, text_features or vectors"
@@ -120,35 +124,30 @@ class Conditions:
             )
         return checked
 
-    def encode(self, frozen: Mapping[str, Params], inputs: Mapping[str, Any]) -> dict[str, Cond]:
-        """Returns the fields that each condition becomes; under jit."""
+    def encode(self, frozen: Mapping[str, Params], inputs: Mapping[str, Any]) -> Cond:
+        """Returns the conditions that inputs become; under jit."""
         through = lambda name, value: self.encoders[name].encode(frozen.get(name), value, name)
         return {
-            name: through(name, value) if name in self.encoders else {name: value}
+            name: through(name, value) if name in self.encoders else Condition({name: value})
             for name, value in inputs.items()
         }
 
-    def drop(self, encoded: Mapping[str, Cond], keys: Key[Array, " b"]) -> Cond:
-        """Returns all fields, each condition's marked as kept, or not, by one draw an example."""
-        cond = flat(encoded)
+    def drop(self, cond: Cond, keys: Key[Array, " b"]) -> Cond:
+        """Returns the conditions, each kept or dropped by one draw an example."""
         if not self.dropout:
             return cond
-        for name, fields in encoded.items():
-            kept = random.uniform(random.stream(keys, f"drop {name}")) >= self.dropout
-            cond |= {f"{each}_kept": kept for each in fields}
-        return cond
+        draw = lambda name: random.uniform(random.stream(keys, f"drop {name}")) >= self.dropout
+        return {name: replace(value, keep=draw(name)) for name, value in cond.items()}
 
-    def empty(
-        self, frozen: Mapping[str, Params], negative: Mapping[str, Cond] | None = None
-    ) -> Cond:
-        """Returns what stands for conditions that are not there, {} where the network has its own.
+    def empty(self, frozen: Mapping[str, Params], negative: Cond | None = None) -> Cond:
+        """Returns the fillings of conditions that are dropped, {} where the network has its own.
 
-        That is the empty prompt, or what `negative` has, a condition encoded for one example.
+        That is the empty prompt, or `negative`, conditions encoded for one example.
         """
         null = {}
         if not self.learned_null:
             null = {n: part.empty(frozen.get(n), n) for n, part in self.encoders.items()}
-        return flat({**null, **(negative or {})})
+        return {**null, **(negative or {})}
 
     def _prepare(self, name: str, values: Any) -> Any:
         if name not in self.encoders:
@@ -159,15 +158,19 @@ class Conditions:
             raise ValueError(f"cond[{name!r}]: {error}") from error
 
 
+@pytree(data=("denoiser", "empty"))
+@dataclass(frozen=True)
+class Filled:
+    """A denoiser that sees `empty` wherever a condition is dropped or absent."""
+
+    denoiser: Denoiser
+    empty: Cond
+
+    def __call__(self, x: Array, t: Array, cond: Cond) -> Any:
+        """Returns the prediction."""
+        return self.denoiser(x, t, fill(cond, self.empty, len(x)))
+
+
 def filled(denoiser: Denoiser, empty: Cond) -> Denoiser:
     """Returns the denoiser that sees `empty` wherever a condition is dropped or absent."""
-    return (lambda x, t, cond: denoiser(x, t, fill(cond, empty, len(x)))) if empty else denoiser
-
-
-def _belongs(field: str, name: str) -> bool:
-    return field == name or field.startswith(f"{name}_")
-
-
-def flat(encoded: Mapping[str, Cond]) -> dict[str, Array]:
-    """Returns the fields of all conditions in one."""
-    return {name: value for fields in encoded.values() for name, value in fields.items()}
+    return Filled(denoiser, empty) if empty else denoiser

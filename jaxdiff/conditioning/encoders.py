@@ -24,7 +24,7 @@ from jaxdiff.conditioning.tokens import Tokenizer, Tokens
 from jaxdiff.config.build import build
 from jaxdiff.networks import text as family
 from jaxdiff.pretrained import fingerprint, resolve
-from jaxdiff.typing import Cond, Params
+from jaxdiff.typing import Condition, Params
 
 
 class Prompts:
@@ -43,11 +43,11 @@ class Prompts:
             raise ValueError(f"{others[0]!r} is not a text")
         return self.tokens([str(value) for value in values])
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Cond:
-        """Returns "<name>" [b, n, d], "<name>_mask" [b, n] and "<name>_pooled" [b, p]."""
-        return self.states(params["network"], inputs).cond(name)
+    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
+        """Returns the fields "<name>" [b, n, d], "<name>_mask" [b, n], "<name>_pooled" [b, p]."""
+        return self.states(params["network"], inputs).condition(name)
 
-    def empty(self, params: Params, name: str) -> Cond:
+    def empty(self, params: Params, name: str) -> Condition:
         """Returns the same of the empty prompt."""
         return self.encode(params, params["empty"], name)
 
@@ -238,13 +238,13 @@ class Numbers:
         """Returns the shape of so many rows."""
         return jax.ShapeDtypeStruct((batch, len(self.default)), jnp.float32)
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Cond:
+    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
         """Returns the numbers."""
-        return {name: inputs}
+        return Condition({name: inputs})
 
-    def empty(self, params: Params, name: str) -> Cond:
+    def empty(self, params: Params, name: str) -> Condition:
         """Returns the default."""
-        return {name: jnp.asarray([self.default], jnp.float32)}
+        return Condition({name: jnp.asarray([self.default], jnp.float32)})
 
 
 _read_tokenizer = functools.lru_cache(maxsize=8)(tokens.read_tokenizer)

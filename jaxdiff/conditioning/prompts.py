@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff.conditioning.tokens import TOO_LONG, Tokenizer, Tokens
-from jaxdiff.typing import Cond, Params
+from jaxdiff.typing import Cond, Condition, Params
 
 
 class Encoded(NamedTuple):
@@ -20,10 +20,14 @@ class Encoded(NamedTuple):
     mask: Bool[Array, "b n"]
     pooled: Float[Array, "b p"] | None
 
-    def cond(self, name: str = "text") -> Cond:
-        """Returns the conditions `name`, `name_mask` and, where there is one, `name_pooled`."""
+    def condition(self, name: str = "text") -> Condition:
+        """Returns the fields `name`, `name_mask` and, where there is one, `name_pooled`."""
         pooled = {} if self.pooled is None else {f"{name}_pooled": self.pooled}
-        return {name: self.tokens, f"{name}_mask": self.mask, **pooled}
+        return Condition({name: self.tokens, f"{name}_mask": self.mask, **pooled})
+
+    def cond(self, name: str = "text") -> Cond:
+        """Returns the condition under its name, for a denoiser."""
+        return {name: self.condition(name)}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What a network is told: its conditions, and the time.
+"""Embeds conditions and time into vectors, tokens and input channels.
 
 Labels, vectors, numbers and times reach the network as one vector, tokens as a sequence, maps as
-further channels of its input. Where `cond["<name>_kept"]` is False, and everywhere if `cond` has no
-such field, a learned null embedding stands in. A network without them takes whole conditions only:
-`fill` puts the encoding of an empty prompt where one is missing, outside of the network.
+further channels of its input. Where a condition is dropped, and everywhere if it is absent, a
+learned null embedding stands in. A network without them takes kept conditions only:
+`condition.fill` puts the encoding of an empty prompt in, outside of the network.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxdiff.condition import along, fields
 from jaxdiff.networks.fields import (
     Kind,
     Map,
@@ -33,7 +34,7 @@ class ConditionEmbedding(nn.Module):
 
     Raises:
         ValueError: a field has the wrong shape or type; without `learned_null`, it is missing, or
-            is there with "<name>_kept".
+            it may be dropped.
     """
 
     fields: Mapping[str, Kind]
@@ -100,7 +101,7 @@ class TokenCondition(nn.Module):
         self, cond: Cond, batch: int
     ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"] | None]:
         """Returns the tokens, and which of them count; None where all do."""
-        kind, mask = Tokens(self.size), cond.get(f"{self.field}_mask")
+        kind, mask = Tokens(self.size), fields(cond)[0].get(f"{self.field}_mask")
         null = _null(self, "null", self.size)
         value = _value(self, cond, self.field, kind, batch)
         if value is None:
@@ -136,29 +137,6 @@ class MapCondition(nn.Module):
         return jnp.concatenate([x, jnp.broadcast_to(chosen, here)], axis=-1)
 
 
-def fill(cond: Cond, empty: Cond, batch: int) -> Cond:
-    """Returns `cond` with `empty` where a condition is dropped or absent, and all of them kept.
-
-    For networks without learned null embeddings: `empty` holds the encoding of the empty prompt,
-    field by field, with a leading axis of `batch` or of 1. "<name>_mask" goes with "<name>".
-
-    Raises:
-        ValueError: a field and what fills it have different shapes.
-    """
-    filled = dict(cond)
-    for name, value in empty.items():
-        whole = jnp.broadcast_to(value, (batch, *value.shape[1:]))
-        given = cond.get(name, whole)
-        if given.shape != whole.shape:
-            raise ValueError(
-                f"cond[{name!r}] has shape {given.shape}, but what fills it {whole.shape}"
-            )
-        kept = _kept(cond, name.removesuffix("_mask"))
-        filled[name] = jnp.where(_along(kept, given), given, whole)
-    dropped = {f"{name}_kept" for name in empty}
-    return {name: value for name, value in filled.items() if name not in dropped}
-
-
 def embed(
     network: Any, time: Float[Array, " b"], cond: Cond, features: int, wave_features: int
 ) -> Float[Array, "b features"]:
@@ -171,11 +149,11 @@ def embed(
         ValueError: a condition has another shape than it should, or is missing.
     """
     total = TimeEmbedding(features, wave_features, network.waves, network.dtype, name="time")(time)
-    fields = fields_of(network.num_classes, network.vectors, tuple(network.times))
+    table = fields_of(network.num_classes, network.vectors, tuple(network.times))
     joint = joint_fields(network.joint_vectors, network.joint_numbers, network.number_features)
     options = features, network.dtype, network.learned_null
-    if fields:
-        part = ConditionEmbedding(fields, *options, name="cond")
+    if table:
+        part = ConditionEmbedding(table, *options, name="cond")
         total += part(cond, time.shape[0])
     if joint:
         part = JointEmbedding(joint, *options, name="joint")
@@ -226,18 +204,19 @@ def _null(module: nn.Module, name: str, size: int) -> Array | None:
 
 def _value(module: nn.Module, cond: Cond, name: str, kind: Kind, batch: int) -> Array | None:
     """Returns a field, or None where the null embedding stands in for all examples."""
-    if not module.learned_null and f"{name}_kept" in cond:
+    values, keep = fields(cond)
+    if not module.learned_null and name in keep:
         raise ValueError(
-            f"cond has '{name}_kept', but the network has no null embedding for what is dropped"
+            f"cond may drop {name!r}, but the network has no null embedding for it"
             " (learned_null=False); `fill` puts in the encoding of an empty prompt"
         )
-    if name in cond:
-        return cond[name]
+    if name in values:
+        return values[name]
     # The parameters of a field that is absent exist from the start all the same.
     if module.is_initializing():
         return example_of(kind, batch)
     if not module.learned_null:
-        known = ", ".join(sorted(cond)) or "nothing"
+        known = ", ".join(sorted(values)) or "nothing"
         raise ValueError(
             f"cond has no {name!r}, only {known}, and the network has no null embedding for it"
             " (learned_null=False); give the encoding of an empty prompt"
@@ -249,12 +228,5 @@ def _chosen(cond: Cond, name: str, value: Array | None, null: Array | None) -> A
     """Returns the value where it is kept, and else the null embedding."""
     if value is None or null is None:
         return null if value is None else value
-    return jnp.where(_along(_kept(cond, name), value), value, null)
-
-
-def _kept(cond: Cond, name: str) -> Bool[Array, " #b"]:
-    return jnp.asarray(cond.get(f"{name}_kept", jnp.ones(1, bool)))
-
-
-def _along(mask: Array, value: Array) -> Array:
-    return mask.reshape(-1, *(1,) * (value.ndim - 1))
+    _, keep = fields(cond)
+    return jnp.where(along(keep[name], value), value, null) if name in keep else value

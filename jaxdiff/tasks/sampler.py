@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from jaxdiff import random
 from jaxdiff.codecs import Pixels
-from jaxdiff.conditioning.conditions import Conditions, filled, flat
+from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import inverse as problems
@@ -96,7 +96,7 @@ class Sampler:
         self._model, self._codec = model, codec
         self._shape, self._latent_shape = shape, latent_shape
         self._conditions, self._options, self._devices = conditions, options, devices
-        self._encode = jax.jit(lambda *given: flat(conditions.encode(*given)))
+        self._encode = jax.jit(conditions.encode)
         self._empty = jax.jit(conditions.empty)
         self._program = jax.jit(self._draw, static_argnames="loop")
         self._solver(options.solver)
@@ -244,7 +244,7 @@ class Sampler:
         encode = lambda x: self._codec.encode(weights.get("codec"), x, random.stream(keys, "codec"))
         decode = functools.partial(self._codec.decode, weights.get("codec"))
         # Here, so that the solver's loop does not encode them at every step.
-        cond = flat(self._conditions.encode(weights, given["cond"]))
+        cond = self._conditions.encode(weights, given["cond"])
         negative = self._conditions.encode(weights, negative)
         denoiser = filled(self._model.bind(weights), self._conditions.empty(weights, negative))
         denoiser = learned.bind(guide, weights, "guidance")(denoiser)

@@ -39,7 +39,7 @@ def test_several_encoders_read_the_same_prompts(encoder, join, parts, shapes):
     """Fails if one is given another's tokens or weights, or they are joined in another order."""
     conditions = Conditions(("text",), {"text": encoder})
     cond = conditions.example({"text": encoder.shapes()}, 2)
-    assert [value.shape for value in cond.values()] == shapes
+    assert [value.shape for value in cond["text"].fields.values()] == shapes
     draw = np.random.default_rng(0)
     number = lambda a: jnp.asarray(
         draw.integers(9, size=a.shape) if a.dtype == jnp.int32 else draw.normal(size=a.shape),
@@ -52,7 +52,7 @@ def test_several_encoders_read_the_same_prompts(encoder, join, parts, shapes):
 
     def both(params, tokens):
         each = [part.states(params["network"][n], tokens[n]) for n, part in names.items()]
-        return encoder.encode(params, tokens, "text"), join(*each).cond()
+        return encoder.encode(params, tokens, "text"), join(*each).condition()
 
     jax.tree.map(np.testing.assert_array_equal, *jax.jit(both)(params, tokens))
 
@@ -76,7 +76,7 @@ def test_autoencoders_by_their_sizes(options, shape):
 def test_numbers():
     """Fails if a default is not one row, or rows of another width pass."""
     numbers = Numbers((4.0, 2.0))
-    assert numbers.empty(None, "size")["size"].tolist() == [[4, 2]]
+    assert numbers.empty(None, "size").fields["size"].tolist() == [[4, 2]]
     conditions = Conditions(("size",), {"size": numbers})
     assert conditions.check(2, {"size": (1, 2)})["size"].tolist() == [[1, 2], [1, 2]]
     with pytest.raises(ValueError, match=r"cond\['size'\]: numbers of shape \(1, 3\)"):

@@ -56,8 +56,9 @@ def test_padding_as_text():
 def test_conditions():
     """Catches a name that networks do not look for, and a vector where there is none."""
     encoded = encoder()({}, ["ab"])
-    assert set(encoded.cond()) == {"text", "text_mask", "text_pooled"}
-    assert set(encoded._replace(pooled=None).cond("style")) == {"style", "style_mask"}
+    assert set(encoded.cond()["text"].fields) == {"text", "text_mask", "text_pooled"}
+    style = encoded._replace(pooled=None).condition("style")
+    assert set(style.fields) == {"style", "style_mask"}
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.condition import drop, fields
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance, inverse
 from jaxdiff.diffusion.inverse.operators import Inpainting
 from jaxdiff.diffusion.parameterizations import v, velocity
-from jaxdiff.typing import Prediction
+from jaxdiff.typing import Condition, Prediction
 from tests.support.gaussians import (
     COSINE,
     EDM,
@@ -102,7 +103,7 @@ def test_conditions_dropped_by_the_caller_stay_dropped():
     """Fails if the branches are stacked without the caller's own masks."""
     x, t, cond = given()
     kept = jnp.array([True, False, True, True, False])
-    guided = guidance.ClassifierFree(3.0)(of_label)(x, t, cond | {"label_kept": kept})
+    guided = guidance.ClassifierFree(3.0)(of_label)(x, t, {"label": Condition(cond, kept)})
     plain = jax.jit(guidance.ClassifierFree(3.0)(of_label))(x, t, cond)
     equal(guided, jax.tree.map(lambda a, b: jnp.where(kept[:, None], a, b), plain, pair()[1]))
 
@@ -230,7 +231,7 @@ def test_zero_star_extrapolates_from_the_optimal_multiple():
     t = t + 0.05  # at t = 0.5 the velocity of N(0, 1) is zero
     denoiser = functools.partial(of_label, process=FLOW)
     c = np.asarray(FLOW.read(velocity, denoiser(x, t, cond), t))
-    u = np.asarray(FLOW.read(velocity, denoiser(x, t, guidance.drop(cond)), t))
+    u = np.asarray(FLOW.read(velocity, denoiser(x, t, drop(cond)), t))
     s = (c * u).sum(1, keepdims=True) / (u * u).sum(1, keepdims=True)
     guided = jax.jit(guidance.CFGZeroStar(FLOW, 3.0, zero_above=1.0)(denoiser))(x, t, cond)
     np.testing.assert_allclose(FLOW.read(velocity, guided, t), s * u + 3 * (c - s * u), rtol=1e-9)
@@ -271,7 +272,8 @@ def test_a_composition_drops_what_a_condition_does_not_name():
     """Fails if a placeholder is taken for a condition."""
 
     def seen(x, t, cond):
-        kept = [cond[f"{k}_kept"][:, None] * cond[k].reshape(len(x), -1) for k in ("a", "b")]
+        values, keep = fields(cond)
+        kept = [keep[k][:, None] * values[k].reshape(len(x), -1) for k in ("a", "b")]
         total = sum(k.sum(1, keepdims=True) for k in kept)
         return Prediction(total + 0 * x, total + 0 * x)
 

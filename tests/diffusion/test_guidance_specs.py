@@ -7,6 +7,7 @@ import pytest
 
 from jaxdiff import random
 from jaxdiff.codecs import Pixels
+from jaxdiff.condition import drop
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance
@@ -75,7 +76,7 @@ class Network:
     """Predicts v of the labelled Gaussians."""
 
     def apply(self, params, x, t, cond, dropout_keys):
-        cond = cond if "label" in cond else guidance.drop({"label": jnp.zeros(len(x), int)})
+        cond = cond if "label" in cond else drop({"label": jnp.zeros(len(x), int)})
         return COSINE.read(v, of_label(x, t, cond), t)
 
 

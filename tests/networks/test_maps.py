@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.networks import MLP, DiT, MMDiT, UNet
+from jaxdiff.typing import Condition
 
 RNG = np.random.default_rng(0)
 TIME = np.array([3.0, 700.0], np.float32)
@@ -25,7 +26,7 @@ NETWORKS = {
 def test_maps_are_channels_behind_the_input_s(name):
     """Catches another order, a map that is not kept where it is, and outputs for maps, too."""
     network = NETWORKS[name]
-    cond = {"mask": MASK, "image": IMAGE, "image_kept": np.array([True, False])}
+    cond = {"mask": MASK, "image": Condition({"image": IMAGE}, np.array([True, False]))}
     shapes = jax.eval_shape(network.init, jax.random.key(0), X, TIME, {})["params"]
     draw = np.random.default_rng(1)
     params = jax.tree.map(lambda a: draw.normal(size=a.shape).astype("float32"), shapes)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxdiff.networks import layers
 from jaxdiff.networks.unet import ResidualBlock, UNet, level_sizes
+from jaxdiff.typing import Condition
 
 NET = UNet(
     channels=(8, 16),
@@ -63,7 +64,8 @@ def test_every_input_counts(apply, params, x, name):
 def test_dropped_is_the_same_as_absent(apply, params, x):
     """Catches an inverted mask, one mask for all, and zeros in place of the null embedding."""
     mask = jnp.array([True, False, True])
-    masked = apply(params, x, TIME, {**COND, **{f"{name}_kept": mask for name in COND}})
+    dropped = {name: Condition({name: value}, mask) for name, value in COND.items()}
+    masked = apply(params, x, TIME, dropped)
     absent = apply(params, x, TIME, {})
     full = apply(params, x, TIME, COND)
     np.testing.assert_allclose(masked[1], absent[1], atol=1e-4)

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.condition import fields, fill
 from jaxdiff.networks import released
-from jaxdiff.networks.conditioning import fill
 from jaxdiff.networks.transformer import SpatialTransformer, TransformerBlock
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained import to_ours, to_theirs
 from jaxdiff.pretrained.tables.unet import unet2d
+from jaxdiff.typing import Condition
 
 NET = UNet(
     channels=(8,),
@@ -30,17 +31,32 @@ COND = {
     "text_mask": np.arange(5) < np.array([[5], [5], [3]]),
     "text_pooled": DRAW.normal(size=(3, 3)).astype("float32"),
     "size": np.array([[32.0, 8.0], [64.0, 0.0], [16.0, 4.0]], "float32"),
-    "text_kept": np.array([True, False, True]),
-    "text_pooled_kept": np.array([True, True, False]),
-    "size_kept": np.array([False, True, True]),
+}
+KEEP = {
+    "text": np.array([True, False, True]),
+    "text_pooled": np.array([True, True, False]),
+    "size": np.array([False, True, True]),
 }
 
 
 to_jax = lambda tree: jax.tree.map(jnp.asarray, tree)
 
 
-def shapes(net, cond):
-    return jax.eval_shape(net.init, jax.random.key(0), X, TIME, to_jax(cond))["params"]
+def given(fields, keep=KEEP):
+    """The fields as conditions, the mask with its text, each with its own `keep`."""
+    parts = {"text": ("text", "text_mask"), "text_pooled": ("text_pooled",), "size": ("size",)}
+    return to_jax(
+        {
+            name: Condition({f: fields[f] for f in own if f in fields}, (keep or {}).get(name))
+            for name, own in parts.items()
+            if name in fields
+        }
+    )
+
+
+def shapes(net, cond, keep=KEEP):
+    cond = given(cond, keep)
+    return jax.eval_shape(net.init, jax.random.key(0), X, TIME, cond)["params"]
 
 
 def drawn(tree):
@@ -54,7 +70,7 @@ def drawn(tree):
 def apply():
     params = to_jax(drawn(shapes(NET, {})))
     run = jax.jit(lambda cond: NET.apply({"params": params}, X, TIME, cond))
-    return lambda cond: np.asarray(run(to_jax(cond)))
+    return lambda cond, keep=KEEP: np.asarray(run(given(cond, keep)))
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +112,8 @@ def test_text_has_no_order(apply, plain):
 
 def test_dropped_is_the_same_as_absent(apply):
     """Catches zeros, or the text of another, in place of the null embeddings."""
-    none = {f"{name}_kept": np.zeros(3, bool) for name in ("text", "text_pooled", "size")}
-    np.testing.assert_allclose(apply(COND | none), apply({}), atol=1e-4)
+    none = dict.fromkeys(KEEP, np.zeros(3, bool))
+    np.testing.assert_allclose(apply(COND, none), apply({}), atol=1e-4)
 
 
 def test_a_fresh_transformer_changes_nothing():
@@ -143,17 +159,18 @@ def test_fill():
         "size": np.full((1, 2), 7.0, "float32"),
         "text_pooled": np.full((1, 3), 8.0, "float32"),
     }
-    given = {name: value for name, value in COND.items() if name != "size"}
-    filled = fill(to_jax(given), to_jax(empty), 3)
+    some = {name: value for name, value in COND.items() if name != "size"}
+    filled, keep = fields(fill(given(some), given(empty, None), 3))
     assert set(filled) == set(empty)
-    kept = COND["text_kept"]
+    assert not keep
+    kept = KEEP["text"]
     np.testing.assert_array_equal(filled["text"][kept], COND["text"][kept])
     assert not np.any(filled["text"][1])
     np.testing.assert_array_equal(filled["text_mask"].sum(1), [5, 5, 3])
     np.testing.assert_array_equal(filled["size"], np.full((3, 2), 7.0))
     np.testing.assert_array_equal(filled["text_pooled"][2], np.full(3, 8.0))
     with pytest.raises(ValueError, match=r"cond\['text'\] has shape \(3, 5, 6\).*\(3, 4, 6\)"):
-        fill(to_jax(COND), {"text": jnp.zeros((1, 4, 6))}, 3)
+        fill(given(COND), given({"text": jnp.zeros((1, 4, 6))}, None), 3)
 
 
 SMALL = {"channels": (8, 16), "layers_per_block": 1}
@@ -173,7 +190,7 @@ TEXT = {**SMALL, "transformer_depth": (1, 0), "text_features": 6}
             {**TEXT, "text_features": 7},
             r"cond\['text'\] has shape \(3, 5, 6\); expected \[b, n, 7\]",
         ),
-        ({**TEXT, "learned_null": False}, r"cond has 'text_kept', but .* \(learned_null=False\)"),
+        ({**TEXT, "learned_null": False}, r"cond may drop 'text', but .* \(learned_null=False\)"),
         ({**SMALL, "joint_vectors": {"text_pooled": 4}}, r"cond\['text_pooled'\].*\[b, 4\]"),
         ({**SMALL, "joint_numbers": {"size": 6}}, r"cond\['size'\] has shape \(3, 2\).*\[b, 6\]"),
     ],
@@ -205,7 +222,7 @@ def test_without_a_null_embedding_a_condition_is_needed(options):
 def test_bfloat16():
     """Catches a layer that computes in float32, or keeps its parameters in bfloat16."""
     net = NET.clone(dtype=jnp.bfloat16)
-    run = lambda key: net.init_with_output(key, X, TIME, to_jax(COND))
+    run = lambda key: net.init_with_output(key, X, TIME, given(COND))
     y, params = jax.eval_shape(run, jax.random.key(0))
     assert y.dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}

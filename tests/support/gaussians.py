@@ -5,7 +5,8 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.diffusion import guidance, schedules
+from jaxdiff.condition import drop, fields
+from jaxdiff.diffusion import schedules
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Prediction
 
@@ -33,8 +34,9 @@ def gaussian(process, x, t, mean, std):
 
 def of_label(x, t, cond, process=COSINE):
     """N(MEANS[label], STD²) where the label is kept, N(0, NULL_STD²) where it is dropped."""
-    kept = cond.get("label_kept", jnp.ones(len(x), bool))[:, None]
-    mean = jnp.where(kept, jnp.asarray(MEANS)[cond["label"]], 0.0)
+    values, keep = fields(cond)
+    kept = keep.get("label", jnp.ones(len(x), bool))[:, None]
+    mean = jnp.where(kept, jnp.asarray(MEANS)[values["label"]], 0.0)
     return gaussian(process, x, t, mean, jnp.where(kept, STD, NULL_STD))
 
 
@@ -42,7 +44,7 @@ def of_label(x, t, cond, process=COSINE):
 def pair():
     """The conditional and the unconditional prediction of what is `given`."""
     x, t, cond = given()
-    return of_label(x, t, cond), of_label(x, t, guidance.drop(cond))
+    return of_label(x, t, cond), of_label(x, t, drop(cond))
 
 
 def equal(a, b, **tolerance):

@@ -10,10 +10,12 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment, random
-from jaxdiff.conditioning.conditions import Conditions, filled, flat
+from jaxdiff.condition import fields
+from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.conditioning.encoders import Text
 from jaxdiff.evaluation.evaluators import SampleGrid
 from jaxdiff.training.step import make_step
+from jaxdiff.typing import Condition
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.frozen_parts import (
     SETTINGS,
@@ -145,7 +147,7 @@ def test_strings_are_samples_by_their_encodings(whole, run):
     assert batch["text"].ids.shape == (8, 1, 6)
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.array([0.3, 0.6])
     cond = run.encode(2, {"text": PROMPTS})
-    assert set(cond) == {"text", "text_mask", "text_pooled"}
+    assert set(cond["text"].fields) == {"text", "text_mask", "text_pooled"}
     guided, plain, null = (
         run.denoiser(guidance_scale=scale)(x, t, given).x0
         for scale, given in ((3.0, cond), (1.0, cond), (1.0, {}))
@@ -218,7 +220,8 @@ def test_without_a_null_embedding_the_empty_prompt_is_what_is_dropped(files):
         cond = conditions.drop(conditions.encode(frozen, inputs), keys)
         seen = filled(spy, conditions.empty(frozen))(jnp.zeros((16, 2)), jnp.zeros(16), cond)
         nothing = text.encode(frozen["text"], text.prepare([""] * 16), "text")
-        return seen, flat(conditions.encode(frozen, inputs)), nothing
+        given = conditions.encode(frozen, inputs)["text"].fields
+        return fields(seen)[0], given, nothing.fields
 
     frozen = {"text": text.load(text.shapes())}
     seen, given, nothing = jax.jit(see)(frozen, {"text": text.prepare(PROMPTS * 8)})
@@ -242,8 +245,8 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     sampler = experiment.sampler
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.zeros(2)
-    cond = {"text": jnp.zeros((2, 6, 8)), "text_mask": jnp.ones((2, 6), bool)}
-    cond["text_pooled"] = jnp.zeros((2, 8))
+    text = {"text": jnp.zeros((2, 6, 8)), "text_mask": jnp.ones((2, 6), bool)}
+    cond = {"text": Condition({**text, "text_pooled": jnp.zeros((2, 8))})}
     for given, scale in ((cond, 3.0), ({}, 1.0)):
         ask = lambda weights, given=given, scale=scale: sampler.denoiser(weights, scale)(
             x, t, given

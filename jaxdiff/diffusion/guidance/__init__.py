@@ -4,7 +4,6 @@ Configs name those that a string can describe, `"Interval(low=0.2, of=CFGZeroSta
 another model, a classifier or a measurement is given as an object.
 """
 
-from jaxdiff.diffusion.guidance.branches import drop
 from jaxdiff.diffusion.guidance.extrapolation import (
     AdaptiveProjected,
     AutoGuidance,
@@ -42,7 +41,6 @@ __all__ = [
     "Rescaled",
     "StaticThreshold",
     "classifier_free",
-    "drop",
     "is_off",
     "simplified",
 ]

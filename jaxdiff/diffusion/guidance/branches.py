@@ -1,4 +1,4 @@
-"""What guidance is made of: conditions left out, several conditions in one call, consistency."""
+"""Parts of guidance: several conditions in one call, predictions that explain the same x_t."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,19 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdiff.condition import drop
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Cond, Denoiser, Prediction
 
 Guidance = Callable[[Denoiser], Denoiser]
 
 
-def drop(cond: Cond) -> Cond:
-    """Returns the same conditions, all marked as dropped."""
-    conditions = {k: value for k, value in cond.items() if not k.endswith("_kept")}
-    return conditions | {f"{k}_kept": jnp.zeros(len(c), bool) for k, c in conditions.items()}
-
-
-def ask(
+def predict_batched(
     denoiser: Denoiser,
     x: Float[Array, "b *shape"],
     t: Float[Array, "b *frames"],
@@ -32,13 +27,11 @@ def ask(
     return [jax.tree.map(lambda a: a[i], each) for i in range(len(conds))]
 
 
-def branches(
+def cond_and_uncond(
     denoiser: Denoiser, x: Float[Array, "b *shape"], t: Float[Array, "b *frames"], cond: Cond
 ) -> tuple[Prediction, Prediction]:
     """Returns the conditional and the unconditional prediction."""
-    dropped = drop(cond)
-    kept = {name: ~mask for name, mask in dropped.items() if name not in cond}
-    conditional, unconditional = ask(denoiser, x, t, [kept | dict(cond), dropped])
+    conditional, unconditional = predict_batched(denoiser, x, t, [drop(cond, ()), drop(cond)])
     return conditional, unconditional
 
 

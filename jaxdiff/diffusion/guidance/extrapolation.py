@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdiff.diffusion.guidance.branches import Guidance, branches, dot, with_x0
+from jaxdiff.diffusion.guidance.branches import Guidance, cond_and_uncond, dot, with_x0
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
 from jaxdiff.trees import pytree
@@ -281,7 +281,7 @@ def _two_branches(rule, denoiser):
     def guided(x, t, cond):
         if not cond:
             raise ValueError(f"{rule}: guidance needs a condition; without one, use scale 1")
-        return rule.combine(*branches(denoiser, x, t, cond), x, t)
+        return rule.combine(*cond_and_uncond(denoiser, x, t, cond), x, t)
 
     return guided
 

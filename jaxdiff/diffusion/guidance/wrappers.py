@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdiff.diffusion.guidance.branches import Guidance, ask, with_x0
+from jaxdiff.condition import fill
+from jaxdiff.diffusion.guidance.branches import Guidance, predict_batched, with_x0
 from jaxdiff.diffusion.guidance.extrapolation import ClassifierFree, Scale
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Denoiser
+from jaxdiff.typing import Condition, Denoiser
 
 
 @pytree(data=("guidance_scale",))
@@ -140,16 +141,12 @@ class Negative:
         def substituted(x, t, cond):
             if not cond:
                 return denoiser(x, t, cond)
-            cond = dict(cond)
-            for name, value in self.condition.items():
-                if name not in cond:
-                    known = sorted(k for k in cond if not k.endswith("_kept"))
-                    raise ValueError(f"Negative: no condition {name!r} is given; given: {known}")
-                kept = cond.get(f"{name}_kept", jnp.ones(len(x), bool))
-                kept = kept.reshape(kept.shape + (1,) * (cond[name].ndim - 1))
-                cond[name] = jnp.where(kept, cond[name], value)
-                cond[f"{name}_kept"] = jnp.ones(len(x), bool)
-            return denoiser(x, t, cond)
+            if missing := [name for name in self.condition if name not in cond]:
+                raise ValueError(
+                    f"Negative: no condition {missing[0]!r} is given; given: {sorted(cond)}"
+                )
+            negative = {name: jnp.asarray(value)[None] for name, value in self.condition.items()}
+            return denoiser(x, t, fill(cond, negative, len(x)))
 
         return _inner(self)(substituted)
 
@@ -178,13 +175,14 @@ class Composed:
         placeholders = {name: value for c in self.conditions for name, value in c.items()}
 
         def branch(condition, b):
-            fill = lambda value: jnp.broadcast_to(value, (b, *jnp.shape(value)))
-            values = {k: fill(condition.get(k, value)) for k, value in placeholders.items()}
-            return values | {f"{k}_kept": jnp.full(b, k in condition) for k in placeholders}
+            repeat = lambda value: jnp.broadcast_to(value, (b, *jnp.shape(value)))
+            values = {k: repeat(condition.get(k, value)) for k, value in placeholders.items()}
+            keep = {k: jnp.full(b, k in condition) for k in placeholders}
+            return {k: Condition({k: value}, keep[k]) for k, value in values.items()}
 
         def guided(x, t, cond):
             asked = [branch(condition, len(x)) for condition in (*self.conditions, {})]
-            *conditional, u = ask(denoiser, x, t, asked)
+            *conditional, u = predict_batched(denoiser, x, t, asked)
             weighted = lambda u, *cs: (
                 u + sum(scale * (c - u) for scale, c in zip(self.scales, cs, strict=True))
             )

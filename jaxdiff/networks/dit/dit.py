@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Key
 
@@ -126,7 +127,7 @@ class DiT(nn.Module):
         if self.factored or self.registers or self.maps:
             raise ValueError("packed rows need full attention without registers, and have no maps")
         b, s = time.shape
-        flat = {name: value.reshape(b * s, *value.shape[2:]) for name, value in cond.items()}
+        flat = jax.tree.map(lambda a: a.reshape(b * s, *a.shape[2:]), dict(cond))
         vector = self._vector(time.reshape(-1), flat).reshape(b, s, -1)
         text, text_mask = self._text(flat, b * s)
         if text is not None:
@@ -182,7 +183,7 @@ class DiT(nn.Module):
         if time.ndim == 1:
             return embed(self, time, cond, *options)[:, None]
         frames = time.shape[1]
-        along = {name: jnp.repeat(value, frames, axis=0) for name, value in cond.items()}
+        along = jax.tree.map(lambda a: jnp.repeat(a, frames, axis=0), dict(cond))
         return embed(self, time.reshape(-1), along, *options).reshape(len(time), frames, -1)
 
     def _shared(self, vector: Array) -> Float[Array, "b s d6"] | None:
