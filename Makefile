@@ -1,15 +1,15 @@
-# `make demo`, `make test`, `make test-all`, `make parity`, `make lint`: each sets up .venv by itself.
+# `make demo`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all parity lint install clean
+.PHONY: demo test test-all test-oldest parity lint install clean
 
 install: .venv/installed
 
-.venv/installed: setup.cfg pyproject.toml
+.venv/installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --editable ".[test]"
 # On every core, and without other packages' tests; what does not compile is not imported either.
@@ -23,12 +23,21 @@ demo: install
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
 
 test: lint
 	$(PYTEST)
 
 test-all: lint
 	$(PYTEST) -m "not parity"
+
+# The oldest versions that setup.cfg promises.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+		--resolution lowest-direct --editable ".[test]"
+	.venv-oldest/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # The same weights in PyTorch's networks and in ours; the CPU build of PyTorch is enough.
 parity: lint

@@ -9,6 +9,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey
 
 Class = TypeVar("Class", bound=type)
+Arrays = (jax.Array, np.ndarray)
 
 _DATA = "_data_fields"
 
@@ -45,7 +46,7 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
             kept, static = split(whole)
             return tuple((GetAttrKey(n), getattr(whole, n)) for n in kept), (kept, static)
 
-        def unflatten(structure: Any, children: Sequence[Any]) -> Any:
+        def unflatten(structure: Any, children: Any) -> Any:
             kept, static = structure
             whole = object.__new__(cls)
             # What JAX puts in the place of arrays (shapes, shardings) is data as well.
@@ -73,7 +74,7 @@ def as_argument(value: Any) -> Any:
     Raises:
         ValueError: it is no pytree and cannot be hashed, so it may hold arrays.
     """
-    if not jax.tree_util.all_leaves([value]) or isinstance(value, jax.Array | np.ndarray):
+    if not jax.tree_util.all_leaves([value]) or isinstance(value, Arrays):
         return value
     try:
         hash(value)
@@ -101,6 +102,6 @@ def _has_arrays(value: Any) -> bool:
     """Whether a field is data: its leaves are arrays, or named numbers of a registered class."""
     leaves = jax.tree.leaves(value)
     if not leaves or jax.tree_util.all_leaves([value]):
-        return isinstance(value, jax.Array | np.ndarray)
-    array = any(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+        return isinstance(value, Arrays)
+    array = any(isinstance(leaf, Arrays) for leaf in leaves)
     return array or not isinstance(value, tuple | list | dict)

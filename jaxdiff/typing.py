@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
 
+from jaxdiff import random
 from jaxdiff.trees import pytree
 
 
@@ -57,8 +58,19 @@ class Span(NamedTuple):
     t: Float[Array, " b"]
     s: Float[Array, " b"]
     keys: Key[Array, " b"]
-    steps: int
+    steps: Any
     """The number of steps of the whole solution."""
+
+    def noise(self, like: Array, *streams: Any) -> Array:
+        """Returns standard normal noise of the shape of `like`, each example's from its own key.
+
+        `streams` tell several draws of one step apart: names, or numbers.
+        """
+        keys = self.keys
+        for each in streams:
+            named = isinstance(each, str)
+            keys = random.stream(keys, each) if named else random.fold_in(keys, each)
+        return random.normal(keys, like)
 
 
 class Draw(NamedTuple):

@@ -90,7 +90,8 @@ def _parse(spec: str) -> ast.expr:
         raise ValueError(f"{spec!r} is not a name or a call such as 'DDIM(eta=1)'") from None
     if module:
         target = expression.func if isinstance(expression, ast.Call) else expression
-        target.id = f"{module}:{target.id}"
+        if isinstance(target, ast.Name):
+            target.id = f"{module}:{target.id}"
     return expression
 
 

@@ -38,7 +38,7 @@ def check(config: Config) -> None:
 
 def as_dict(config: Config) -> dict[str, Any]:
     """Returns the config as JSON would give it back: plain dicts and lists."""
-    return json.loads(ConfigDict(config).to_json())
+    return json.loads(ConfigDict(dict(config)).to_json())
 
 
 def plain(spec: Any) -> Any:

@@ -1,9 +1,11 @@
 """The variational bound on the likelihood, trained as it stands, with a schedule that may learn."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import random
@@ -38,7 +40,7 @@ class VariationalBound:
         if self.levels < 2:
             raise ValueError(f"VariationalBound: levels={self.levels} is not at least 2")
         sigma = self.process.schedule.sigma(jnp.zeros(()))
-        if not isinstance(sigma, jax.core.Tracer) and sigma == 0:
+        if not isinstance(sigma, Tracer) and sigma == 0:
             raise ValueError(
                 f"VariationalBound: {self.process.schedule} has no noise at t = 0, from where the "
                 "data are decoded; take process='Learned'"
@@ -93,7 +95,8 @@ class VariationalBound:
         error depends on the noise level alone: no gradient goes through the network. The time of
         a noise level follows the shape, to first order by one step of Newton's from t.
         """
-        logsnr_of = self.process.schedule.logsnr_of_shape
+        schedule: Any = self.process.schedule
+        logsnr_of = schedule.logsnr_of_shape
         with_slope = lambda t: jax.jvp(logsnr_of, (t,), (jnp.ones_like(t),))
         fixed = jax.lax.stop_gradient
         logsnr, slope = with_slope(t)

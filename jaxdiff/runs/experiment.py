@@ -51,25 +51,25 @@ class Experiment:
     def __init__(self, config: configs.Config, devices: Devices | None = None):
         """Builds and checks every part, for all devices or those given; reads nothing."""
         configs.check(config)
-        self.config = config = ConfigDict(config)
-        self.devices = devices or Devices(parallel=config.parallel)
-        self.task = build(tasks, configs.plain(config.task), config=config)
+        self.config: Any = ConfigDict(dict(config))
+        self.devices = devices or Devices(parallel=self.config.parallel)
+        self.task = build(tasks, configs.plain(self.config.task), config=self.config)
         optimizer, self._rates = make_optimizer(
-            config.optimizer.to_dict(), config.optimizers.to_dict()
+            self.config.optimizer.to_dict(), self.config.optimizers.to_dict()
         )
         self.recipe = Recipe(
             task=self.task,
             optimizer=optimizer,
-            ema_decay=build(ema, config.ema),
-            batch_size=config.batch_size,
-            seed=config.seed,
-            accumulate=config.accumulate,
+            ema_decay=build(ema, self.config.ema),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            accumulate=self.config.accumulate,
         )
         self.table = self.recipe.table
         self.runner = Runner(self.recipe, self.devices)
         self._check_players()
         self.sampler = self.task.sampler(self.devices)
-        for name in config.evaluation.evaluators:
+        for name in self.config.evaluation.evaluators:
             self.evaluator(name, Path())
 
     def source(self, split: str = "train") -> sources.Source:

@@ -8,7 +8,6 @@ from typing import Any
 import grain
 import numpy as np
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from jaxdiff import config as configs
 from jaxdiff.diffusion.process import Parameterization, Process
@@ -43,7 +42,7 @@ class Run:
         return f"Run({task} of {data}, step {self.step})"
 
     @property
-    def config(self) -> ConfigDict:
+    def config(self) -> Any:
         """Returns the experiment's config."""
         return self.experiment.config
 

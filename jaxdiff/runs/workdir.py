@@ -67,7 +67,7 @@ def cache_folder() -> Path:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs from one process to the next, unless the user chose where already."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
 
 

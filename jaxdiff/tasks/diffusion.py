@@ -48,7 +48,7 @@ class Diffusion:
 
     per_example = True
 
-    def __init__(self, config: configs.Config):
+    def __init__(self, config: Any):
         """Builds and checks every part; compiles and reads nothing."""
         self.config = config
         self.shape = tuple(config.data.shape)
@@ -150,7 +150,8 @@ class Diffusion:
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
-        observed = learned.observe(objective, draw, loss, metrics, OBJECTIVE)
+        total = sum(by_player.values(), jnp.zeros(()))
+        observed = learned.observe(objective, draw, total, metrics, OBJECTIVE)
         return Losses(by_player, metrics, observed)
 
     def absorb(self, statistics: Mapping[str, Any], observed: Any) -> dict[str, Any]:
@@ -205,7 +206,7 @@ class Diffusion:
         raise ValueError(f"{path}: released weights of {type(self.model.network).__name__}")
 
 
-def build_model(config: configs.Config) -> Model:
+def build_model(config: Any) -> Model:
     """Returns the network with its process, as a config describes them.
 
     Raises:
@@ -230,7 +231,7 @@ def build_model(config: configs.Config) -> Model:
     )
 
 
-def _given(config: configs.Config, name: str, read: Any) -> dict[str, Any]:
+def _given(config: Any, name: str, read: Any) -> dict[str, Any]:
     """Returns the source and the fate that `config.weights` gives an entry."""
     spec = configs.plain(config.weights.get(name, ""))
     options = dict(spec) if isinstance(spec, Mapping) and "name" not in spec else {"source": spec}
@@ -247,7 +248,7 @@ def _given(config: configs.Config, name: str, read: Any) -> dict[str, Any]:
     return {"source": source, "config_field": field, **options}
 
 
-def _build_part(config: configs.Config, family: Any, name: str, spec: Any) -> Any:
+def _build_part(config: Any, family: Any, name: str, spec: Any) -> Any:
     """Returns a codec or an encoder, with the path of its weights or of each of its parts'."""
     spec, paths = configs.plain(spec), configs.plain(config.weights.get(name, ""))
     if isinstance(spec, Mapping) and "weights" in spec:

@@ -48,7 +48,7 @@ class GAN:
 
     def __init__(
         self,
-        config: configs.Config,
+        config: Any,
         discriminator: Any = "MLP",
         latent_size: int = 2,
         penalty: float = 0.1,

@@ -197,7 +197,7 @@ class Sampler:
             chosen.steps,
             chosen.t_start,
             chosen.t_end,
-            jax.config.jax_enable_x64,
+            jax.config.values["jax_enable_x64"],
         )
         try:
             hash(arguments)
@@ -292,7 +292,8 @@ class Sampler:
             )
             parts.append(self._devices.gather(x))
         axis = 1 if loop is sampling.trajectory else 0
-        return np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+        joined = np.concatenate(parts, axis=axis)
+        return joined.take(np.arange(num), axis=axis)
 
     def _problem(self, known: Inverse, index: np.ndarray, solver: Solver) -> Any:
         take = lambda array: None if array is None else array[index]

@@ -89,8 +89,8 @@ def train(
     make_writer = Writer if main else NoWriter
     with closing(make_writer(plan.workdir, step)) as writer, stop_signal() as stop:
         stopping = Agreement(runner.devices, stop)
-        batch = next(data) if step < cadence.steps else None
-        if batch is not None:
+        batch: Any = next(data) if step < cadence.steps else {}
+        if batch:
             seconds = runner.compile(state, placed(batch))
             logger.info("compiled the training step in %.1f s", seconds)
             writer.write(step, {"compile_seconds": seconds})

@@ -1,6 +1,6 @@
 """The optimizers that a config describes, from optax, each for weights by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -33,7 +33,8 @@ def make_optimizer(
     optimizer, rate = _one(config)
     if not others:
         return optimizer, {"": rate}
-    parts, rates = {REST: optimizer}, {"": rate}
+    parts: dict[Any, optax.GradientTransformation] = {REST: optimizer}
+    rates = {"": rate}
     for name, changes in others.items():
         options = dict(changes)
         every = options.pop("every", 1)
@@ -41,8 +42,7 @@ def make_optimizer(
             raise ValueError(f"optimizers.{name}.every={every} is less than 1")
         parts[name], rates[name] = _one({**config, **options})
         if every > 1:
-            due = lambda step, every=every: step % every == 0
-            parts[name] = optax.transforms.conditionally_mask(parts[name], due)
+            parts[name] = optax.transforms.conditionally_mask(parts[name], _due(every))
     label = lambda params: {name: name if name in others else REST for name in params}
     return optax.partition(parts, label), rates
 
@@ -55,6 +55,10 @@ def _one(config: Mapping[str, Any]) -> tuple[optax.GradientTransformation, optax
     optimizer = build(optax, options, learning_rate=rate, mask=_decayed)
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, optimizer), rate
+
+
+def _due(every: int) -> Callable[..., Any]:
+    return lambda step, **rest: step % every == 0
 
 
 def _decayed(params: Params):

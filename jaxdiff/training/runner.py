@@ -36,7 +36,7 @@ class Runner:
                 f"accumulate={accumulate}; the nearest that is: "
                 f"{max(round(batch_size / (devices * accumulate)), 1) * devices * accumulate}"
             )
-        self._step = None
+        self._step: Any = None
 
     def init(
         self,
@@ -73,4 +73,5 @@ class Runner:
         """Takes one optimizer step; the state that was given is no longer to be used."""
         if self._step is None:
             self.compile(state, batch)
-        return self._step(state, batch)
+        compiled: Any = self._step
+        return compiled(state, batch)

@@ -11,8 +11,7 @@ from flax import struct
 from jaxdiff.typing import Params
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Weights by name, and all that changes with them.
 
     `params` has the trained weights, `frozen` the others, which are in no checkpoint; `ema` has the

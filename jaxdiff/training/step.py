@@ -1,6 +1,6 @@
 """One optimizer step, the same under jit and pmap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,7 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
         gradients, (summary, observed) = mean_over(axis, gradient_of(state.params, batch))
 
         updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params: Any = optax.apply_updates(state.params, updates)
         decay = recipe.ema_decay(state.step, recipe.batch_size)
         new = state.replace(
             step=state.step + 1,
@@ -99,7 +99,7 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
 
 def losses(
     recipe: Recipe,
-    params: Params,
+    params: Mapping[str, Params],
     state: TrainState,
     batch: Batch,
     step_key: Key[Array, ""],
@@ -137,7 +137,7 @@ def _summary(found: Losses):
     Under importance sampling these are estimates of the means without; the loss has its factor.
     """
     metrics, by_player = dict(found.metrics), found.by_player
-    loss = sum(by_player.values())
+    loss = sum(by_player.values(), jnp.zeros(()))
     importance = metrics.pop("importance", jnp.ones_like(loss))
     logsnr = metrics.pop("logsnr", None)
     summary = {

@@ -52,7 +52,7 @@ class Adaptive(Protocol):
         """Returns the new statistics."""
 
 
-def parts(owner: Any, place: str) -> Iterator[tuple[str, Learned | Adaptive]]:
+def parts(owner: Any, place: str) -> Iterator[tuple[str, Any]]:
     """Yields place and object of all learned and adaptive parts of nested dataclasses."""
     if isinstance(owner, Learned | Adaptive):
         yield place, owner
@@ -79,7 +79,8 @@ def bind(owner: Owner, values: Values, place: str) -> Owner:
             changed[name] = bound
     owner = replaced(owner, **changed) if changed else owner
     known = isinstance(owner, Learned | Adaptive) and place in values
-    return owner.bind(values[place]) if known else owner
+    part: Any = owner
+    return part.bind(values[place]) if known else owner
 
 
 def observe(

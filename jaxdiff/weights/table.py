@@ -22,23 +22,27 @@ from jaxdiff.weights.sources import Like, Source
 FINGERPRINTS = "weights.json"
 
 
+def _none(key: Key[Array, ""]) -> Params:
+    raise ValueError("these weights have no random values: name their source")
+
+
 @dataclass(frozen=True)
 class Weights:
     """One named tree of weights.
 
     Attributes:
-        init: returns random values from a key; None where values must come from a source.
-        shapes: returns the shapes, where `init` is None or slow to trace.
-        source: where the values come from; None for `init`.
+        init: returns random values from a key; an error where values must come from a source.
+        shapes: returns the shapes, where there is no `init`, or it is slow to trace.
+        source: a `Source` or `Like`, where the values come from; None for `init`.
         trained: whether training changes them. If not, they are in no checkpoint.
         averaged: whether trained weights have a moving average, from which samples are drawn.
         config_field: the config's field that names the source, for errors.
         unnamed: returns the config's fields of sources within that have no path.
     """
 
-    init: Callable[[Key[Array, ""]], Params] | None = None
+    init: Callable[[Key[Array, ""]], Params] = _none
     shapes: Callable[[], Params] | None = None
-    source: Source | Like | None = None
+    source: Any = None
     trained: bool = True
     averaged: bool = True
     config_field: str = ""

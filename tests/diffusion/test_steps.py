@@ -164,3 +164,15 @@ def test_langevin_steps_have_their_size():
     spec = "AnnealedLangevin(steps_per_level=1, step_size=0.1)"
     found, keys = step_of(spec, oracle, x, 0.9, 0.6, EDM)
     np.testing.assert_allclose(found, walked(x, 0.9, 0.1 * 0.9**2, keys), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Cosine", "RectifiedFlow", "EDM", "VarianceExploding", "SubVP"])
+def test_without_churn_the_stochastic_solver_is_heun_s(name):
+    """To the bit; fails if noise of the size of a rounding error's root is added."""
+    process = Process(build(schedules, name))
+    oracle = oracles.Gaussian(process, mean=jnp.array([0.7]), std=0.5)
+    x = jax.random.normal(jax.random.key(1), (8, 1))
+    for t, s in ((0.9, 0.7), (0.5, 0.3), (0.2, 0.0)):
+        found, _ = step_of("EDMStochastic(s_churn=0.0)", oracle, x, t, s, process)
+        expected, _ = step_of("Heun", oracle, x, t, s, process)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

@@ -1,17 +1,15 @@
 """How fast solvers converge: to a mixture's exact flow, and to the moments of a Gaussian."""
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from unittest import mock
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from jaxdiff import random
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import schedules, solvers
 from jaxdiff.diffusion.oracles import Gaussian, GaussianMixture
@@ -181,28 +179,37 @@ def weak_error(solver: Solver, process: Process, times: Float[Array, " times"]) 
 
     first, spread = moments(times[0])
     start = (first * unit(0) + spread * unit(1))[None]
-    with _unit_noise(unit):
-        x = _march(solver, gaussian, start[None], 0, times, lambda i: jnp.array([2 + DRAWS * i]))
+    keys_of = lambda i: jnp.array([2 + DRAWS * i])
+    x = _march(solver, gaussian, start[None], 0, times, keys_of, _unit_noise(unit))
     exact_mean, exact_std = moments(times[-1])
     found_std = jnp.sqrt((x[0, 1:] ** 2).sum())
     return (jnp.abs(x[0, 0] - exact_mean) + jnp.abs(found_std - exact_std)) / exact_std
 
 
-@contextlib.contextmanager
-def _unit_noise(unit) -> Iterator[None]:
-    """Makes keys the numbers of coordinates: streams are apart, and noise is a unit vector."""
-    streams = {}
+def _unit_noise(unit: Callable[[Array], Array]) -> type[Span]:
+    """Returns spans whose draws are unit vectors, so that squared norms of x are variances.
 
-    def stream(keys, name):
-        return keys + 1 + 6 * streams.setdefault(name, len(streams))
+    Their keys are numbers of coordinates; each stream and each number moves on by some.
+    """
+    streams: dict[str, int] = {}
 
-    normal = lambda keys, like: jax.vmap(unit)(keys)
-    with mock.patch.multiple(random, stream=stream, fold_in=lambda k, i: k + i, normal=normal):
-        yield
+    class UnitNoise(Span):
+        def noise(self, like: Array, *parts: Any) -> Array:
+            named = lambda part: 1 + 6 * streams.setdefault(part, len(streams))
+            moved = [named(part) if isinstance(part, str) else part for part in parts]
+            return jax.vmap(unit)(self.keys + sum(moved))
+
+    return UnitNoise
 
 
 def _march(
-    solver: Solver, denoiser: Denoiser, exact: Array, count: Array | int, times: Array, keys_of
+    solver: Solver,
+    denoiser: Denoiser,
+    exact: Array,
+    count: Array | int,
+    times: Array,
+    keys_of: Callable[[Array], Array],
+    span_of: type[Span] = Span,
 ) -> Array:
     """Solves from the first of the exact points, and begins again at each of the next `count`."""
     size = exact.shape[1]
@@ -213,7 +220,7 @@ def _march(
         x, history = carry
         i, t, s = ends
         x = jnp.where(i <= count, exact[jnp.minimum(i, len(exact) - 1)], x)
-        new = solver.step(denoiser, x, Span(at(t), at(s), keys_of(i), steps), {}, history)
+        new = solver.step(denoiser, x, span_of(at(t), at(s), keys_of(i), steps), {}, history)
         return jax.tree.map(lambda n, old: jnp.where(s == t, old, n), new, (x, history)), None
 
     first = exact[0], solver.init(exact[0])

@@ -48,8 +48,10 @@ def simplified(guidance: Any) -> Any:
     A scale in a compiled program is traced: a new one compiles nothing. A scale of exactly 1 needs
     one evaluation of the denoiser instead of two, so it is another, cheaper program.
     """
-    changes = {}
-    for field in dataclasses.fields(guidance) if dataclasses.is_dataclass(guidance) else ():
+    if not dataclasses.is_dataclass(guidance) or isinstance(guidance, type):
+        return guidance
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(guidance):
         value = getattr(guidance, field.name)
         if field.name == "guidance_scale" and is_off(value):
             changes[field.name] = None
@@ -286,8 +288,8 @@ def _two_branches(rule, denoiser):
     return guided
 
 
-def _at(scale, t, x):
-    return expand(scale(t), x) if callable(scale) else scale
+def _at(scale: Any, t: Time, x: Data) -> Any:
+    return expand(jnp.asarray(scale(t)), x) if callable(scale) else scale
 
 
 def _projection(a, b):

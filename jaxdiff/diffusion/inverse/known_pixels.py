@@ -42,12 +42,13 @@ class KnownPixels:
         return guided
 
 
-def latent_mask(mask: Bool[Array, "b h w c"], shape: tuple[int, ...]) -> Bool[Array, "b h2 w2 1"]:
+def latent_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "b h2 w2 1"]:
     """Returns where latents [h2, w2, d] are known: where every pixel under them is.
 
     Raises:
         ValueError: the latents are no smaller image of the pixels, such as those of clips.
     """
+    mask = jnp.asarray(mask)
     size, latent = mask.shape[1:-1], shape[:-1]
     if len(size) != 2 or len(latent) != 2 or any(n % m for n, m in zip(size, latent, strict=True)):
         raise ValueError(f"mask: {size} pixels are not whole multiples of latents of {latent}")

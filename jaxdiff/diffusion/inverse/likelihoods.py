@@ -46,7 +46,7 @@ class DPS:
         """Returns the guided denoiser."""
 
         def twice_the_norm(x0):  # ∇‖r‖²/‖r‖ = 2∇‖r‖
-            residual = self.measurement - self.operator(x0)
+            residual = jnp.asarray(self.measurement) - self.operator(x0)
             squared = dot(residual, residual).reshape(len(x0))
             # A norm has no slope at zero; the inner `where` keeps a NaN out of the gradient.
             return 2 * jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)

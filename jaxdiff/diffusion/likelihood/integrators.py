@@ -83,7 +83,9 @@ class Adaptive:
         """Returns the state at `end`."""
         diffrax = _diffrax()
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda angle, y, _: slope(angle, y, jnp.zeros((), jnp.int32))),
+            diffrax.ODETerm(
+                lambda angle, y, _: slope(jnp.asarray(angle), y, jnp.zeros((), jnp.int32))
+            ),
             diffrax.Tsit5(),
             start,
             end,

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.frames import Data, half_logsnr, no_history
 from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
@@ -44,15 +43,15 @@ class DDPM:
         alpha_s, sigma_s = self.process.at(span.s, x)
         ratio = alpha_t * sigma_s / (alpha_s * sigma_t)
         x0, noise, share = denoiser(x, span.t, cond)
-        if self.variance == "learned" and share is None:
-            raise ValueError("DDPM: variance='learned', but the model predicts none")
         large = jnp.where(sigma_s > 0, sigma_t, 0)
         if self.variance == "learned":
+            if share is None:
+                raise ValueError("DDPM: variance='learned', but the model predicts none")
             spread = sigma_s * (large / jnp.where(sigma_s > 0, sigma_s, 1)) ** share
         else:
             spread = {"small": sigma_s, "large": large}[self.variance]
         mean = alpha_s * x0 + sigma_s * ratio * noise
-        return mean + spread * jnp.sqrt(1 - ratio**2) * random.normal(span.keys, x), history
+        return mean + spread * jnp.sqrt(1 - ratio**2) * span.noise(x), history
 
 
 @pytree()
@@ -87,7 +86,7 @@ class DDIM:
         alpha_s, sigma_s = self.process.at(span.s, x)
         ratio = alpha_t * sigma_s / (alpha_s * sigma_t)
         fresh = self.eta * jnp.sqrt(1 - ratio**2)
-        noise = jnp.sqrt(1 - fresh**2) * prediction.noise + fresh * random.normal(span.keys, x)
+        noise = jnp.sqrt(1 - fresh**2) * prediction.noise + fresh * span.noise(x)
         return alpha_s * prediction.x0 + sigma_s * noise, history
 
 
@@ -130,7 +129,7 @@ class Ancestral:
         x, _ = self.solver.step(denoiser, x, span._replace(s=down), cond, ())
         alpha_d, _ = process.at(down, x)
         alpha_s, sigma_s = process.at(span.s, x)
-        added = sigma_s * jnp.sqrt(expand(fresh, x)) * random.normal(span.keys, x)
+        added = sigma_s * jnp.sqrt(expand(fresh, x)) * span.noise(x)
         return alpha_s / alpha_d * x + added, history
 
 

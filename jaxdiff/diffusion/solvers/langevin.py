@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.ancestral import DDPM
 from jaxdiff.diffusion.solvers.frames import Data, Time, no_history
@@ -55,7 +54,7 @@ class PredictorCorrector:
         s = jnp.where(clean, span.t, span.s)
         _, sigma = self.process.at(s, x)
         size = 2 * (self.snr * sigma) ** 2
-        corrected = langevin(self.process, denoiser, x, s, cond, span.keys, self.corrections, size)
+        corrected = langevin(self.process, denoiser, x, s, cond, span, self.corrections, size)
         return jnp.where(expand(clean, x), x, corrected), history
 
     def _predictor(self) -> Solver:
@@ -94,7 +93,7 @@ class AnnealedLangevin:
         alpha_t, sigma_t = self.process.at(span.t, x)
         alpha_s, sigma_s = self.process.at(span.s, x)
         size = self.step_size * sigma_t**2
-        x = langevin(self.process, denoiser, x, span.t, cond, span.keys, self.steps_per_level, size)
+        x = langevin(self.process, denoiser, x, span.t, cond, span, self.steps_per_level, size)
         last = denoiser(x, span.t, cond)
         kept = alpha_s / jnp.where(alpha_t == 0, 1, alpha_t) * x
         down = jnp.where((sigma_s == 0) | (alpha_t == 0), self.process.perturb(last, span.s), kept)
@@ -107,7 +106,7 @@ def langevin(
     x: Float[Array, "b *shape"],
     t: Time,
     cond: Cond,
-    keys: Key[Array, " b"],
+    span: Span,
     count: int,
     size: Float[Array, "b *_"],
 ) -> Float[Array, "b *shape"]:
@@ -115,7 +114,7 @@ def langevin(
     _, sigma = process.at(t, x)
 
     def step(x, i):
-        z = random.normal(random.fold_in(random.stream(keys, "langevin"), i), x)
+        z = span.noise(x, "langevin", i)
         score = -denoiser(x, t, cond).noise / sigma
         return x + size / 2 * score + jnp.sqrt(size) * z, None
 

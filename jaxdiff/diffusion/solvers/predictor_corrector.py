@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
 from jaxdiff.diffusion.solvers.frames import Data, Time, half_logsnr
@@ -108,7 +107,7 @@ class DataMultistep:
         _, sigma_s = self.process.at(span.s, x)
         h = half_logsnr(self.process, span.s) - half_logsnr(self.process, span.t)
         renewed = jnp.sqrt(-jnp.expm1(-2 * self.tau**2 * expand(h, x)))
-        return sigma_s * renewed * random.normal(span.keys, x)
+        return sigma_s * renewed * span.noise(x)
 
 
 def _two_node_weights(kind: str, nodes: Array, start: Time, end: Time, corrects: bool) -> Array:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdiff import random
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.frames import (
     Data,
@@ -18,16 +17,16 @@ from jaxdiff.diffusion.solvers.frames import (
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Solver, Span
+from jaxdiff.typing import Cond, Denoiser, Span
 
 
-def add_noise(process: Process, x: Data, t: Time, s: Time, keys: Any, scale: float = 1.0) -> Data:
+def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:
     """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
     alpha_t, sigma_t = process.at(t, x)
     alpha_s, sigma_s = process.at(s, x)
     ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
     added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
-    return ratio * x + added * scale * random.normal(keys, x)
+    return ratio * x + added * scale * noise
 
 
 @pytree()
@@ -61,7 +60,9 @@ class EDMStochastic:
         raised = self.process.time(-2 * jnp.log(sigma_hat * (1 + gamma)))
         # A schedule ends at t = 1: what it cannot be raised by is not added either.
         raised = jnp.where(churned, jnp.maximum(raised, span.t), span.t)
-        x = add_noise(self.process, x, span.t, raised, span.keys, self.s_noise)
+        # Not added at all where the level stays: the root of a rounding error would be noise.
+        noisier = add_noise(self.process, x, span.t, raised, span.noise(x), self.s_noise)
+        x = jnp.where(expand(raised > span.t, x), noisier, x)
         return Heun(self.process).step(denoiser, x, span._replace(t=raised), cond, history)
 
 
@@ -89,7 +90,7 @@ class EulerMaruyama:
         half_g_squared = sigma * (slope(self.process.schedule.sigma) - f * sigma)
         prediction = denoiser(x, span.t, cond)
         dt = expand(span.t - span.s, x)
-        z = random.normal(span.keys, x)
+        z = span.noise(x)
         drift = -f * x - 2 * half_g_squared * prediction.noise / sigma
         alpha_s, sigma_s = self.process.at(span.s, x)
         spread = jnp.where(sigma_s > 0, jnp.sqrt(2 * half_g_squared * dt), 0)
@@ -125,7 +126,7 @@ class DPMppSDE:
         end = at_an_end(self.process, span.t, span.s)
         middle = between(self.process, span.t, span.s, 0.5)
         first = denoiser(x, span.t, cond)
-        z1, z2 = (random.normal(random.stream(span.keys, half), x) for half in ("first", "second"))
+        z1, z2 = span.noise(x, "first"), span.noise(x, "second")
         to_middle = self._noise(x, span.t, middle, z1)
         halfway = self._move(x, span.t, middle, first.x0) + to_middle
         x0 = denoiser(halfway, middle, cond).x0
@@ -164,7 +165,7 @@ class Restart:
     Such grids come from `timesteps.Restarting`: `Restart(of=Heun())`.
     """
 
-    of: Solver
+    of: Any
     stochastic = True
 
     def init(self, x: Data) -> Any:
@@ -176,5 +177,5 @@ class Restart:
     ) -> tuple[Data, Any]:
         """The solver's step down, or noise up."""
         solve = lambda: self.of.step(denoiser, x, span, cond, history)
-        rise = lambda: (add_noise(self.of.process, x, span.t, span.s, span.keys), history)
+        rise = lambda: (add_noise(self.of.process, x, span.t, span.s, span.noise(x)), history)
         return jax.lax.cond((span.s > span.t).all(), rise, solve)

@@ -2,9 +2,9 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
@@ -48,7 +48,7 @@ def falling(
 ) -> Float[Array, " times"]:
     """Appends the data's time 0; raises ValueError unless the times are strictly decreasing."""
     times = jnp.append(times, 0.0)
-    if not isinstance(times, jax.core.Tracer):
+    if not isinstance(times, Tracer):
         bad = int(np.sum(~(np.diff(times) < 0)))
         if bad:
             raise ValueError(
