@@ -1,5 +1,6 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
+from jaxdiff.networks.discriminator import PatchDiscriminator
 from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
 from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
@@ -25,6 +26,7 @@ __all__ = [
     "Fitted",
     "Fourier",
     "MMDiT",
+    "PatchDiscriminator",
     "Rotary",
     "SinCos",
     "UNet",
