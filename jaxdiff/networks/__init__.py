@@ -1,6 +1,7 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
 from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.released import (
@@ -24,6 +25,7 @@ __all__ = [
     "DiT",
     "Fitted",
     "Fourier",
+    "Inputs",
     "MMDiT",
     "Rotary",
     "SinCos",

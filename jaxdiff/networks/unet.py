@@ -1,6 +1,6 @@
 """The U-Net of the DDPM, ADM and Stable Diffusion family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, Key
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import (
     Conv,
     Downsample,
     GroupNorm,
     SinCos,
+    TimeEmbedding,
     Upsample,
     zero_init,
 )
@@ -49,18 +51,7 @@ class UNet(nn.Module):
         waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
         embedding_features: width of the embedding, four times that of the waves; None for
             `4 * channels[0]`.
-        num_classes: makes the network class-conditional, by cond["label"].
-        vectors: name and width of each vector in `cond`.
-        times: names of further times in `cond`, on the scale of the first.
-        text_features: width of the tokens cond["text"] [b, n, d] that the transformers attend to,
-            where cond["text_mask"] [b, n], if there is one, is True.
-        joint_vectors: name and width of each vector in `cond` that shares a perceptron with the
-            others, and with `joint_numbers`, name and count of fields of numbers [b, count], each
-            number by `number_features` sines and cosines.
-        maps: name and channels of each image in `cond`, of the size of x, that are further
-            channels of the input, such as a mask or an image to be completed.
-        learned_null: whether a condition that is dropped or absent has a learned embedding, or is
-            an error, as for weights that were trained on the encoded empty prompt.
+        inputs: the conditions; the transformers attend to the text.
         out_channels: None for those of the input.
         dtype: of the compute and of the output.
     """
@@ -82,15 +73,7 @@ class UNet(nn.Module):
     eps: float = 1e-5
     waves: nn.Module = SinCos()
     embedding_features: int | None = None
-    num_classes: int | None = None
-    vectors: Mapping[str, int] | None = None
-    times: Sequence[str] = ()
-    text_features: int | None = None
-    joint_vectors: Mapping[str, int] | None = None
-    joint_numbers: Mapping[str, int] | None = None
-    number_features: int = 256
-    maps: Mapping[str, int] | None = None
-    learned_null: bool = True
+    inputs: Inputs = Inputs()
     out_channels: int | None = None
     dtype: Any = jnp.float32
 
@@ -113,8 +96,9 @@ class UNet(nn.Module):
         middle_depth = depths[-1] if self.middle_depth is None else self.middle_depth
         self._check(level_sizes(x.shape[1:3], len(self.channels)), depths, middle_depth)
         features = self.embedding_features or 4 * self.channels[0]
-        embedding = embed(self, time, cond, features, features // 4)
-        text, text_mask = read_text(self, cond, x.shape[0])
+        embed_time = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
+        embedding = embed(self.inputs, embed_time, time, cond)
+        text, text_mask = read_text(self.inputs, cond, len(x), self.dtype)
 
         def residual(h: Array, features: int, name: str, resample: str | None = None) -> Array:
             block = ResidualBlock(
@@ -152,7 +136,9 @@ class UNet(nn.Module):
                 return residual(h, h.shape[-1], name, "up")
             return Upsample(self.dtype, name=name)(h)
 
-        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(with_maps(self, x, cond))
+        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(
+            with_maps(self.inputs, x, cond, self.dtype)
+        )
         skips = [h]
         for level in range(last + 1):
             for i in range(self.layers_per_block):
@@ -193,9 +179,10 @@ class UNet(nn.Module):
                     f"attention_at has {size}, but transformer_depth={tuple(depths)} puts"
                     " transformers there; leave one of them out"
                 )
-        if self.text_features is not None and not any((*depths, self.middle_attention and middle)):
+        text = self.inputs.text_features
+        if text is not None and not any((*depths, self.middle_attention and middle)):
             raise ValueError(
-                f"text_features={self.text_features}, but no transformer attends to the text: set"
+                f"inputs.text_features={text}, but no transformer attends to the text: set"
                 " transformer_depth"
             )
 
