@@ -50,7 +50,8 @@ def fill(cond: Cond, empty: Cond, batch: int) -> dict[str, Condition]:
     """
     filled = conditions(cond)
     for name, null in conditions(empty).items():
-        whole = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape[1:])), null)
+        repeated = lambda a: jnp.broadcast_to(a, (batch, *a.shape[1:]))
+        whole: Condition = jax.tree.map(repeated, null)
         given = filled.get(name, whole)
         if given.mask is None and whole.mask is not None:
             given = replace(given, mask=jnp.ones(given.value.shape[:2], bool))

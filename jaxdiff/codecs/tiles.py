@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdiff.networks.unet import level_sizes
+from jaxdiff.networks.layers import level_sizes
 from jaxdiff.networks.video_autoencoder.layers import HISTORY
 from jaxdiff.networks.video_autoencoder.settings import check_frames
 

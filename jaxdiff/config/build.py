@@ -146,9 +146,9 @@ def _construct(
 
 def _option(family: ModuleType, parameter: inspect.Parameter, value: Any, context: Mapping) -> Any:
     """Returns the value of an option, built where it is a spec."""
-    marks = getattr(parameter.annotation, "__metadata__", ())
-    if Spec.__metadata__ == marks:
+    if parameter.annotation is Spec:
         return value
+    marks = getattr(parameter.annotation, "__metadata__", ())
     named = next((mark for mark in marks if isinstance(mark, ModuleType)), None)
     if isinstance(value, _Call):
         return _evaluate(named or family, value.node, value.spec, context)
@@ -168,9 +168,9 @@ def _settings(parameter: inspect.Parameter) -> type | None:
 def _takes(parameter: inspect.Parameter, context: Mapping) -> bool:
     """Whether an option's default is a dataclass with fields that the context has."""
     kind = _settings(parameter)
-    return isinstance(parameter.default, kind or ()) and any(
-        field.name in context for field in dataclasses.fields(kind)
-    )
+    if kind is None or not isinstance(parameter.default, kind):
+        return False
+    return any(field.name in context for field in dataclasses.fields(kind))
 
 
 def _changed(kind: type, default: Any, options: Mapping, context: Mapping) -> Any:

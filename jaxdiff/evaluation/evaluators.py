@@ -103,6 +103,55 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Reconstructions:
+    """An autoencoder's error on held-out images, a sheet of pairs, and where its latents lie."""
+
+    draw: Any
+    reference: Callable[[], Reference]
+    folder: Path
+    num: int = 1000
+    shown: int = 40
+
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
+        """Yields "psnr" in dB, the latents' mean and deviation, and the sheet: images above."""
+        x = self.reference().held_out[: self.num]
+        found, z = self.draw.reconstruct(weights, x)
+        yield "psnr", float(10 * np.log10(4 / np.mean((np.clip(found, -1, 1) - x) ** 2)))
+        yield "latent_mean", float(z.mean())
+        yield "latent_deviation", float(z.std())
+        pairs = np.stack([x[: self.shown], found[: self.shown]])
+        rows = np.split(pairs, range(10, len(pairs[0]), 10), axis=1)
+        sheet = np.concatenate([part for row in rows for part in row])
+        pictures.save_grid(self.folder / f"step_{step:08d}.png", sheet, 10)
+        yield "reconstructions", pictures.grid(sheet, 10)
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """How often the nearest training embedding of a held-out image has its label."""
+
+    draw: Any
+    reference: Callable[[], Reference]
+
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
+        """Yields "nearest_neighbour_accuracy".
+
+        Raises:
+            ValueError: the data have no labels.
+        """
+        reference = self.reference()
+        if reference.labels is None or reference.held_out_labels is None:
+            raise ValueError("NearestNeighbours: the data have no labels")
+        unit = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)
+        train, held_out = (
+            unit(self.draw.embed(weights, x)) for x in (reference.train, reference.held_out)
+        )
+        nearest = (held_out @ train.T).argmax(axis=1)
+        same = reference.labels[nearest] == reference.held_out_labels
+        yield "nearest_neighbour_accuracy", float(same.mean())
+
+
+@dataclass(frozen=True)
 class ModeCoverage:
     """How many of the classes of points samples reach, and how many samples are near one.
 

@@ -18,7 +18,7 @@ from jaxdiff.networks.classifier import ConvClassifier
 class Reference:
     """Real examples of both splits, and a feature extractor; `classifier` where it is one.
 
-    `labels` are those of the training examples, where there are any.
+    `labels` and `held_out_labels` are those of the examples, where there are any.
     """
 
     train: Float[np.ndarray, "n *shape"]
@@ -26,6 +26,7 @@ class Reference:
     features: FeatureExtractor
     classifier: Classifier | None = None
     labels: Int[np.ndarray, " n"] | None = None
+    held_out_labels: Int[np.ndarray, " m"] | None = None
 
 
 def points(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
@@ -48,7 +49,7 @@ def make_reference(
     """
     (x, labels), (held_out_x, held_out_labels) = _join(train), _join(held_out)
     if x.ndim == 2:
-        return Reference(x, held_out_x, points, labels=labels)
+        return Reference(x, held_out_x, points, None, labels, held_out_labels)
     if labels is None:
         raise ValueError(
             f"evaluation: {data['name']} has no labels for the classifier that scores samples"
@@ -61,7 +62,7 @@ def make_reference(
     else:
         classifier = train_classifier(network, x, labels, (held_out_x, held_out_labels))
         classifier.save(path)
-    return Reference(x, held_out_x, classifier, classifier, labels)
+    return Reference(x, held_out_x, classifier, classifier, labels, held_out_labels)
 
 
 def _join(

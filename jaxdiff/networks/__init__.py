@@ -1,5 +1,6 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
+from jaxdiff.networks.discriminator import PatchDiscriminator
 from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Fourier, SinCos
@@ -27,6 +28,7 @@ __all__ = [
     "Fourier",
     "Inputs",
     "MMDiT",
+    "PatchDiscriminator",
     "Rotary",
     "SinCos",
     "UNet",

@@ -1,15 +1,17 @@
-"""Multi-head attention."""
+"""Multi-head attention (Vaswani et al., 2017)."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jaxdiff.networks import algorithms
 from jaxdiff.networks.layers import (
     Dense,
     GroupNorm,
@@ -29,31 +31,29 @@ def attend(
     bias: Float[Array, "#b #heads #q k"] | None = None,
     scale: float | None = None,
 ) -> Float[Array, "b q heads d"]:
-    """Returns the mean of the values by softmax(scale·query·key + bias), per head, in float32.
+    """Returns softmax(scale·query·key + bias)·value for each head, in float32.
 
-    Keys where `mask` is False have no part in it; `scale` is 1/sqrt(d) unless it is given.
+    Keys where `mask` is False are ignored; the default `scale` is 1/sqrt(d).
     """
     plain = functools.partial(jax.nn.dot_product_attention, scale=scale)
     if mask is not None or bias is not None:
         return plain(query, key, value, bias=bias, mask=mask)
-    # Few tokens fit the cache anyway, and a batch that is divided over devices would have to be
-    # sent around in a loop over it.
-    if key.shape[1] < BLOCK or jax.local_device_count() > 1:
+    if key.shape[1] < BLOCK:  # fits the cache anyway
         return plain(query, key, value)
     in_blocks = functools.partial(_attend_in_blocks, scale)
-    return lax.platform_dependent(query, key, value, cpu=in_blocks, default=plain)
+    return algorithms.choose(in_blocks, plain, query, key, value)
 
 
 BLOCK = 256
-"""So many queries at a time have weights that fit into a processor's cache."""
+"""Queries of a block: their attention weights fit into a processor's cache."""
 
 
 def _attend_in_blocks(scale: float | None, query: Array, key: Array, value: Array) -> Array:
-    """Attends for one example, head and block of queries after another.
+    """Attends in a loop over examples, heads and blocks of queries.
 
-    Weights are computed again for the gradient instead of being kept. Keys and values lie with
-    their channels first, so that their gradients are products of matrices as they lie, too: XLA on
-    CPU takes five times as long for the others.
+    The gradient computes the weights again instead of keeping them. Keys and values are stored
+    channels first, so that their gradients are matrix products without a transpose: XLA on CPU
+    takes five times as long with one.
     """
     b, n, _, d = query.shape
     scale = d**-0.5 if scale is None else scale
@@ -71,14 +71,112 @@ def _attend_in_blocks(scale: float | None, query: Array, key: Array, value: Arra
 
         return lax.map(attend_block, query.reshape(-1, size, d)).reshape(n, d)
 
-    query = einops.rearrange(query, "b n h d -> (b h) n d")
-    key, value = (einops.rearrange(x, "b m h d -> (b h) d m") for x in (key, value))
+    query = rearrange(query, "b n h d -> (b h) n d")
+    key, value = (rearrange(x, "b m h d -> (b h) d m") for x in (key, value))
     mixed = lax.map(attend_one, (query, key, value))
-    return einops.rearrange(mixed, "(b h) n d -> b n h d", b=b)
+    return rearrange(mixed, "(b h) n d -> b n h d", b=b)
+
+
+@dataclass(frozen=True)
+class MultiHead:
+    """The options of multi-head attention, applied inside of a module's compact method.
+
+    Its layers "query", "key", "value" and "out" belong to that module. Norm and residual are left
+    to it.
+
+    Attributes:
+        num_heads: number of heads.
+        head_channels: width of a head; None for the width of the tokens divided by `num_heads`.
+        use_bias: whether queries, keys and values have biases; `out_bias`, whether "out" has one.
+        qk_norm: "head" normalizes queries and keys to a root mean square of 1 in each head (Henry
+            et al., 2020; Esser et al., 2024), "all" over all heads together, None not at all.
+        scale: factor of query·key; None for 1/sqrt(head_channels).
+        out_init: initializer of the kernel of "out".
+
+    Raises:
+        ValueError: `qk_norm` is unknown.
+    """
+
+    num_heads: int = 1
+    head_channels: int | None = None
+    use_bias: bool = True
+    out_bias: bool = True
+    qk_norm: str | None = None
+    scale: float | None = None
+    out_init: Initializer = default_init
+    dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        if self.qk_norm not in (None, "head", "all"):
+            raise ValueError(f"qk_norm={self.qk_norm!r} must be 'head', 'all' or None")
+
+    def __call__(
+        self,
+        x: Float[Array, "b n c"],
+        context: Float[Array, "b m d"] | None = None,
+        *,
+        mask: Bool[Array, "#b #heads #n m"] | None = None,
+        bias: Float[Array, "#b #heads #n m"] | None = None,
+        rotation: Float[Array, "#b n pairs"] | None = None,
+    ) -> Float[Array, "b n c"]:
+        """Returns attention of the tokens to the context, by default to themselves.
+
+        Context tokens where `mask` is False are ignored. `rotation` holds an angle for each pair of
+        channels of a query and of a key; the context must then be the tokens.
+        """
+        context = x if context is None else context
+        width = x.shape[-1]
+        query = self.project("query", x, width, rotation)
+        key = self.project("key", context, width, rotation)
+        value = self.project("value", context, width)
+        mixed = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
+        return self.merge("out", mixed, width)
+
+    def project(
+        self,
+        name: str,
+        tokens: Float[Array, "b n d"],
+        width: int,
+        rotation: Float[Array, "#b n pairs"] | None = None,
+    ) -> Float[Array, "b n heads d2"]:
+        """Returns queries, keys or values; those whose layer is named "...value" have no norm."""
+        channels = self.head_channels or width // self.num_heads
+        features = self.num_heads * channels
+        x = Dense(features, use_bias=self.use_bias, dtype=self.dtype, name=name)(tokens)
+        norm = None if "value" in name else self.qk_norm
+        if norm == "all":
+            x = RMSNorm(dtype=self.dtype, name=f"{name}_norm")(x)
+        x = rearrange(x, "b n (heads d) -> b n heads d", d=channels)
+        if norm == "head":
+            x = RMSNorm(dtype=self.dtype, name=f"{name}_norm")(x)
+        return x if rotation is None else rotate(x, rotation)
+
+    def merge(
+        self, name: str, mixed: Float[Array, "b n heads d"], width: int
+    ) -> Float[Array, "b n width"]:
+        """Returns the affine map of all heads together."""
+        out = Dense(width, self.out_init, use_bias=self.out_bias, dtype=self.dtype, name=name)
+        return out(rearrange(mixed, "b n heads d -> b n (heads d)"))
+
+
+class Attention(nn.Module):
+    """`MultiHead` as a module: its layers have a scope of their own."""
+
+    heads: MultiHead
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n c"],
+        context: Float[Array, "b m d"] | None = None,
+        **options: Any,
+    ) -> Float[Array, "b n c"]:
+        """Returns attention of the tokens to the context; `options` are those of `MultiHead`."""
+        return self.heads(x, context, **options)
 
 
 class SelfAttention(nn.Module):
-    """Attention among all places of an image, with its norm, added to its input.
+    """GroupNorm and attention among all places of an image, added to the image.
 
     Raises:
         ValueError: the heads do not divide the width.
@@ -94,100 +192,18 @@ class SelfAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns `(x + attention) · skip_scale`."""
-        b, h, w, c = x.shape
-        heads = num_heads(c, self.num_heads, self.head_channels)
-        norm = GroupNorm(self.num_groups, self.eps, self.dtype, name="norm")(x)
-        tokens = norm.reshape(b, h * w, c)
-
-        def project(name: str) -> Array:
-            features = Dense(c, dtype=self.dtype, name=name)(tokens)
-            return features.reshape(b, h * w, heads, c // heads)
-
-        mixed = attend(project("query"), project("key"), project("value")).reshape(x.shape)
-        out = Dense(c, kernel_init=zero_init, dtype=self.dtype, name="out")(mixed)
-        return (x + out) * self.skip_scale
-
-
-class Attention(nn.Module):
-    """Attention of tokens to a context: themselves, or others (Vaswani et al., 2017).
-
-    Attributes:
-        num_heads: how many; `head_channels`, the width of one, overrules it.
-        use_bias: whether queries, keys and values have biases; the map out has one.
-        qk_norm: "head" for queries and keys whose root mean square is 1 in each head (Henry et al.,
-            2020; Esser et al., 2024), "all" over all heads, None for as they are.
-
-    Raises:
-        ValueError: the heads do not divide the width, or `qk_norm` is unknown.
-    """
-
-    num_heads: int = 8
-    head_channels: int | None = None
-    use_bias: bool = False
-    qk_norm: str | None = None
-    out_init: Initializer = default_init
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "b n c"],
-        context: Float[Array, "b m d"],
-        mask: Bool[Array, "#b #n m"] | None = None,
-        rotation: Float[Array, "#b n pairs"] | None = None,
-    ) -> Float[Array, "b n c"]:
-        """Returns what the tokens gather, of the context where `mask` is True.
-
-        `rotation` holds angles by which each token's query and key are turned; the context must
-        then be the tokens.
-        """
-        c = x.shape[-1]
-        heads = num_heads(c, self.num_heads, self.head_channels)
-        options = c, heads, self.use_bias, self.qk_norm, self.dtype
-        mixed = attend(
-            project("query", x, *options, rotation),
-            project("key", context, *options, rotation),
-            project("value", context, *options),
-            mask=None if mask is None else mask[:, None],
-        )
-        out = Dense(c, kernel_init=self.out_init, dtype=self.dtype, name="out")
-        return out(mixed.reshape(x.shape))
-
-
-def project(
-    name: str,
-    tokens: Float[Array, "b n d"],
-    features: int,
-    heads: int,
-    use_bias: bool,
-    qk_norm: str | None,
-    dtype: Any,
-    rotation: Float[Array, "#b n pairs"] | None = None,
-) -> Float[Array, "b n heads d2"]:
-    """Returns the queries, keys or values of tokens, for use inside of a compact method.
-
-    Values are neither normalized nor turned.
-
-    Raises:
-        ValueError: `qk_norm` is unknown.
-    """
-    if qk_norm not in (None, "head", "all"):
-        raise ValueError(f"qk_norm={qk_norm!r} must be 'head', 'all' or None")
-    x = Dense(features, use_bias=use_bias, dtype=dtype, name=name)(tokens)
-    is_value = "value" in name
-    if qk_norm == "all" and not is_value:
-        x = RMSNorm(dtype=dtype, name=f"{name}_norm")(x)
-    x = x.reshape(*tokens.shape[:2], heads, features // heads)
-    if qk_norm == "head" and not is_value:
-        x = RMSNorm(dtype=dtype, name=f"{name}_norm")(x)
-    return x if rotation is None else rotate(x, rotation)
+        heads = num_heads(x.shape[-1], self.num_heads, self.head_channels)
+        h = GroupNorm(self.num_groups, self.eps, self.dtype, name="norm")(x)
+        h = rearrange(h, "b h w c -> b (h w) c")
+        h = MultiHead(heads, out_init=zero_init, dtype=self.dtype)(h)
+        return (x + h.reshape(x.shape)) * self.skip_scale
 
 
 def rotate(
     x: Float[Array, "b n heads d"], angles: Float[Array, "#b n pairs"]
 ) -> Float[Array, "b n heads d"]:
     """Turns each pair of neighbouring channels by its angle (Su et al., 2021, equation 34)."""
-    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+    pairs = rearrange(x.astype(jnp.float32), "b n heads (pairs two) -> b n heads pairs two", two=2)
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
     first, second = pairs[..., 0], pairs[..., 1]
     turned = first * cos - second * sin, first * sin + second * cos
@@ -203,5 +219,5 @@ def num_heads(channels: int, heads: int, head_channels: int | None) -> int:
     divisor = heads if head_channels is None else head_channels
     if divisor < 1 or channels % divisor:
         name = "num_heads" if head_channels is None else "head_channels"
-        raise ValueError(f"{name}={divisor} does not divide the {channels} channels it is to share")
+        raise ValueError(f"{name}={divisor} does not divide the {channels} channels")
     return heads if head_channels is None else channels // head_channels

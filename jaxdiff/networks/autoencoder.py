@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
-from jaxdiff.networks.layers import Conv, Downsample, GroupNorm, Upsample
-from jaxdiff.networks.unet import level_sizes
+from jaxdiff.networks.layers import Conv, Downsample, GroupNorm, Upsample, level_sizes
 from jaxdiff.random import normal
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxdiff.networks import algorithms
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Zeros put (above, below) and (left, right)."""
 
@@ -26,11 +28,9 @@ def _tangent(stride: int, padding: Padding, primals: tuple, tangents: tuple) -> 
     """Both products are plain JAX, so every mode and order of differentiation follows."""
     (x, kernel), (dx, dkernel) = primals, tangents
     plain = partial(convolve, stride=stride, padding=padding)
-    # Small images gain nothing, and a batch that is divided over devices would have to be sent
-    # around at every turn of a loop over it.
-    if x.shape[1] * x.shape[2] >= 16 * 16 and jax.local_device_count() == 1:
+    if x.shape[1] * x.shape[2] >= 16 * 16:  # smaller images gain nothing
         by_example = partial(_by_example, stride=stride, padding=padding)
-        in_kernel = lax.platform_dependent(x, dkernel, cpu=by_example, default=plain)
+        in_kernel = algorithms.choose(by_example, plain, x, dkernel)
     else:
         in_kernel = plain(x, dkernel)
     return plain(x, kernel), plain(dx, kernel) + in_kernel
@@ -49,7 +49,7 @@ def _by_example(x: Array, kernel: Array, stride: int, padding: Padding) -> Array
 
 
 def _patches(image: Array, size: tuple[int, int], stride: int, padding: Padding) -> Array:
-    """Returns `[h2, w2, i·j·c]`, what the kernel sees at each place."""
+    """Returns the patch [i·j·c] under the kernel at each place, [h2, w2, i·j·c]."""
     image = jnp.pad(image, (*padding, (0, 0)))
     height, width = ((n - k) // stride + 1 for n, k in zip(image.shape[:2], size, strict=True))
     places = [

@@ -1,4 +1,4 @@
-"""The layers that networks are made of. Parameters are float32; `dtype` is that of the compute."""
+"""Layers. Parameters are float32; the computation and the output have type `dtype`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import reduce, repeat
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Key
 
@@ -37,10 +38,7 @@ class SinCos(nn.Module):
         half = features // 2
         exponent = jnp.arange(half, dtype=jnp.float32) / max(half - self.frequency_shift, 1)
         angle = time.astype(jnp.float32)[:, None] * self.max_period**-exponent
-        waves = (
-            (jnp.cos(angle), jnp.sin(angle)) if self.cos_first else (jnp.sin(angle), jnp.cos(angle))
-        )
-        return jnp.pad(jnp.concatenate(waves, axis=-1), ((0, 0), (0, features % 2)))
+        return jnp.pad(sin_cos(angle, self.cos_first), ((0, 0), (0, features % 2)))
 
 
 class Fourier(nn.Module):
@@ -60,14 +58,17 @@ class Fourier(nn.Module):
         init = nn.initializers.normal(2 * jnp.pi * self.scale)
         frequencies = jax.lax.stop_gradient(self.param("frequencies", init, (features // 2,)))
         angle = time.astype(jnp.float32)[:, None] * frequencies
-        waves = (
-            (jnp.cos(angle), jnp.sin(angle)) if self.cos_first else (jnp.sin(angle), jnp.cos(angle))
-        )
-        return jnp.pad(jnp.concatenate(waves, axis=-1), ((0, 0), (0, features % 2)))
+        return jnp.pad(sin_cos(angle, self.cos_first), ((0, 0), (0, features % 2)))
+
+
+def sin_cos(angle: Float[Array, "*b f"], cos_first: bool = False) -> Float[Array, "*b 2*f"]:
+    """Returns all sines and then all cosines, or the cosines first."""
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate((cos, sin) if cos_first else (sin, cos), axis=-1)
 
 
 class TimeEmbedding(nn.Module):
-    """Features of the time through a perceptron with one hidden layer."""
+    """Features of the time through two affine maps."""
 
     features: int
     wave_features: int
@@ -78,8 +79,45 @@ class TimeEmbedding(nn.Module):
     def __call__(self, time: Float[Array, " b"]) -> Float[Array, "b f"]:
         """Returns one vector per time."""
         waves = self.waves(time, self.wave_features)
-        hidden = Dense(self.features, dtype=self.dtype, name="hidden")(waves)
-        return Dense(self.features, dtype=self.dtype, name="out")(nn.silu(hidden))
+        return feed_forward(waves, self.features, self.features, nn.silu, dtype=self.dtype)
+
+
+def feed_forward(
+    x: Float[Array, "*b c"],
+    hidden: int,
+    features: int,
+    activation: Callable[[Array], Array] = nn.gelu,
+    *,
+    gated: bool = False,
+    dtype: Any = jnp.float32,
+    prefix: str = "",
+) -> Float[Array, "*b features"]:
+    """Returns two affine maps with an activation in between, inside of a compact method.
+
+    With `gated` the hidden layer is multiplied by a third map, and none has a bias (Shazeer,
+    2020). The layers are named "hidden", "gate" and "out", after `prefix`.
+    """
+    dense = lambda width, name: Dense(width, use_bias=not gated, dtype=dtype, name=prefix + name)
+    h = activation(dense(hidden, "hidden")(x))
+    if gated:
+        h *= dense(hidden, "gate")(x)
+    return dense(features, "out")(h)
+
+
+class FeedForward(nn.Module):
+    """`feed_forward` as a module that keeps the width of its input."""
+
+    hidden: int
+    activation: Callable[[Array], Array] = nn.gelu
+    gated: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns features of the same width."""
+        return feed_forward(
+            x, self.hidden, x.shape[-1], self.activation, gated=self.gated, dtype=self.dtype
+        )
 
 
 class Dense(nn.Module):
@@ -132,8 +170,8 @@ class Conv(nn.Module):
 class GroupNorm(nn.Module):
     """Normalizes each group of channels of each example (Wu & He, 2018), in float32.
 
-    Where `num_groups` does not suit the width, the largest number below it is taken that divides
-    the width and leaves two channels in a group.
+    The number of groups is the largest one up to `num_groups` that divides the width and leaves two
+    channels in a group.
     """
 
     num_groups: int = 32
@@ -148,7 +186,7 @@ class GroupNorm(nn.Module):
         bias = self.param("bias", zero_init, (c,))
         groups = fitting_groups(self.num_groups, c)
         wide = x.astype(jnp.float32)
-        # Two sums in one pass over x, then a single multiply-add: as few passes as there can be.
+        # Two sums in one pass over x, then a single multiply-add.
         space = tuple(range(1, x.ndim - 1))
         count = x.size // (b * groups)
         per_group = lambda sums: sums.reshape(b, groups, -1).sum(-1) / count
@@ -162,7 +200,7 @@ class GroupNorm(nn.Module):
 
 
 def fitting_groups(num_groups: int, channels: int) -> int:
-    """Returns the largest number of groups up to `num_groups` that suits the width."""
+    """Returns the largest divisor of the width up to `num_groups` with two channels in a group."""
     most = min(num_groups, max(channels // 2, 1))
     return next(groups for groups in range(most, 0, -1) if channels % groups == 0)
 
@@ -217,7 +255,7 @@ class Dropout(nn.Module):
     def __call__(
         self, x: Float[Array, "b *shape"], keys: Key[Array, " b"] | None
     ) -> Float[Array, "b *shape"]:
-        """Returns `x` with dropout, or as it is without keys."""
+        """Returns `x` with dropout; without keys, `x` itself."""
         if not 0 <= self.rate < 1:
             raise ValueError(f"dropout={self.rate} must be at least 0 and below 1")
         if keys is None or self.rate == 0:
@@ -229,15 +267,12 @@ class Dropout(nn.Module):
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Halves height and width by the mean of 2×2 places."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+    return reduce(x, "b (h 2) (w 2) c -> b h w c", "mean")
 
 
 def nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Doubles height and width by repeating each place 2×2 times."""
-    b, h, w, c = x.shape
-    wide = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
-    return wide.reshape(b, 2 * h, 2 * w, c)
+    return repeat(x, "b h w c -> b (h 2) (w 2) c")
 
 
 class Downsample(nn.Module):
@@ -267,3 +302,20 @@ class Upsample(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Returns the larger image."""
         return Conv(x.shape[-1], dtype=self.dtype, name="conv")(nearest(x))
+
+
+def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
+    """Returns the (height, width) of each level.
+
+    Raises:
+        ValueError: the size cannot be halved often enough; names the nearest that can.
+    """
+    factor = 2 ** (levels - 1)
+    if any(n < 1 or n % factor for n in size):
+        below = [max(n // factor, 1) * factor for n in size]
+        above = [-(-n // factor) * factor for n in size]
+        raise ValueError(
+            f"image size {size[0]}x{size[1]}: {levels} levels need a multiple of {factor};"
+            f" the nearest are {below[0]}x{below[1]} and {above[0]}x{above[1]}"
+        )
+    return [(size[0] >> level, size[1] >> level) for level in range(levels)]

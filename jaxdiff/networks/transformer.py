@@ -1,26 +1,27 @@
-"""The transformer among the places of an image, which also attends to text."""
+"""The transformer over the places of an image, with cross-attention to text."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.networks.attention import Attention
+from jaxdiff.networks.attention import Attention, MultiHead, num_heads
 from jaxdiff.networks.layers import Dense, GroupNorm, LayerNorm, zero_init
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks on the places of an image, added to it (Rombach et al., 2022).
+    """Transformer blocks over the places of an image, added to it (Rombach et al., 2022).
 
-    The maps into and out of the blocks are linear; checkpoints that have convolutions of size 1
-    there mean the same.
+    The maps into and out of the blocks are linear: equivalent to the 1×1 convolutions in
+    checkpoints of Stable Diffusion 1.
 
     Attributes:
-        depth: how many blocks.
-        num_heads: heads of each attention; `head_channels`, the width of one, overrules it.
-        num_groups: groups of the norm at the entrance.
-        dtype: of the compute and of the output.
+        depth: number of blocks.
+        num_heads: heads of each attention; `head_channels`, the width of a head, overrules it.
+        num_groups: groups of the norm before the blocks.
+        dtype: of the computation and of the output.
 
     Raises:
         ValueError: the heads do not divide the width.
@@ -40,24 +41,22 @@ class SpatialTransformer(nn.Module):
         text_mask: Bool[Array, "b n"] | None = None,
     ) -> Float[Array, "b h w c"]:
         """Returns the image; without text the blocks attend to the image alone."""
-        b, h, w, c = x.shape
-        # Whatever the norms elsewhere have, the released weights expect this one.
-        norm = GroupNorm(self.num_groups, 1e-6, self.dtype, name="norm")
-        tokens = Dense(c, dtype=self.dtype, name="in")(norm(x).reshape(b, h * w, c))
+        c = x.shape[-1]
+        heads = num_heads(c, self.num_heads, self.head_channels)
+        # The released weights have this epsilon here, whatever that of the other norms is.
+        h = GroupNorm(self.num_groups, 1e-6, self.dtype, name="norm")(x)
+        tokens = rearrange(h, "b h w c -> b (h w) c")
+        tokens = Dense(c, dtype=self.dtype, name="in")(tokens)
         for i in range(self.depth):
-            block = TransformerBlock(
-                self.num_heads, self.head_channels, self.dtype, name=f"block_{i}"
-            )
-            tokens = block(tokens, text, text_mask)
+            tokens = TransformerBlock(heads, self.dtype, name=f"block_{i}")(tokens, text, text_mask)
         out = Dense(c, kernel_init=zero_init, dtype=self.dtype, name="out")(tokens)
         return x + out.reshape(x.shape)
 
 
 class TransformerBlock(nn.Module):
-    """Attention among tokens, attention to text, a perceptron; each after a norm, and added."""
+    """A pre-norm block: self-attention, attention to text, and a GEGLU, each added to its input."""
 
     num_heads: int = 8
-    head_channels: int | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -69,19 +68,16 @@ class TransformerBlock(nn.Module):
     ) -> Float[Array, "b n c"]:
         """Returns tokens of the same width; without text there is no attention to it."""
         norm = lambda name: LayerNorm(dtype=self.dtype, name=name)
-        attention = lambda name: Attention(
-            self.num_heads, self.head_channels, dtype=self.dtype, name=name
-        )
-        mask = None if text_mask is None else text_mask[:, None]
-        h = norm("norm_self")(x)
-        x += attention("self")(h, h)
+        heads = MultiHead(self.num_heads, use_bias=False, dtype=self.dtype)
+        mask = None if text_mask is None else text_mask[:, None, None]
+        x += Attention(heads, name="self")(norm("norm_self")(x))
         if text is not None:
-            x += attention("text")(norm("norm_text")(x), text, mask)
+            x += Attention(heads, name="text")(norm("norm_text")(x), text, mask=mask)
         return x + GEGLU(dtype=self.dtype, name="mlp")(norm("norm_mlp")(x))
 
 
 class GEGLU(nn.Module):
-    """A perceptron whose hidden layer is gated by GELU (Shazeer, 2020)."""
+    """A feed-forward part whose hidden layer is gated by GELU (Shazeer, 2020)."""
 
     factor: int = 4
     dtype: Any = jnp.float32

@@ -1,7 +1,7 @@
 """The U-Net of the DDPM, ADM and Stable Diffusion family."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,14 +18,48 @@ from jaxdiff.networks.layers import (
     SinCos,
     TimeEmbedding,
     Upsample,
+    level_sizes,
     zero_init,
 )
 from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.typing import Cond
 
 
+class Residuals(NamedTuple):
+    """The output of the encoder of a U-Net, or arrays of the same shapes to be added to it.
+
+    Attributes:
+        middle: features at the smallest size, after the middle blocks.
+        skips: features for the skip connections, in the order of the encoder's layers.
+    """
+
+    middle: Float[Array, "b h w c"]
+    skips: Sequence[Float[Array, "b _ _ _"]]
+
+    def plus(self, other: "Residuals") -> "Residuals":
+        """Returns the sums.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        shapes = lambda each: [a.shape for a in (each.middle, *each.skips)]
+        if shapes(self) != shapes(other):
+            raise ValueError(f"residuals have shapes {shapes(other)}; expected {shapes(self)}")
+        skips = tuple(map(jnp.add, self.skips, other.skips))
+        return Residuals(self.middle + other.middle, skips)
+
+
+class _BlockInputs(NamedTuple):
+    """The inputs of all blocks beside the image: the embedding, the text, and dropout keys."""
+
+    vector: Array
+    text: Array | None
+    text_mask: Array | None
+    dropout_keys: Array | None
+
+
 class UNet(nn.Module):
-    """Residual blocks down to small images and up again, with skip connections in between.
+    """Residual blocks down to small images and up again, with skip connections.
 
     The order of the blocks is that of Ho et al. (2020); the options give the variants of Song et
     al. (2021, DDPM++), Dhariwal & Nichol (2021, ADM) and Rombach et al. (2022, without text).
@@ -34,20 +68,20 @@ class UNet(nn.Module):
         channels: the width of each level, from the full image size down.
         layers_per_block: residual blocks of a level on the way down; one more on the way up.
         attention_at: image heights at which each residual block is followed by self-attention.
-        transformer_depth: for each level, how many transformer blocks follow each residual block
-            in place of self-attention; None for none at all.
-        middle_depth: the same between the two blocks at the smallest size; None for as many as at
-            the last level.
-        num_heads: heads of the attention; `head_channels`, the width of one, overrules it. Either
-            is one for all levels, or one for each.
-        middle_attention: whether attention stands between the two blocks at the smallest size.
-        scale_shift: whether the embedding scales and shifts a norm's output, or is added.
-        resample_in_block: whether residual blocks change the size, or convolutions of their own.
+        transformer_depth: for each level, the number of transformer blocks that replace the
+            self-attention after each residual block; None for no transformers.
+        middle_depth: number of transformer blocks in the middle; None for that of the last level.
+        num_heads: heads of the attention; `head_channels`, the width of a head, overrules it.
+            Either has one value for all levels, or one for each.
+        middle_attention: whether the middle, two residual blocks at the smallest size, has
+            attention between them.
+        scale_shift: FiLM (scale-shift) by the embedding instead of adding it.
+        resample_in_block: whether residual blocks change the size instead of separate convolutions.
         downsample_padding: zeros (before, after) for a convolution that halves the size.
-        skip_scale: factor on the sum of a residual block, or of self-attention, and its input: 1,
-            or 1/sqrt 2.
+        skip_scale: factor of each sum of a branch and its input: 1, or 1/sqrt 2.
         dropout: the rate, inside the residual blocks.
-        num_groups: groups of the norms, fewer where the width asks for it; `eps` is theirs.
+        num_groups: groups of the norms, reduced if it does not divide the width; `eps`: epsilon of
+            the norms.
         waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
         embedding_features: width of the embedding, four times that of the waves; None for
             `4 * channels[0]`.
@@ -84,92 +118,109 @@ class UNet(nn.Module):
         time: Float[Array, " b"],
         cond: Cond,
         dropout_keys: Key[Array, " b"] | None = None,
+        residuals: Residuals | None = None,
     ) -> Float[Array, "b h w out"]:
         """Returns an image of `out_channels`; without `dropout_keys` there is no dropout.
 
+        `residuals`, such as those of a ControlNet, are added to the encoder's output.
+
         Raises:
             ValueError: the image size, `attention_at`, `transformer_depth` or the heads do not
-                suit `channels`; a condition has another shape than it should, or is missing.
+                suit `channels`; a condition or a residual has the wrong shape, or is missing.
         """
-        last = len(self.channels) - 1
-        depths = self.transformer_depth or (0,) * len(self.channels)
-        middle_depth = depths[-1] if self.middle_depth is None else self.middle_depth
-        self._check(level_sizes(x.shape[1:3], len(self.channels)), depths, middle_depth)
+        inputs = self._block_inputs(time, cond, dropout_keys)
+        encoded = self._encode(with_maps(self.inputs, x, cond, self.dtype), inputs)
+        if residuals is not None:
+            encoded = encoded.plus(residuals)
+        return self._decode(encoded, inputs, self.out_channels or x.shape[-1])
+
+    def _block_inputs(self, time: Array, cond: Cond, dropout_keys: Array | None) -> _BlockInputs:
         features = self.embedding_features or 4 * self.channels[0]
         embed_time = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
-        embedding = embed(self.inputs, embed_time, time, cond)
-        text, text_mask = read_text(self.inputs, cond, len(x), self.dtype)
+        vector = embed(self.inputs, embed_time, time, cond)
+        text, text_mask = read_text(self.inputs, cond, len(time), self.dtype)
+        return _BlockInputs(vector, text, text_mask, dropout_keys)
 
-        def residual(h: Array, features: int, name: str, resample: str | None = None) -> Array:
-            block = ResidualBlock(
-                features, resample, self.scale_shift, self.dropout, self.skip_scale,
-                self.num_groups, self.eps, self.dtype, name=f"{name}_residual",
-            )  # fmt: skip
-            return block(h, embedding, dropout_keys)
-
-        def attend(h: Array, level: int, depth: int, name: str) -> Array:
-            heads = _at(self.num_heads, level), _at(self.head_channels, level)
-            if depth:
-                transformer = SpatialTransformer(
-                    depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
-                )
-                return transformer(h, text, text_mask)
-            attention = SelfAttention(
-                *heads, self.num_groups, self.eps, self.skip_scale, self.dtype,
-                name=f"{name}_attention",
-            )  # fmt: skip
-            return attention(h)
-
-        def layer(h: Array, level: int, name: str) -> Array:
-            h = residual(h, self.channels[level], name)
-            if depths[level] or h.shape[1] in self.attention_at:
-                return attend(h, level, depths[level], name)
-            return h
-
-        def down(h: Array, name: str) -> Array:
-            if self.resample_in_block:
-                return residual(h, h.shape[-1], name, "down")
-            return Downsample(self.downsample_padding, self.dtype, name=name)(h)
-
-        def up(h: Array, name: str) -> Array:
-            if self.resample_in_block:
-                return residual(h, h.shape[-1], name, "up")
-            return Upsample(self.dtype, name=name)(h)
-
-        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(
-            with_maps(self.inputs, x, cond, self.dtype)
-        )
+    def _encode(self, x: Array, inputs: _BlockInputs) -> Residuals:
+        """Returns the features at the smallest size after the middle blocks, and the skips."""
+        self._check(level_sizes(x.shape[1:3], len(self.channels)))
+        h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(x)
         skips = [h]
-        for level in range(last + 1):
+        for level in range(len(self.channels)):
             for i in range(self.layers_per_block):
-                h = layer(h, level, f"down_{level}_{i}")
+                h = self._layer(h, level, f"down_{level}_{i}", inputs)
                 skips.append(h)
-            if level < last:
-                h = down(h, f"down_{level}")
+            if level < len(self.channels) - 1:
+                h = self._resample(h, "down", f"down_{level}", inputs)
                 skips.append(h)
 
-        h = residual(h, h.shape[-1], "middle_0")
+        h = self._residual(h, h.shape[-1], "middle_0", inputs)
         if self.middle_attention:
-            h = attend(h, last, middle_depth, "middle")
-        h = residual(h, h.shape[-1], "middle_1")
+            h = self._attend(h, len(self.channels) - 1, self._middle_depth, "middle", inputs)
+        h = self._residual(h, h.shape[-1], "middle_1", inputs)
+        return Residuals(h, tuple(skips))
 
-        for level in range(last, -1, -1):
+    def _decode(self, encoded: Residuals, inputs: _BlockInputs, out_channels: int) -> Array:
+        h, skips = encoded.middle, list(encoded.skips)
+        for level in reversed(range(len(self.channels))):
             for i in range(self.layers_per_block + 1):
-                h = layer(jnp.concatenate([h, skips.pop()], axis=-1), level, f"up_{level}_{i}")
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._layer(h, level, f"up_{level}_{i}", inputs)
             if level > 0:
-                h = up(h, f"up_{level}")
-
+                h = self._resample(h, "up", f"up_{level}", inputs)
         h = nn.silu(GroupNorm(self.num_groups, self.eps, self.dtype, name="norm_out")(h))
-        out = self.out_channels or x.shape[-1]
-        return Conv(out, kernel_init=zero_init, dtype=self.dtype, name="conv_out")(h)
+        return Conv(out_channels, kernel_init=zero_init, dtype=self.dtype, name="conv_out")(h)
 
-    def _check(self, sizes: list[tuple[int, int]], depths: Sequence[int], middle: int) -> None:
-        heights = [height for height, _ in sizes]
+    @property
+    def _depths(self) -> Sequence[int]:
+        return self.transformer_depth or (0,) * len(self.channels)
+
+    @property
+    def _middle_depth(self) -> int:
+        return self._depths[-1] if self.middle_depth is None else self.middle_depth
+
+    def _layer(self, h: Array, level: int, name: str, inputs: _BlockInputs) -> Array:
+        h = self._residual(h, self.channels[level], name, inputs)
+        if self._depths[level] or h.shape[1] in self.attention_at:
+            return self._attend(h, level, self._depths[level], name, inputs)
+        return h
+
+    def _residual(
+        self, h: Array, features: int, name: str, inputs: _BlockInputs, resample: str | None = None
+    ) -> Array:
+        block = ResidualBlock(
+            features, resample, self.scale_shift, self.dropout, self.skip_scale,
+            self.num_groups, self.eps, self.dtype, name=f"{name}_residual",
+        )  # fmt: skip
+        return block(h, inputs.vector, inputs.dropout_keys)
+
+    def _attend(self, h: Array, level: int, depth: int, name: str, inputs: _BlockInputs) -> Array:
+        heads = _at(self.num_heads, level), _at(self.head_channels, level)
+        if depth:
+            transformer = SpatialTransformer(
+                depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
+            )
+            return transformer(h, inputs.text, inputs.text_mask)
+        attention = SelfAttention(
+            *heads, self.num_groups, self.eps, self.skip_scale, self.dtype,
+            name=f"{name}_attention",
+        )  # fmt: skip
+        return attention(h)
+
+    def _resample(self, h: Array, direction: str, name: str, inputs: _BlockInputs) -> Array:
+        if self.resample_in_block:
+            return self._residual(h, h.shape[-1], name, inputs, direction)
+        if direction == "down":
+            return Downsample(self.downsample_padding, self.dtype, name=name)(h)
+        return Upsample(self.dtype, name=name)(h)
+
+    def _check(self, sizes: list[tuple[int, int]]) -> None:
+        heights, depths = [height for height, _ in sizes], self._depths
         for option in ("transformer_depth", "num_heads", "head_channels"):
             value = getattr(self, option)
             if isinstance(value, Sequence) and len(value) != len(sizes):
                 raise ValueError(
-                    f"{option}={tuple(value)} has not one for each of {len(sizes)} levels"
+                    f"{option}={tuple(value)} must have one value for each of {len(sizes)} levels"
                 )
         for size in self.attention_at:
             if size not in heights:
@@ -179,8 +230,8 @@ class UNet(nn.Module):
                     f"attention_at has {size}, but transformer_depth={tuple(depths)} puts"
                     " transformers there; leave one of them out"
                 )
-        text = self.inputs.text_features
-        if text is not None and not any((*depths, self.middle_attention and middle)):
+        text, middle = self.inputs.text_features, self.middle_attention and self._middle_depth
+        if text is not None and not any((*depths, middle)):
             raise ValueError(
                 f"inputs.text_features={text}, but no transformer attends to the text: set"
                 " transformer_depth"
@@ -188,22 +239,5 @@ class UNet(nn.Module):
 
 
 def _at(option: Any, level: int) -> Any:
-    """Returns a level's own of an option that is one for all levels, or one for each."""
+    """Returns a level's value of an option that has one for all levels, or one for each."""
     return option[level] if isinstance(option, Sequence) else option
-
-
-def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
-    """Returns the (height, width) of each level.
-
-    Raises:
-        ValueError: the size cannot be halved often enough; names the nearest that can.
-    """
-    factor = 2 ** (levels - 1)
-    if any(n < 1 or n % factor for n in size):
-        below = [max(n // factor, 1) * factor for n in size]
-        above = [-(-n // factor) * factor for n in size]
-        raise ValueError(
-            f"image size {size[0]}x{size[1]}: {levels} levels need a multiple of {factor};"
-            f" the nearest are {below[0]}x{below[1]} and {above[0]}x{above[1]}"
-        )
-    return [(size[0] >> level, size[1] >> level) for level in range(levels)]

@@ -1,6 +1,8 @@
 """Tasks: what is trained. A file each: its weights, its batches, its losses, its samples."""
 
+from jaxdiff.tasks.autoencoder import Autoencoder
+from jaxdiff.tasks.contrastive import Contrastive
 from jaxdiff.tasks.diffusion import Diffusion
 from jaxdiff.tasks.gan import GAN
 
-__all__ = ["GAN", "Diffusion"]
+__all__ = ["GAN", "Autoencoder", "Contrastive", "Diffusion"]

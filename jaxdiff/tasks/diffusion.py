@@ -100,9 +100,11 @@ class Diffusion:
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
+            path = self.config.weights.get(name, "")
+            ours = name == "codec" and isinstance(path, str) and path and sources.is_run(path)
             entries[name] = Weights(
                 shapes=part.shapes,
-                source=part,
+                source=sources.OfRun(path) if ours else part,
                 trained=False,
                 config_field=f"weights.{name}",
                 unnamed=functools.partial(_unnamed, part, f"weights.{name}"),

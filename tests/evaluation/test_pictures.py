@@ -116,3 +116,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_clips_are_strips_and_play(tmp_path):
+    """Fails if time runs down, clips are mixed up, or a GIF has other frames or ends."""
+    clips = np.full((2, 3, 16, 16, 1), -1.0)
+    for clip, frame in np.ndindex(2, 3):
+        clips[clip, frame, frame, clip] = 1.0
+    sheet = pictures.clip_strips(clips)
+    step = 64 + GAP
+    assert sheet.shape == (2 * step + GAP, 3 * step + GAP, 1)
+    for clip, frame in np.ndindex(2, 3):
+        top, left = GAP + clip * step + 4 * frame, GAP + frame * step + 4 * clip
+        assert (sheet[top : top + 4, left : left + 4] == 255).all()
+    pictures.save_clips(tmp_path / "clips.gif", clips, columns=2)
+    with Image.open(tmp_path / "clips.gif") as movie:
+        assert movie.n_frames == 3
+        assert movie.info["loop"] == 0
+        movie.seek(2)
+        last = np.asarray(movie.convert("L"))
+    np.testing.assert_allclose(last, pictures.grid(clips[:, 2], 2)[..., 0], atol=2)

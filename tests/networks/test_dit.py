@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxdiff.networks import dit
-from jaxdiff.networks.attention import Attention, rotate
-from jaxdiff.networks.dit.blocks import Block, Told
+from jaxdiff.networks.attention import Attention, MultiHead, rotate
+from jaxdiff.networks.dit.blocks import Block, BlockInputs
 from jaxdiff.networks.dit.patches import from_patches, to_patches
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.typing import Condition
@@ -238,7 +238,7 @@ def test_dropout_differs_by_layer():
     """Catches one mask for all layers, which a scan would make of keys by name."""
     keys = jax.random.split(jax.random.key(0), 1)
     block = Block(num_heads=2, hidden=4, dropout=0.5)
-    told = Told(jnp.zeros((1, 1, 8)), dropout_keys=keys)
+    told = BlockInputs(jnp.zeros((1, 1, 8)), dropout_keys=keys)
     x, layer = jnp.zeros((1, 6, 8)), jnp.asarray(0)
     params = jax.tree.map(jnp.zeros_like, variables(block, x, layer, told))["params"]
     # What is left is the bias of the perceptron's way out, where it is kept.
@@ -286,7 +286,7 @@ def test_normalized_queries_do_not_feel_their_scale():
     """Catches a norm over the wrong axis: by head, heads do not feel each other either."""
     x = DRAW(1, 5, 8)
     for qk_norm in ("head", "all"):
-        module = Attention(num_heads=2, use_bias=False, qk_norm=qk_norm)
+        module = Attention(MultiHead(num_heads=2, use_bias=False, qk_norm=qk_norm))
         params = variables(module, x, x)
         plain = run(module, params, x, x)
         scaled = jax.tree.map(lambda leaf: leaf, params)

@@ -20,7 +20,7 @@ TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
         ({}, (2, 5, 4, 3), TIME, r"\(1, 5, 4\).*the nearest is 1 x 4 or 6 x 4"),
         ({"patch": (2, 2, 2)}, (2, 4, 4, 3), TIME, r"patches \(2, 2, 2\); the nearest is 2 x 4"),
         ({"patch": (2, 2)}, (2, 4, 4, 3), TIME, r"patch=\(2, 2\): three positive sizes"),
-        ({"depth": 0}, (2, 4, 4, 3), TIME, "depth=0: at least one block"),
+        ({"depth": 0}, (2, 4, 4, 3), TIME, "depth=0 must be at least 1"),
         ({"remat": "all"}, (2, 4, 4, 3), TIME, "remat='all' must be None or one of nothing_sav"),
         ({"qk_norm": "l2"}, (2, 4, 4, 3), TIME, "qk_norm='l2' must be 'head', 'all' or None"),
         ({"features": 6}, (2, 4, 4, 3), TIME, "features=6: waves of rows and columns need"),

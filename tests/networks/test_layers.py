@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxdiff.networks import attention, layers
+from jaxdiff.networks import algorithms, attention, layers
 from jaxdiff.networks.convolution import convolve
 
 CASES = [
@@ -37,9 +37,10 @@ def close(got, expected, tolerance=1e-5):
 
 
 @pytest.fixture
-def one_device(monkeypatch):
-    """The forms for CPU are for one device; the suite runs on several."""
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+def one_device():
+    """The loops on a CPU are for one device; the suite runs on several."""
+    with algorithms.use(cpu_loops=True):
+        yield
 
 
 @pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), CASES)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,8 @@ import pytest
 
 from jaxdiff.networks import layers
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.unet import ResidualBlock, UNet, level_sizes
+from jaxdiff.networks.layers import level_sizes
+from jaxdiff.networks.unet import ResidualBlock, Residuals, UNet
 from jaxdiff.typing import Condition
 
 NET = UNet(
@@ -166,3 +169,22 @@ def test_errors_name_the_field(options, message):
     cond = {"label": jnp.ones((2, 1)), "clip": jnp.ones((2, 4))}
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(net.init, jax.random.key(0), jnp.ones((2, 8, 8, 3)), TIME[:2], cond)
+
+
+def test_residuals_are_added_to_the_skips_and_to_the_middle(apply, params, x):
+    """Fails if a residual is left out, or added before the middle blocks or to another skip."""
+    shapes = [(8, 8), (8, 8), (4, 8), (4, 16)]
+    skips = [jnp.zeros((3, side, side, width)) for side, width in shapes]
+    zero = Residuals(jnp.zeros((3, 4, 4, 16)), skips)
+    plain = apply(params, x, TIME, COND)
+    np.testing.assert_array_equal(apply(params, x, TIME, COND, residuals=zero), plain)
+    ones = jax.tree.map(jnp.ones_like, zero)
+    for i in range(len(skips) + 1):
+        leaves = jax.tree.leaves(zero)
+        leaves[i] = jax.tree.leaves(ones)[i]
+        one = jax.tree.unflatten(jax.tree.structure(zero), leaves)
+        assert np.abs(apply(params, x, TIME, COND, residuals=one) - plain).max() > 1e-3
+    with pytest.raises(ValueError, match=r"residuals have shapes .* expected .*\(3, 4, 4, 16\)"):
+        jax.eval_shape(
+            partial(NET.apply, residuals=zero._replace(skips=skips[:-1])), params, x, TIME, COND
+        )

@@ -137,7 +137,7 @@ def with_identities(module, names, *args):
 def test_the_norms_are_those_of_the_released_weights():
     """Catches another eps, which other tests are too coarse for: var(x) = eps gives half of it."""
     signs = jnp.resize(jnp.array([1.0, -1.0]), (1, 2, 2, 4))
-    module, x = SpatialTransformer(depth=0, num_groups=2), 1e-3 * signs
+    module, x = SpatialTransformer(depth=0, num_heads=1, num_groups=2), 1e-3 * signs
     params = with_identities(module, ("in/kernel", "out/kernel"), x)
     np.testing.assert_allclose(jax.jit(module.apply)(params, x) - x, signs * 0.5**0.5, rtol=1e-3)
     # A single token attends to itself alone.
@@ -183,8 +183,14 @@ TEXT = {**SMALL, "transformer_depth": (1, 0), "inputs": Inputs(text_features=6)}
     [
         ({**TEXT, "num_heads": 3}, "num_heads=3 does not divide the 8"),
         ({**TEXT, "head_channels": (4, 3), "middle_depth": 1}, "head_channels=3 .* the 16"),
-        ({**TEXT, "num_heads": (1, 2, 4)}, r"num_heads=\(1, 2, 4\) has not one for each of 2"),
-        ({**TEXT, "transformer_depth": (1,)}, r"transformer_depth=\(1,\) has not one for each"),
+        (
+            {**TEXT, "num_heads": (1, 2, 4)},
+            r"num_heads=\(1, 2, 4\) must have one value for each of 2",
+        ),
+        (
+            {**TEXT, "transformer_depth": (1,)},
+            r"transformer_depth=\(1,\) must have one value for each",
+        ),
         ({**TEXT, "attention_at": (4,)}, r"attention_at has 4, but transformer_depth=\(1, 0\)"),
         (
             {**SMALL, "inputs": Inputs(text_features=6)},

@@ -1,20 +1,37 @@
 """The block of a diffusion transformer, whose norms are scaled and shifted by the conditions."""
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float, Integer, Key
 
-from jaxdiff.networks.attention import Attention
-from jaxdiff.networks.layers import Dense, Dropout, LayerNorm, standardized, zero_init
+from jaxdiff.networks.attention import Attention, MultiHead
+from jaxdiff.networks.layers import (
+    Dense,
+    Dropout,
+    FeedForward,
+    LayerNorm,
+    standardized,
+    zero_init,
+)
 
 
-class Told(NamedTuple):
-    """What every block is told beside the tokens.
+class BlockInputs(NamedTuple):
+    """The inputs of all blocks beside the tokens.
 
-    Of the `s` vectors of a row, `owner` says which is each token's; without it there is one.
+    Attributes:
+        vector: the embedding of time and conditions of a row; one each for `s` frames or clips.
+        shared: the map of `vector` that all blocks share, for adaLN-single.
+        owner: the number of each token's vector in its row; None where s = 1.
+        rotation: angles of queries and keys; None for no rotation.
+        mask: whether a token (first n) attends to another; None for all.
+        text: tokens of a text; `text_mask`, whether a token attends to each of them.
+        dropout_keys: a key for each row; None for no dropout.
     """
 
     vector: Float[Array, "b s d"]
@@ -26,12 +43,18 @@ class Told(NamedTuple):
     text_mask: Bool[Array, "b #n m"] | None = None
     dropout_keys: Key[Array, " b"] | None = None
 
+    def keys_of(self, layer: Integer[Array, ""]) -> Key[Array, " b"] | None:
+        """Returns the dropout keys of a layer."""
+        if self.dropout_keys is None:
+            return None
+        return jax.vmap(jax.random.fold_in, (0, None))(self.dropout_keys, layer)
+
 
 class Modulation(nn.Module):
-    """The shifts, scales and gates of a block, all zero at first (Peebles & Xie, 2023, adaLN-Zero).
+    """The shifts, scales and gates of a block, initially zero (Peebles & Xie, 2023, adaLN-Zero).
 
-    A linear map of the vector; or where `shared` is given, that and a table of the block's own
-    (Chen et al., 2023, adaLN-single).
+    A linear map of the vector; with `shared`, the sum of `shared` and a learned table (Chen et al.,
+    2023, adaLN-single).
     """
 
     parts: int
@@ -44,46 +67,34 @@ class Modulation(nn.Module):
         shared: Float[Array, "b s parts_d"] | None = None,
         owner: Integer[Array, "#b n"] | None = None,
     ) -> list[Float[Array, "b #n d"]]:
-        """Returns the parts for each token, or for all of a row."""
+        """Returns the parts for each token, or one for all tokens of a row."""
         width = vector.shape[-1]
         if shared is None:
             dense = Dense(
                 self.parts * width, kernel_init=zero_init, dtype=self.dtype, name="vector"
             )
-            whole = dense(nn.silu(vector))
+            values = dense(nn.silu(vector))
         else:
             table = self.param("table", zero_init, (self.parts, width))
-            whole = shared + table.reshape(-1).astype(self.dtype)
+            values = shared + table.reshape(-1).astype(self.dtype)
         if owner is not None:
             owner = jnp.broadcast_to(owner, (len(vector), owner.shape[1]))
-            whole = jnp.take_along_axis(whole, owner[..., None], axis=1)
-        return jnp.split(whole, self.parts, axis=-1)
-
-
-class Perceptron(nn.Module):
-    """Two layers with GELU between them."""
-
-    hidden: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-        """Returns tokens of the same width."""
-        hidden = nn.gelu(Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
-        return Dense(x.shape[-1], dtype=self.dtype, name="out")(hidden)
+            values = jnp.take_along_axis(values, owner[..., None], axis=1)
+        return jnp.split(values, self.parts, axis=-1)
 
 
 class Block(nn.Module):
-    """Attention among tokens, to text where there is one, and a perceptron, each added.
+    """Self-attention, attention to text if there is any, and a feed-forward part, each added.
 
     Attributes:
         num_heads: of each attention.
-        hidden: width of the perceptron's hidden layer.
-        qk_norm: of each attention, as in `Attention`.
+        hidden: width of the feed-forward part's hidden layer.
+        qk_norm: of each attention, as in `MultiHead`.
         text_norm: whether a norm precedes the attention to text.
-        frames: where attention is factored, how many the tokens are divided into: they attend
-            within their frame, then to those of their place in all frames (Bertasius et al., 2021).
-        dropout: the rate, on what is added.
+        frames: number of frames of factored attention: tokens attend within their frame, then to
+            the tokens at the same place in all frames (Bertasius et al., 2021). None for attention
+            to all tokens.
+        dropout: the rate, on each branch.
     """
 
     num_heads: int
@@ -97,69 +108,67 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b n c"], layer: Integer[Array, ""], told: Told
+        self, x: Float[Array, "b n c"], layer: Integer[Array, ""], inputs: BlockInputs
     ) -> tuple[Float[Array, "b n c"], None]:
-        """Returns the tokens, and nothing else, as a scan over layers wants it."""
+        """Returns the tokens, and None as the second output that a scan over layers needs."""
+        keys = inputs.keys_of(layer)
+        add = lambda *args: add_branch(*args, self.dropout, keys)
+        modulated = functools.partial(modulate, eps=self.eps, dtype=self.dtype)
         modulation = Modulation(6, self.dtype, name="modulation")
-        parts = modulation(told.vector, told.shared, told.owner)
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = parts
-
-        def add(x: Array, gate: Array, change: Array, name: str) -> Array:
-            keys = told.dropout_keys
-            if keys is not None:
-                keys = jax.vmap(jax.random.fold_in, (0, None))(keys, layer)
-            return x + gate * Dropout(self.dropout, name=f"dropout_{name}")(change, keys)
-
-        h = self._modulated(x, shift, scale)
-        x = add(
-            x, gate, self._within_frames(h, told) if self.frames else self._all(h, told), "self"
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation(
+            inputs.vector, inputs.shared, inputs.owner
         )
+
+        attend = self._within_frames if self.frames else self._to_all
+        x = add("self", x, gate, attend(modulated(x, shift, scale), inputs))
         if self.frames:
-            time = Modulation(3, self.dtype, name="modulation_time")
-            shift, scale, gate = time(told.vector, None, told.owner)
-            h = self._modulated(x, shift, scale)
-            x = add(x, gate, self._across_frames(h, told), "time")
-        if told.text is not None:
-            norm = LayerNorm(self.eps, self.dtype, name="norm_text") if self.text_norm else None
-            h = norm(x) if norm else x
-            # At first the text changes nothing, as nothing else does.
-            text = self._attention("text", out_init=zero_init)
-            x = add(x, jnp.ones((), x.dtype), text(h, told.text, told.text_mask), "text")
-        h = self._modulated(x, mlp_shift, mlp_scale)
-        mlp = Perceptron(self.hidden, self.dtype, name="mlp")
-        return add(x, mlp_gate, mlp(h), "mlp"), None
+            modulation = Modulation(3, self.dtype, name="modulation_time")
+            shift, scale, gate = modulation(inputs.vector, None, inputs.owner)
+            x = add("time", x, gate, self._across_frames(modulated(x, shift, scale), inputs))
+        if inputs.text is not None:
+            h = LayerNorm(self.eps, self.dtype, name="norm_text")(x) if self.text_norm else x
+            x = add("text", x, jnp.ones((), x.dtype), self._to_text(h, inputs))
+        mlp = FeedForward(self.hidden, dtype=self.dtype, name="mlp")
+        return add("mlp", x, mlp_gate, mlp(modulated(x, mlp_shift, mlp_scale))), None
 
-    def _attention(self, name: str, **options: Any) -> Attention:
-        return Attention(
-            self.num_heads,
-            use_bias=True,
-            qk_norm=self.qk_norm,
-            dtype=self.dtype,
-            name=name,
-            **options,
-        )
+    @property
+    def _heads(self) -> MultiHead:
+        return MultiHead(self.num_heads, qk_norm=self.qk_norm, dtype=self.dtype)
 
-    def _modulated(self, x: Array, shift: Array, scale: Array) -> Array:
-        return modulate(x, shift, scale, self.eps, self.dtype)
+    def _to_all(self, h: Array, inputs: BlockInputs) -> Array:
+        mask = None if inputs.mask is None else inputs.mask[:, None]
+        return Attention(self._heads, name="self")(h, mask=mask, rotation=inputs.rotation)
 
-    def _all(self, h: Array, told: Told) -> Array:
-        return self._attention("self")(h, h, told.mask, told.rotation)
+    def _to_text(self, h: Array, inputs: BlockInputs) -> Array:
+        heads = dataclasses.replace(self._heads, out_init=zero_init)  # no change at first
+        mask = None if inputs.text_mask is None else inputs.text_mask[:, None]
+        return Attention(heads, name="text")(h, inputs.text, mask=mask)
 
-    def _within_frames(self, h: Array, told: Told) -> Array:
-        b, n, c = h.shape
-        h = h.reshape(b * self.frames, n // self.frames, c)
-        # Attention sees differences of angles only: those of the first frame do for all.
-        rotation = None if told.rotation is None else told.rotation[:, : h.shape[1]]
-        return self._attention("self")(h, h, None, rotation).reshape(b, n, c)
+    def _within_frames(self, h: Array, inputs: BlockInputs) -> Array:
+        h = rearrange(h, "b (f p) c -> (b f) p c", f=self.frames)
+        # Attention depends on differences of angles only: the first frame's serve all frames.
+        rotation = None if inputs.rotation is None else inputs.rotation[:, : h.shape[1]]
+        h = Attention(self._heads, name="self")(h, rotation=rotation)
+        return rearrange(h, "(b f) p c -> b (f p) c", f=self.frames)
 
-    def _across_frames(self, h: Array, told: Told) -> Array:
-        b, n, c = h.shape
-        places = n // self.frames
-        by_place = h.reshape(b, self.frames, places, c).swapaxes(1, 2)
-        by_place = by_place.reshape(b * places, self.frames, c)
-        rotation = None if told.rotation is None else told.rotation[:, ::places]
-        mixed = self._attention("time")(by_place, by_place, None, rotation)
-        return mixed.reshape(b, places, self.frames, c).swapaxes(1, 2).reshape(b, n, c)
+    def _across_frames(self, h: Array, inputs: BlockInputs) -> Array:
+        places = h.shape[1] // self.frames
+        h = rearrange(h, "b (f p) c -> (b p) f c", f=self.frames)
+        rotation = None if inputs.rotation is None else inputs.rotation[:, ::places]
+        h = Attention(self._heads, name="time")(h, rotation=rotation)
+        return rearrange(h, "(b p) f c -> b (f p) c", p=places)
+
+
+def add_branch(
+    name: str,
+    x: Float[Array, "b n c"],
+    gate: Float[Array, "*#bnc"],
+    change: Float[Array, "b n c"],
+    rate: float,
+    keys: Key[Array, " b"] | None,
+) -> Float[Array, "b n c"]:
+    """Returns `x + gate·dropout(change)`, inside of a compact method."""
+    return x + gate * Dropout(rate, name=f"dropout_{name}")(change, keys)
 
 
 def modulate(

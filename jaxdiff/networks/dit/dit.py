@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxdiff.networks.attention import num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
-from jaxdiff.networks.dit.blocks import Block, Modulation, Told, modulate
+from jaxdiff.networks.dit.blocks import Block, BlockInputs, Modulation, modulate
 from jaxdiff.networks.dit.packing import Packed, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Positions, Waves
@@ -98,7 +98,7 @@ class DiT(nn.Module):
         owner = self._frame_of_each(time, grid) if time.ndim == 2 else None
         vector = self._vector(time, cond)
         text, text_mask = self._text(cond, len(x))
-        told = Told(
+        block_inputs = BlockInputs(
             vector,
             self._shared(vector),
             owner,
@@ -108,7 +108,7 @@ class DiT(nn.Module):
         )
         places = jnp.asarray(self.positions.places(grid))[None]
         channels, frames = self.out_channels or x.shape[-1], grid[0] if self.factored else None
-        out = self._tokens(patches, places, told, channels, frames)
+        out = self._tokens(patches, places, block_inputs, channels, frames)
         clip = from_patches(out, grid, self.patch)
         return clip[:, 0] if image else clip
 
@@ -126,7 +126,7 @@ class DiT(nn.Module):
             text = text.reshape(b, s * each, -1)
             mine = x.segments[:, :, None] == jnp.repeat(jnp.arange(s), each)
             text_mask = mine if text_mask is None else mine & text_mask.reshape(b, 1, -1)
-        told = Told(
+        block_inputs = BlockInputs(
             vector,
             self._shared(vector),
             jnp.maximum(x.segments, 0),
@@ -136,10 +136,15 @@ class DiT(nn.Module):
             dropout_keys=dropout_keys,
         )
         channels = self.out_channels or x.patches.shape[-1] // patch_size(self.patch)
-        return self._tokens(x.patches, x.places, told, channels, None)
+        return self._tokens(x.patches, x.places, block_inputs, channels, None)
 
     def _tokens(
-        self, patches: Array, places: Array, told: Told, channels: int, frames: int | None
+        self,
+        patches: Array,
+        places: Array,
+        block_inputs: BlockInputs,
+        channels: int,
+        frames: int | None,
     ) -> Float[Array, "b n out"]:
         """Maps patches to tokens, through all blocks, and to patches again."""
         h = Dense(self.features, dtype=self.dtype, name="patches")(patches)
@@ -147,7 +152,7 @@ class DiT(nn.Module):
         h = h if added is None else h + added.astype(self.dtype)
         rotation = self.positions.rotation(places, self.features // self.num_heads)
         if self.registers:
-            h, rotation, told = self._with_registers(h, rotation, told)
+            h, rotation, block_inputs = self._with_registers(h, rotation, block_inputs)
         blocks = stacked(Block, self.depth, self.remat, self.unroll)(
             self.num_heads,
             self.mlp_features or 4 * self.features,
@@ -159,12 +164,12 @@ class DiT(nn.Module):
             self.dtype,
             name="blocks",
         )
-        h = blocks(h, told._replace(rotation=rotation))
-        h, owner = h[:, self.registers :], told.owner
+        h = blocks(h, block_inputs._replace(rotation=rotation))
+        h, owner = h[:, self.registers :], block_inputs.owner
         owner = None if owner is None else owner[:, self.registers :]
-        shared = jnp.tile(told.vector, 2) if self.shared_modulation else None
+        shared = jnp.tile(block_inputs.vector, 2) if self.shared_modulation else None
         modulation = Modulation(2, self.dtype, name="modulation")
-        h = modulate(h, *modulation(told.vector, shared, owner), self.eps, self.dtype)
+        h = modulate(h, *modulation(block_inputs.vector, shared, owner), self.eps, self.dtype)
         width = channels * patch_size(self.patch)
         return Dense(width, kernel_init=zero_init, dtype=self.dtype, name="out")(h)
 
@@ -198,9 +203,9 @@ class DiT(nn.Module):
         return Dense(self.features, dtype=self.dtype, name="text_out")(hidden), mask
 
     def _with_registers(
-        self, h: Array, rotation: Array | None, told: Told
-    ) -> tuple[Array, Array | None, Told]:
-        """Puts learned tokens before the others, at no place, told what the first one is."""
+        self, h: Array, rotation: Array | None, block_inputs: BlockInputs
+    ) -> tuple[Array, Array | None, BlockInputs]:
+        """Puts learned tokens in front, unrotated, with the first token's owner."""
         count = self.registers
         registers = self.param("registers", token_init, (count, self.features))
         registers = jnp.broadcast_to(registers.astype(self.dtype), (len(h), *registers.shape))
@@ -208,7 +213,9 @@ class DiT(nn.Module):
         return (
             jnp.concatenate([registers, h], axis=1),
             None if rotation is None else front(rotation),
-            told if told.owner is None else told._replace(owner=front(told.owner)),
+            block_inputs
+            if block_inputs.owner is None
+            else block_inputs._replace(owner=front(block_inputs.owner)),
         )
 
     def _frame_of_each(self, time: Array, grid: tuple[int, int, int]) -> Integer[Array, "1 n"]:

@@ -1,32 +1,34 @@
 """The transformer of two streams, image and text, that attend to both (Esser et al., 2024)."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Key
 
-from jaxdiff.networks.attention import attend, num_heads, project
+from jaxdiff.networks.attention import MultiHead, attend, num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
-from jaxdiff.networks.dit.blocks import Modulation, Perceptron, Told, modulate
+from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, modulate
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Centred, Positions, Waves
 from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, Dropout, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, FeedForward, SinCos, TimeEmbedding, zero_init
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
 
 
 class JointBlock(nn.Module):
-    """Attention among the tokens of both streams, and perceptrons; each has weights of its own.
+    """Attention among image and text tokens together, and a feed-forward part for each stream.
+
+    Each stream has weights of its own.
 
     Attributes:
         num_heads, hidden, qk_norm, dropout: as in `Block`.
-        last: whether the text is only attended to, and not changed.
+        last: whether the text is attended to, but not changed.
     """
 
     num_heads: int
@@ -39,65 +41,52 @@ class JointBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, streams: Streams, layer: Integer[Array, ""], told: Told
+        self, streams: Streams, layer: Integer[Array, ""], inputs: BlockInputs
     ) -> tuple[Streams, None]:
-        """Returns both streams, and nothing else, as a scan over layers wants it."""
+        """Returns both streams, and None as the second output that a scan over layers needs."""
         x, text = streams
-        modulation = lambda parts, name: Modulation(parts, self.dtype, name=name)(told.vector)
-        shift, scale, gate, *of_mlp = modulation(6, "modulation")
-        text_shift, text_scale, *text_rest = modulation(2 if self.last else 6, "text_modulation")
+        keys = inputs.keys_of(layer)
+        heads = MultiHead(self.num_heads, qk_norm=self.qk_norm, dtype=self.dtype)
+        modulated = functools.partial(modulate, eps=self.eps, dtype=self.dtype)
+        modulation = lambda parts, name: Modulation(parts, self.dtype, name=name)(inputs.vector)
 
-        h = modulate(x, shift, scale, self.eps, self.dtype)
-        text_h = modulate(text, text_shift, text_scale, self.eps, self.dtype)
-        mixed, text_mixed = self._attend(h, text_h, told)
-        x = self._add(x, gate, self._out(mixed, "out"), layer, told, "self")
-        x = self._perceive(x, of_mlp, layer, told, "mlp")
+        def add(name: str, x: Array, gate: Array, mixed: Array) -> Array:
+            out = heads.merge(f"{name}out", mixed, x.shape[-1])
+            return add_branch(f"{name}self", x, gate, out, self.dropout, keys)
+
+        def feed_forward(name: str, x: Array, shift: Array, scale: Array, gate: Array) -> Array:
+            mlp = FeedForward(self.hidden, dtype=self.dtype, name=f"{name}mlp")
+            h = mlp(modulated(x, shift, scale))
+            return add_branch(f"{name}mlp", x, gate, h, self.dropout, keys)
+
+        shift, scale, gate, *mlp = modulation(6, "modulation")
+        text_shift, text_scale, *text_rest = modulation(2 if self.last else 6, "text_modulation")
+        h, text_h = modulated(x, shift, scale), modulated(text, text_shift, text_scale)
+        mixed, text_mixed = _attend_jointly(heads, h, text_h, inputs)
+        x = feed_forward("", add("", x, gate, mixed), *mlp)
         if self.last:
             return (x, text), None
-        text_gate, *of_text_mlp = text_rest
-        change = self._out(text_mixed, "text_out")
-        text = self._add(text, text_gate, change, layer, told, "text_self")
-        return (x, self._perceive(text, of_text_mlp, layer, told, "text_mlp")), None
+        text_gate, *text_mlp = text_rest
+        text = feed_forward("text_", add("text_", text, text_gate, text_mixed), *text_mlp)
+        return (x, text), None
 
-    def _attend(self, h: Array, text: Array, told: Told) -> Streams:
-        n, m, c = h.shape[1], text.shape[1], h.shape[2]
-        options = c, self.num_heads, True, self.qk_norm, self.dtype
 
-        def both(name: str, *, turned: bool) -> Array:
-            rotation = told.rotation if turned else None
-            mine = project(name, h, *options, rotation)
-            return jnp.concatenate([mine, project(f"text_{name}", text, *options)], axis=1)
+def _attend_jointly(
+    heads: MultiHead, h: Float[Array, "b n c"], text: Float[Array, "b m c"], inputs: BlockInputs
+) -> tuple[Float[Array, "b n heads d"], Float[Array, "b m heads d"]]:
+    """Attends from both streams to both; only the image's queries and keys are rotated."""
+    n, c = h.shape[1:]
 
-        mask = told.text_mask
-        if mask is not None:
-            mask = jnp.pad(mask, ((0, 0), (0, 0), (n, 0)), constant_values=True)[:, None]
-        mixed = attend(
-            both("query", turned=True),
-            both("key", turned=True),
-            both("value", turned=False),
-            mask=mask,
-        )
-        mixed = mixed.reshape(len(h), n + m, c)
-        return mixed[:, :n], mixed[:, n:]
+    def both(name: str, rotation: Array | None = None) -> Array:
+        parts = heads.project(name, h, c, rotation), heads.project(f"text_{name}", text, c)
+        return jnp.concatenate(parts, axis=1)
 
-    def _out(self, mixed: Array, name: str) -> Array:
-        return Dense(mixed.shape[-1], dtype=self.dtype, name=name)(mixed)
-
-    def _perceive(
-        self, x: Array, parts: list[Array], layer: Array, told: Told, name: str
-    ) -> Float[Array, "b n c"]:
-        shift, scale, gate = parts
-        h = modulate(x, shift, scale, self.eps, self.dtype)
-        change = Perceptron(self.hidden, self.dtype, name=name)(h)
-        return self._add(x, gate, change, layer, told, name)
-
-    def _add(
-        self, x: Array, gate: Array, change: Array, layer: Array, told: Told, name: str
-    ) -> Float[Array, "b n c"]:
-        keys = told.dropout_keys
-        if keys is not None:
-            keys = jax.vmap(jax.random.fold_in, (0, None))(keys, layer)
-        return x + gate * Dropout(self.dropout, name=f"dropout_{name}")(change, keys)
+    mask = inputs.text_mask
+    if mask is not None:
+        mask = jnp.pad(mask, ((0, 0), (0, 0), (n, 0)), constant_values=True)[:, None]
+    query, key = both("query", inputs.rotation), both("key", inputs.rotation)
+    mixed = attend(query, key, both("value"), mask=mask)
+    return mixed[:, :n], mixed[:, n:]
 
 
 class MMDiT(nn.Module):
@@ -161,7 +150,7 @@ class MMDiT(nn.Module):
             self.features, self.wave_features, self.waves, self.dtype, name="time"
         )
         vector = embed(self.inputs, embed_time, time, cond)[:, None]
-        told = Told(
+        block_inputs = BlockInputs(
             vector,
             rotation=self.positions.rotation(places, self.features // heads),
             text_mask=None if text_mask is None else text_mask[:, None],
@@ -176,9 +165,9 @@ class MMDiT(nn.Module):
             "dtype": self.dtype,
         }
         both = stacked(JointBlock, self.depth - 1, self.remat, self.unroll)
-        streams = both(**options, name="blocks")((h, text), told)
+        streams = both(**options, name="blocks")((h, text), block_inputs)
         ending = JointBlock(**options, last=True, name="last_block")
-        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), told)
+        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)
 
         shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
         h = modulate(h, shift, scale, self.eps, self.dtype)

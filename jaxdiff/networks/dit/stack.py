@@ -10,18 +10,18 @@ REMAT = ("nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"
 
 
 def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) -> Any:
-    """Returns a class like `block` that is `depth` of them, called `(carry, told)`.
+    """Returns a class of `depth` blocks in a row, called as `(carry, inputs)`.
 
-    Each is called as `block(carry, layer, told)`, and returns `(carry, None)`. With `remat`, a
-    policy of `jax.checkpoint_policies`, the gradient computes again what the policy does not save.
-    `unroll` layers are compiled one after the other, which is faster on a CPU, and longer to
-    compile.
+    Each block is called as `block(carry, layer, inputs)` and returns `(carry, None)`. With `remat`,
+    a policy of `jax.checkpoint_policies`, the gradient recomputes the values that the policy does
+    not save. `unroll` layers are compiled one after another, which runs faster on a CPU and
+    compiles longer.
 
     Raises:
-        ValueError: there is no such policy, or no layer.
+        ValueError: the policy is unknown, or `depth` is below 1.
     """
     if depth < 1:
-        raise ValueError(f"depth={depth}: at least one block")
+        raise ValueError(f"depth={depth} must be at least 1")
     if remat is not None:
         if remat not in REMAT:
             raise ValueError(f"remat={remat!r} must be None or one of {', '.join(REMAT)}")
@@ -38,6 +38,6 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
 
     def make(*args: Any, **options: Any) -> Any:
         blocks = scanned(*args, **options)
-        return lambda carry, told: blocks(carry, jnp.arange(depth), told)[0]
+        return lambda carry, inputs: blocks(carry, jnp.arange(depth), inputs)[0]
 
     return make

@@ -8,8 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.networks.layers import Dense, LayerNorm
-from jaxdiff.networks.text.transformer import Attention, Perceptron, States, check_settings
+from jaxdiff.networks.attention import Attention, MultiHead
+from jaxdiff.networks.layers import Dense, FeedForward, LayerNorm
+from jaxdiff.networks.text.transformer import ACTIVATIONS, States, check_settings
 
 POOLINGS = ("mean", "cls", "pooler")
 
@@ -19,11 +20,11 @@ class BERTSettings:
     """The sizes of a BERT, and how its states become one vector.
 
     Attributes:
-        vocabulary: the number of tokens; `positions`, how many of them at most.
-        width: of the states; `mlp_width`, of the perceptrons.
-        pooling: "mean" of the states, "cls", the first one, or "pooler", the latter through the
-            checkpoint's own layer.
-        normalize: whether the pooled vector has length 1.
+        vocabulary: number of known tokens; `positions`, the most tokens in a text.
+        width: of the states; `mlp_width`, of the hidden layers of the feed-forward parts.
+        pooling: "mean" of the states; "cls", the first state; or "pooler", the first state through
+            the checkpoint's pooler layer.
+        normalize: whether the pooled vector is divided by its length.
         eps: of the norms.
 
     Raises:
@@ -72,23 +73,25 @@ def from_config(config: Mapping[str, Any]) -> BERTSettings:
 
 
 class BERT(nn.Module):
-    """Layers whose norms come after the sums."""
+    """A post-norm transformer over tokens (Devlin et al., 2019)."""
 
     settings: BERTSettings
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> States:
-        """Returns states [b, n, width] and a vector [b, width]; tokens where `mask` is False are
-        not looked at."""
-        of = self.settings
-        norm = lambda name: LayerNorm(of.eps, self.dtype, name=name)
-        words = nn.Embed(of.vocabulary, of.width, name="words")(ids)
-        positions = nn.Embed(of.positions, of.width, name="positions")(jnp.arange(ids.shape[1]))
-        types = nn.Embed(of.types, of.width, name="types")(jnp.zeros_like(ids))
+        """Returns states [b, n, width] and a pooled vector [b, width].
+
+        Tokens where `mask` is False are ignored.
+        """
+        cfg = self.settings
+        norm = lambda name: LayerNorm(cfg.eps, self.dtype, name=name)
+        words = nn.Embed(cfg.vocabulary, cfg.width, name="words")(ids)
+        positions = nn.Embed(cfg.positions, cfg.width, name="positions")(jnp.arange(ids.shape[1]))
+        types = nn.Embed(cfg.types, cfg.width, name="types")(jnp.zeros_like(ids))
         x = norm("norm")(words + positions + types)
-        for i in range(of.layers):
-            x = _Layer(of, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :])
+        for i in range(cfg.layers):
+            x = _Layer(cfg, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :])
         return States(x, self._pool(x, mask))
 
     def _pool(self, x: Array, mask: Array) -> Float[Array, "b d"]:
@@ -112,10 +115,9 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b 1 1 n"]) -> Array:
-        of = self.settings
-        norm = lambda name: LayerNorm(of.eps, self.dtype, name=name)
-        x = norm("norm_attention")(
-            x + Attention(of.heads, dtype=self.dtype, name="attention")(x, mask)
-        )
-        mlp = Perceptron(of.mlp_width, of.activation, dtype=self.dtype, name="mlp")
+        cfg = self.settings
+        norm = lambda name: LayerNorm(cfg.eps, self.dtype, name=name)
+        attention = Attention(MultiHead(cfg.heads, dtype=self.dtype), name="attention")
+        x = norm("norm_attention")(x + attention(x, mask=mask))
+        mlp = FeedForward(cfg.mlp_width, ACTIVATIONS[cfg.activation], dtype=self.dtype, name="mlp")
         return norm("norm_mlp")(x + mlp(x))

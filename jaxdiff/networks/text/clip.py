@@ -7,10 +7,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.networks.layers import Dense, LayerNorm
-from jaxdiff.networks.text.transformer import Attention, Perceptron, States, check_settings
+from jaxdiff.networks.attention import Attention, MultiHead
+from jaxdiff.networks.layers import Dense, FeedForward, LayerNorm
+from jaxdiff.networks.text.transformer import ACTIVATIONS, States, check_settings
 
 embedding_init = nn.initializers.normal(0.02)
 
@@ -20,12 +22,11 @@ class CLIPTextSettings:
     """The sizes of a text encoder, and which states are read.
 
     Attributes:
-        vocabulary: the number of tokens; `positions`, how many of them at most.
-        width: of the states; `mlp_width`, of the perceptrons.
-        eos: the token whose state is the pooled one, where it stands first.
-        projection: the width of the pooled vector through the text projection; None for without.
-        clip_skip: how many of the last layers the token states leave out. The pooled vector has
-            all of them.
+        vocabulary: number of known tokens; `positions`, the most tokens in a text.
+        width: of the states; `mlp_width`, of the hidden layers of the feed-forward parts.
+        eos: the end token; the state at its first place is the pooled vector.
+        projection: width of the pooled vector after a linear map; None for no map.
+        clip_skip: number of last layers that the token states skip; the pooled vector skips none.
         final_norm: whether the last norm is applied to the token states as well.
 
     Raises:
@@ -109,59 +110,61 @@ def openclip_vision_h_14() -> CLIPVisionSettings:
 def text_from_config(config: Mapping[str, Any]) -> CLIPTextSettings:
     """Reads a checkpoint's config.json, of the text encoder or of the whole of CLIP."""
     whole = config.get("text_config")
-    of = {**_TEXT_DEFAULTS, **(config if whole is None else whole)}
+    cfg = {**_TEXT_DEFAULTS, **(config if whole is None else whole)}
     projected = "CLIPTextModel" not in config.get("architectures", ()) or whole is not None
-    projection = (config if whole is not None else of).get("projection_dim", 512)
-    eos = of["eos_token_id"]
+    projection = (config if whole is not None else cfg).get("projection_dim", 512)
+    eos = cfg["eos_token_id"]
     return CLIPTextSettings(
-        vocabulary=of["vocab_size"],
-        positions=of["max_position_embeddings"],
+        vocabulary=cfg["vocab_size"],
+        positions=cfg["max_position_embeddings"],
         # 2 is an old error in many files: the last token is meant.
-        eos=of["vocab_size"] - 1 if eos == 2 else eos,
+        eos=cfg["vocab_size"] - 1 if eos == 2 else eos,
         projection=projection if projected else None,
-        **_sizes(of),
+        **_sizes(cfg),
     )
 
 
 def vision_from_config(config: Mapping[str, Any]) -> CLIPVisionSettings:
     """Reads a checkpoint's config.json, of the image encoder or of the whole of CLIP."""
     whole = config.get("vision_config")
-    of = {**_VISION_DEFAULTS, **(config if whole is None else whole)}
+    cfg = {**_VISION_DEFAULTS, **(config if whole is None else whole)}
     projected = "CLIPVisionModel" not in config.get("architectures", ()) or whole is not None
-    projection = (config if whole is not None else of).get("projection_dim", 512)
+    projection = (config if whole is not None else cfg).get("projection_dim", 512)
     return CLIPVisionSettings(
-        size=of["image_size"],
-        patch=of["patch_size"],
+        size=cfg["image_size"],
+        patch=cfg["patch_size"],
         projection=projection if projected else None,
-        **_sizes(of),
+        **_sizes(cfg),
     )
 
 
 class CLIPText(nn.Module):
-    """A causal transformer whose norms come before the layers."""
+    """A causal pre-norm transformer over tokens (Radford et al., 2021)."""
 
     settings: CLIPTextSettings
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> States:
-        """Returns states [b, n, width] and the end token's vector [b, projection or width]; tokens
-        where `mask` is False are not looked at."""
-        of, n = self.settings, ids.shape[1]
-        words = nn.Embed(of.vocabulary, of.width, name="words")(ids)
-        x = words + nn.Embed(of.positions, of.width, name="positions")(jnp.arange(n))
+        """Returns states [b, n, width] and the end token's vector [b, projection or width].
+
+        Tokens where `mask` is False are ignored.
+        """
+        cfg, n = self.settings, ids.shape[1]
+        words = nn.Embed(cfg.vocabulary, cfg.width, name="words")(ids)
+        x = words + nn.Embed(cfg.positions, cfg.width, name="positions")(jnp.arange(n))
         causal = jnp.tril(jnp.ones((n, n), bool))
-        skipped, last = _layers(of, x, causal & mask[:, None, None, :], self.dtype)
-        norm = LayerNorm(of.eps, self.dtype, name="norm")
-        end = jnp.argmax(ids == of.eos, axis=1)
+        skipped, last = _layers(cfg, x, causal & mask[:, None, None, :], self.dtype)
+        norm = LayerNorm(cfg.eps, self.dtype, name="norm")
+        end = jnp.argmax(ids == cfg.eos, axis=1)
         pooled = norm(last[jnp.arange(len(ids)), end])
-        if of.projection is not None:
-            pooled = _project(pooled, of.projection, self.dtype)
-        return States(norm(skipped) if of.final_norm else skipped, pooled)
+        if cfg.projection is not None:
+            pooled = _project(pooled, cfg.projection, self.dtype)
+        return States(norm(skipped) if cfg.final_norm else skipped, pooled)
 
 
 class CLIPVision(nn.Module):
-    """A transformer over the patches of an image, and one token for all of it.
+    """A transformer over the patches of an image and one class token (Dosovitskiy et al., 2021).
 
     Images are normalized by the mean and the deviation of each channel in CLIP's training data:
     see `jaxdiff.networks.text.images`.
@@ -172,31 +175,33 @@ class CLIPVision(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w c"]) -> States:
-        """Returns states [b, 1 + patches, width], without a last norm, and the first token's vector
-        [b, projection or width].
+        """Returns states [b, 1 + patches, width] and the class token's vector [b, projection].
+
+        The states are taken before the last norm.
 
         Raises:
             ValueError: the images are not of the network's size.
         """
-        of = self.settings
+        cfg = self.settings
         b, h, w, c = images.shape
-        if (h, w) != (of.size, of.size):
-            raise ValueError(f"images are {h}x{w}; this encoder takes {of.size}x{of.size}")
-        norm = lambda name: LayerNorm(of.eps, self.dtype, name=name)
-        side = of.size // of.patch
-        patches = images.reshape(b, side, of.patch, side, of.patch, c).swapaxes(2, 3)
+        if (h, w) != (cfg.size, cfg.size):
+            raise ValueError(f"images are {h}x{w}; this encoder takes {cfg.size}x{cfg.size}")
+        norm = lambda name: LayerNorm(cfg.eps, self.dtype, name=name)
+        side = cfg.size // cfg.patch
         kernel = self.param(
-            "patches", nn.initializers.lecun_normal(), (of.patch, of.patch, c, of.width)
+            "patches", nn.initializers.lecun_normal(), (cfg.patch, cfg.patch, c, cfg.width)
         )
-        flat = patches.reshape(b, side * side, -1).astype(self.dtype)
-        tokens = flat @ kernel.reshape(-1, of.width).astype(self.dtype)
-        first = self.param("class", embedding_init, (of.width,)).astype(self.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(first, (b, 1, of.width)), tokens], axis=1)
-        x += nn.Embed(side * side + 1, of.width, name="positions")(jnp.arange(x.shape[1]))
-        skipped, last = _layers(of, norm("norm_in")(x), None, self.dtype)
+        patches = rearrange(
+            images, "b (h ph) (w pw) c -> b (h w) (ph pw c)", ph=cfg.patch, pw=cfg.patch
+        )
+        tokens = patches.astype(self.dtype) @ kernel.reshape(-1, cfg.width).astype(self.dtype)
+        first = self.param("class", embedding_init, (cfg.width,)).astype(self.dtype)
+        x = jnp.concatenate([repeat(first, "c -> b 1 c", b=b), tokens], axis=1)
+        x += nn.Embed(side * side + 1, cfg.width, name="positions")(jnp.arange(x.shape[1]))
+        skipped, last = _layers(cfg, norm("norm_in")(x), None, self.dtype)
         pooled = norm("norm")(last[:, 0])
-        if of.projection is not None:
-            pooled = _project(pooled, of.projection, self.dtype)
+        if cfg.projection is not None:
+            pooled = _project(pooled, cfg.projection, self.dtype)
         return States(skipped, pooled)
 
 
@@ -206,20 +211,20 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Array | None) -> Float[Array, "b n d"]:
-        of = self.settings
-        norm = lambda name: LayerNorm(of.eps, self.dtype, name=name)
-        attention = Attention(of.heads, dtype=self.dtype, name="attention")
-        x += attention(norm("norm_attention")(x), mask)
-        mlp = Perceptron(of.mlp_width, of.activation, dtype=self.dtype, name="mlp")
+        cfg = self.settings
+        norm = lambda name: LayerNorm(cfg.eps, self.dtype, name=name)
+        attention = Attention(MultiHead(cfg.heads, dtype=self.dtype), name="attention")
+        x += attention(norm("norm_attention")(x), mask=mask)
+        mlp = FeedForward(cfg.mlp_width, ACTIVATIONS[cfg.activation], dtype=self.dtype, name="mlp")
         return x + mlp(norm("norm_mlp")(x))
 
 
-def _layers(of, x, mask, dtype) -> tuple[jax.Array, jax.Array]:
+def _layers(cfg, x, mask, dtype) -> tuple[jax.Array, jax.Array]:
     """Returns the states without the last `clip_skip` layers, and those with all of them."""
     states = [x]
-    for i in range(of.layers):
-        states.append(_Layer(of, dtype, name=f"layer_{i}")(states[-1], mask))
-    return states[-1 - of.clip_skip], states[-1]
+    for i in range(cfg.layers):
+        states.append(_Layer(cfg, dtype, name=f"layer_{i}")(states[-1], mask))
+    return states[-1 - cfg.clip_skip], states[-1]
 
 
 def _project(pooled: Array, features: int, dtype: Any) -> Array:
@@ -231,14 +236,14 @@ def _check_skip(clip_skip: int, layers: int) -> None:
         raise ValueError(f"clip_skip={clip_skip} must be at least 0 and below layers={layers}")
 
 
-def _sizes(of: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "width": of["hidden_size"],
-        "layers": of["num_hidden_layers"],
-        "heads": of["num_attention_heads"],
-        "mlp_width": of["intermediate_size"],
-        "activation": of["hidden_act"],
-        "eps": of["layer_norm_eps"],
+        "width": cfg["hidden_size"],
+        "layers": cfg["num_hidden_layers"],
+        "heads": cfg["num_attention_heads"],
+        "mlp_width": cfg["intermediate_size"],
+        "activation": cfg["hidden_act"],
+        "eps": cfg["layer_norm_eps"],
     }
 
 

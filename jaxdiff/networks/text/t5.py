@@ -8,10 +8,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.networks.layers import RMSNorm
-from jaxdiff.networks.text.transformer import ACTIVATIONS, Attention, Perceptron, States
+from jaxdiff.networks.attention import Attention, MultiHead
+from jaxdiff.networks.layers import FeedForward, RMSNorm
+from jaxdiff.networks.text.transformer import ACTIVATIONS, States
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,10 @@ class T5Settings:
 
     Attributes:
         vocabulary: the number of tokens.
-        width: of the states; `mlp_width`, of the gated perceptrons.
-        head_channels: the width of one head; the heads together need not be as wide as the states.
-        buckets: how many classes of distances between tokens there are, half of them for each
-            direction; all distances from `max_distance` on are one class.
+        width: of the states; `mlp_width`, of the hidden layers of the gated feed-forward parts.
+        head_channels: width of a head; all heads together may be wider or narrower than the states.
+        buckets: number of classes of distances between tokens, half for each direction. Distances
+            from `max_distance` on share one class.
 
     Raises:
         ValueError: unknown activation; the buckets are not a multiple of 4, or too many.
@@ -70,12 +72,12 @@ def from_config(config: Mapping[str, Any]) -> T5Settings:
     """Reads a checkpoint's config.json.
 
     Raises:
-        ValueError: the perceptrons are not gated, as they are not in version 1.0.
+        ValueError: the feed-forward parts are not gated: version 1.0.
     """
     kind = config.get("feed_forward_proj", "relu")
     if not kind.startswith("gated-"):
         raise ValueError(f"feed_forward_proj={kind!r} must be gated, as in T5 v1.1: 'gated-gelu'")
-    # The files say gelu, and the weights were trained with the approximation by tanh.
+    # config.json names "gelu", but the weights were trained with its tanh approximation.
     activation = kind.removeprefix("gated-")
     return T5Settings(
         vocabulary=config["vocab_size"],
@@ -100,7 +102,7 @@ def distance_buckets(n: int, buckets: int, max_distance: int) -> Int[np.ndarray,
     distance = np.arange(n)[None, :] - np.arange(n)[:, None]
     half, single = buckets // 2, buckets // 4
     far = np.abs(distance)
-    # In float32, as those who trained the weights computed it.
+    # In float32, as in the training of the released weights.
     ratio = np.log(np.maximum(far, 1).astype(np.float32) / np.float32(single))
     share = ratio / np.float32(math.log(max_distance / single))
     wide = single + (share * np.float32(half - single)).astype(np.int32)
@@ -109,24 +111,26 @@ def distance_buckets(n: int, buckets: int, max_distance: int) -> Int[np.ndarray,
 
 
 class T5Encoder(nn.Module):
-    """Layers without biases whose attention is not scaled and knows the distances of tokens."""
+    """A pre-norm transformer: unscaled attention with a relative position bias, no other biases."""
 
     settings: T5Settings
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b n"], mask: Bool[Array, "b n"]) -> States:
-        """Returns states [b, n, width] and no vector; tokens where `mask` is False are not looked
-        at."""
-        of = self.settings
-        x = nn.Embed(of.vocabulary, of.width, name="words")(ids).astype(self.dtype)
-        buckets = distance_buckets(ids.shape[1], of.buckets, of.max_distance)
-        # One table for all layers.
-        bias = nn.Embed(of.buckets, of.heads, name="distances")(jnp.asarray(buckets))
-        bias = bias.transpose(2, 0, 1)[None]
-        for i in range(of.layers):
-            x = _Layer(of, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :], bias)
-        return States(RMSNorm(of.eps, self.dtype, name="norm")(x), None)
+        """Returns states [b, n, width] and no pooled vector.
+
+        Tokens where `mask` is False are ignored.
+        """
+        cfg = self.settings
+        x = nn.Embed(cfg.vocabulary, cfg.width, name="words")(ids).astype(self.dtype)
+        buckets = distance_buckets(ids.shape[1], cfg.buckets, cfg.max_distance)
+        # All layers share one table.
+        bias = nn.Embed(cfg.buckets, cfg.heads, name="distances")(jnp.asarray(buckets))
+        bias = rearrange(bias, "q k heads -> 1 heads q k")
+        for i in range(cfg.layers):
+            x = _Layer(cfg, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :], bias)
+        return States(RMSNorm(cfg.eps, self.dtype, name="norm")(x), None)
 
 
 class _Layer(nn.Module):
@@ -135,16 +139,18 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Array, bias: Array) -> Array:
-        of = self.settings
-        norm = lambda name: RMSNorm(of.eps, self.dtype, name=name)
-        attention = Attention(
-            of.heads,
-            of.head_channels,
+        cfg = self.settings
+        norm = lambda name: RMSNorm(cfg.eps, self.dtype, name=name)
+        heads = MultiHead(
+            cfg.heads,
+            cfg.head_channels,
             use_bias=False,
+            out_bias=False,
             scale=1.0,
             dtype=self.dtype,
-            name="attention",
         )
-        x += attention(norm("norm_attention")(x), mask, bias)
-        mlp = Perceptron(of.mlp_width, of.activation, gated=True, dtype=self.dtype, name="mlp")
+        attention = Attention(heads, name="attention")
+        x += attention(norm("norm_attention")(x), mask=mask, bias=bias)
+        activation = ACTIVATIONS[cfg.activation]
+        mlp = FeedForward(cfg.mlp_width, activation, gated=True, dtype=self.dtype, name="mlp")
         return x + mlp(norm("norm_mlp")(x))

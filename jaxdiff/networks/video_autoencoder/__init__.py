@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.autoencoder import Gaussian, check_channels, posterior
-from jaxdiff.networks.layers import RMSNorm
-from jaxdiff.networks.unet import level_sizes
+from jaxdiff.networks.layers import RMSNorm, level_sizes
 from jaxdiff.networks.video_autoencoder.layers import (
     HISTORY,
     CausalConv,

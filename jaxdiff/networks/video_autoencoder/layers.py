@@ -1,7 +1,7 @@
-"""Layers over clips `[b, f, h, w, c]` that see no frame before its time.
+"""Causal layers over clips `[b, f, h, w, c]`: no frame depends on a later one.
 
-A clip may also go through them in chunks, one after another. What a layer has to remember of the
-chunk before is in the collection "history", which is empty when a clip begins:
+A clip may be processed in chunks, one after another. A layer keeps the last frames of the chunk
+before in the collection "history", which is empty when a clip begins:
 
     y, kept = network.apply({"params": params}, first, mutable=["history"])
     y, kept = network.apply({"params": params, **kept}, second, mutable=["history"])
@@ -11,14 +11,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from jaxdiff.networks.attention import attend
+from jaxdiff.networks.attention import MultiHead
 from jaxdiff.networks.convolution import convolve
 from jaxdiff.networks.layers import (
     Conv,
-    Dense,
     Initializer,
     RMSNorm,
     default_init,
@@ -30,10 +30,10 @@ HISTORY = "history"
 
 
 class CausalConv(nn.Module):
-    """A convolution over time and space that ends, in time, at the frame whose place it takes.
+    """A convolution over time and space whose kernel ends at the current frame.
 
-    In space it keeps the size. In time it has `zeros` frames of zeros before the clip, as many as
-    keep the number of frames unless it is given.
+    Height and width are kept. `zeros` frames of zeros are put before the clip; the default keeps
+    the number of frames.
     """
 
     features: int
@@ -50,25 +50,25 @@ class CausalConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b f h w c"]) -> Float[Array, "b f2 h w d"]:
-        """Returns the convolved clip; no frames where there are too few for the kernel."""
+        """Returns the convolved clip; without frames if the clip is shorter than the kernel."""
         c = x.shape[-1]
         shape = (self.frames, self.size, self.size, c, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", zero_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = self._after_the_past(x)
+        x = self._with_history(x)
         count = (x.shape[1] - self.frames) // self.stride + 1
         taps = [x[:, i :: self.stride][:, :count] for i in range(self.frames)]
         stacked = jnp.concatenate(taps, axis=-1)
-        # The taps of time are channels of one convolution of images: XLA on CPU takes two to ten
-        # times as long for one over three axes, and for its gradients.
-        kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*shape[1:3], -1, self.features)
+        # Frames under the kernel become channels of one 2-D convolution: XLA on CPU takes two to
+        # ten times as long for a 3-D convolution and its gradients.
+        kernel = rearrange(kernel, "f h w c d -> h w (f c) d")
         if self.size == 1:
             return stacked @ kernel[0, 0] + bias
         side = (self.size // 2, (self.size - 1) // 2)
         return per_frame(lambda image: convolve(image, kernel, 1, (side, side)), stacked) + bias
 
-    def _after_the_past(self, x: Array) -> Array:
+    def _with_history(self, x: Array) -> Array:
         kept = self.frames - self.stride
         if not self.begins():
             x = jnp.concatenate([self.get_variable(HISTORY, "frames"), x], axis=1)
@@ -101,7 +101,7 @@ class ClipResidualBlock(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Attention of one head among the places of each frame, with its norm, added to its input."""
+    """RMSNorm and attention of one head among the places of each frame, added to the clip."""
 
     eps: float = 1e-24
     dtype: Any = jnp.float32
@@ -109,17 +109,15 @@ class FrameAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b f h w c"]) -> Float[Array, "b f h w c"]:
         """Returns `x + attention`."""
-        b, f, h, w, c = x.shape
-        tokens = RMSNorm(self.eps, self.dtype, name="norm")(x).reshape(b * f, h * w, c)
-        project = lambda name: Dense(c, dtype=self.dtype, name=name)(tokens)[:, :, None]
-        mixed = attend(project("query"), project("key"), project("value")).reshape(x.shape)
-        return x + Dense(c, kernel_init=zero_init, dtype=self.dtype, name="out")(mixed)
+        h = RMSNorm(self.eps, self.dtype, name="norm")(x)
+        h = rearrange(h, "b f h w c -> (b f) (h w) c")
+        return x + MultiHead(1, out_init=zero_init, dtype=self.dtype)(h).reshape(x.shape)
 
 
 class DownsampleClip(nn.Module):
     """Halves height and width by a convolution of stride 2, then with `halve_frames` the frames.
 
-    The first frame of a clip stays alone: 1 + 2n frames become 1 + n.
+    The first frame of a clip is kept as it is: 1 + 2n frames become 1 + n.
     """
 
     halve_frames: bool
@@ -140,8 +138,8 @@ class DownsampleClip(nn.Module):
 class UpsampleClip(nn.Module):
     """Doubles, with `double_frames`, the frames, then height and width; halves the channels.
 
-    The first frame of a clip stays alone: 1 + n frames become 1 + 2n, and the convolution that
-    makes two of one does not see the first.
+    The first frame of a clip is not doubled: 1 + n frames become 1 + 2n, and the convolution in
+    time does not see the first frame.
     """
 
     double_frames: bool
@@ -154,14 +152,13 @@ class UpsampleClip(nn.Module):
         if self.double_frames:
             time = CausalConv(2 * c, size=1, dtype=self.dtype, name="time")
             alone = 1 if time.begins() else 0
-            pairs = jnp.stack(jnp.split(time(x[:, alone:]), 2, axis=-1), axis=2)
-            doubled = pairs.reshape(x.shape[0], -1, *x.shape[2:])
+            doubled = rearrange(time(x[:, alone:]), "b f h w (two c) -> b (f two) h w c", two=2)
             x = jnp.concatenate([x[:, :alone], doubled], axis=1)
         conv = Conv(c // 2, dtype=self.dtype, name="conv")
         return per_frame(lambda image: conv(nearest(image)), x)
 
 
 def per_frame(function: Any, x: Float[Array, "b f h w c"]) -> Float[Array, "b f h2 w2 d"]:
-    """Returns what a function of images `[b, h, w, c]` makes of each frame."""
-    y = function(x.reshape(-1, *x.shape[2:]))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+    """Applies a function of images `[b, h, w, c]` to each frame."""
+    y = function(rearrange(x, "b f h w c -> (b f) h w c"))
+    return rearrange(y, "(b f) h w c -> b f h w c", b=len(x))
