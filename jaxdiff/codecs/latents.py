@@ -34,19 +34,19 @@ Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 
 @dataclass(frozen=True)
 class Latents:
-    """(latent - shift) · scale of an autoencoder of images or clips, both as its settings say.
+    """The latents of an autoencoder of images or clips: (latent - shift) · scale of its settings.
 
-    A KL autoencoder's latents are drawn from the posterior, or with `sample=False` are its mode;
-    those of a VQ autoencoder are what it quantizes when it decodes. Of either, only `settings` and
-    `apply` with the methods "encode" and "decode" are used, which `Tiled` has as well.
+    Latents of a KL autoencoder are samples of the posterior, or with `sample=False` its mode.
+    Latents of a VQ autoencoder are not quantized yet; decoding quantizes them. Any object with
+    `settings` and `apply`, with the methods "encode" and "decode", serves as autoencoder.
 
     Attributes:
-        autoencoder: as an object, or in a config as sizes by name, "sd_vae", or one by one,
-            {"channels": [128, 256]}; with "num_codes" and "code_channels" it is a VQ autoencoder;
-            or {"name": "Tiled", "autoencoder": ...} of such.
-        sample: see above.
+        autoencoder: an object; or in a config the name of its sizes, "sd_vae", or the sizes,
+            {"channels": [128, 256]}, of a VQ autoencoder with "num_codes" and "code_channels"; or
+            {"name": "Tiled", "autoencoder": ...} with one of these.
+        sample: whether latents are samples of the posterior.
         weights: a folder of diffusers', a file, or a name on the hub; read by `load` only.
-        dtype: of the autoencoder's arithmetic; `param_dtype`, of its parameters.
+        dtype: of the computation; `param_dtype`, of the parameters.
 
     Raises:
         ValueError: a size is unknown or out of range.
@@ -74,8 +74,8 @@ class Latents:
         """Returns the parameters in `weights` like `target`, a tree of shapes.
 
         Raises:
-            ValueError: files are missing, damaged or of another network, or their config.json has
-                other sizes.
+            ValueError: files are missing, damaged or of another network; config.json has other
+                sizes.
         """
         path = resolve(self.weights)
         said = path / "config.json"
@@ -92,10 +92,10 @@ class Latents:
     def encode(
         self, params: Params, x: Float[Array, "b *size c"], keys: Key[Array, " b"]
     ) -> Float[Array, "b *size2 d"]:
-        """Returns the latents of images in [-1, 1], each drawn by its own key.
+        """Returns the latents of images in [-1, 1]; a key for each draws its sample.
 
         Raises:
-            ValueError: no parameters; the size or the channels are not the autoencoder's.
+            ValueError: no parameters; the autoencoder takes another size or number of channels.
         """
         z = self._apply(params, x, "encode")
         if isinstance(z, Gaussian):
@@ -107,7 +107,7 @@ class Latents:
         """Returns the images of latents.
 
         Raises:
-            ValueError: no parameters, or the latents have other channels.
+            ValueError: no parameters; wrong number of channels.
         """
         shift, scale = self._place(z)
         return self._apply(params, z / scale + shift, "decode").astype(z.dtype)
@@ -135,8 +135,8 @@ def load_autoencoder(
 ) -> tuple[Autoencoder, Params]:
     """Returns an autoencoder and its parameters, `Latents(autoencoder)` and `frozen["codec"]`.
 
-    The folder has diffusers' config.json and *.safetensors. Where there is no config.json, as
-    beside the one file of a whole model or Wan's own, `network` says what is in it.
+    The folder has diffusers' config.json and *.safetensors. Without a config.json, such as for one
+    file of a full model, `network` must be given.
 
     Raises:
         ValueError: files are missing, damaged or of another network.
@@ -147,7 +147,7 @@ def load_autoencoder(
 
 
 def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
-    """Returns the autoencoder of sizes by name or one by one; an object stays as it is.
+    """Returns the autoencoder of a spec: the name of its sizes, or the sizes; or the object given.
 
     Raises:
         ValueError: a name or an option is unknown, or a size out of range.

@@ -1,4 +1,4 @@
-"""Autoencoders that see a large image or a long clip piece by piece."""
+"""Autoencoders applied to a large image in tiles, and to a long clip in chunks."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -18,24 +19,24 @@ from jaxdiff.networks.video_autoencoder.settings import check_frames
 
 @dataclass(frozen=True)
 class Tiled:
-    """An autoencoder that is run on overlapping tiles, and on chunks of a clip: for `Latents`.
+    """An autoencoder applied to overlapping tiles, and to chunks of a clip; for use in `Latents`.
 
-    Chunks of a `VideoAutoencoder` are exact: it remembers what it needs of the frames before. Tiles
-    are exact with `blend=False` where the network is local: a `VideoAutoencoder` without middle
-    attention, at an overlap of twice its settings' `encoder_radius` or `decoder_radius`. Middle
-    attention sees all places of its tile, and so do the norms of autoencoders of images: there
-    tiles differ from the whole, and blending hides the seams.
+    Chunks of a `VideoAutoencoder` are exact: it keeps the frames that the next chunk needs. Tiles
+    are exact with `blend=False` for a local network: a `VideoAutoencoder` without middle attention,
+    at an overlap of twice its settings' `encoder_radius` or `decoder_radius`. Middle attention and
+    group norms depend on all places of a tile: tiles then differ from the full image, and blending
+    hides the seams.
 
-    Outside of `jit` the compiled programs are the same for images and clips of any size: one for a
-    tile, or two with `frames`, for the first frame and for a chunk.
+    Outside of `jit`, one compiled program serves images and clips of any size: that of a tile, or
+    with `frames` two, for the first frame and for a chunk.
 
     Attributes:
-        autoencoder: what has `settings` and `apply` with the methods "encode" and "decode".
-        tile: height and width of a tile, in latents; None for whole frames.
-        overlap: how many latents neighbours share, at least.
-        blend: whether the overlap goes over linearly from a tile to its neighbour; otherwise each
-            gives its half.
-        frames: the frames of a chunk after the first, in latents; None for whole clips.
+        autoencoder: an object with `settings` and `apply` with the methods "encode" and "decode".
+        tile: height and width of a tile, in latents; None for no tiles.
+        overlap: least number of latents that neighbouring tiles share.
+        blend: whether tiles are averaged with linear weights in the overlap; otherwise each fills
+            half of it.
+        frames: number of frames of a chunk after the first, in latents; None for no chunks.
 
     Raises:
         ValueError: a number is out of range, or `frames` is given for images.
@@ -55,7 +56,7 @@ class Tiled:
             )
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames={self.frames} must be at least 1, or None")
-        named = isinstance(self.autoencoder, str | Mapping)  # as in a config: `Latents` makes it
+        named = isinstance(self.autoencoder, str | Mapping)  # a spec, which `Latents` builds
         if self.frames is not None and not named and not hasattr(self.settings, "frame_factor"):
             raise ValueError(f"frames={self.frames}: only an autoencoder of clips has chunks")
 
@@ -65,10 +66,10 @@ class Tiled:
         return self.autoencoder.settings
 
     def apply(self, variables: Mapping[str, Any], x: Float[Array, "b *size c"], method: str) -> Any:
-        """Returns what the autoencoder makes of `x`, each tile of it at a time.
+        """Returns the output of the autoencoder, computed tile by tile.
 
         Raises:
-            ValueError: the method is another; what the autoencoder raises.
+            ValueError: the method is unknown; any error of the autoencoder.
         """
         if method not in ("encode", "decode"):
             raise ValueError(f"method={method!r} must be 'encode' or 'decode'")
@@ -115,22 +116,22 @@ class Tiled:
         begin, history = chunk({}, x[:, :1])
         if not count:
             return begin
-        # No frame sees a later one, so what fills up the last chunk changes nothing that is kept.
+        # No frame depends on a later one, so the padding changes no frame that is kept.
         rest = jnp.pad(x[:, 1:], ((0, 0), (0, -count % size), *((0, 0),) * 3), mode="edge")
-        chunks = jnp.moveaxis(rest.reshape(len(x), -1, size, *x.shape[2:]), 1, 0)
+        chunks = rearrange(rest, "b (n f) h w c -> n b f h w c", f=size)
 
         def following(history, piece):
-            said, history = chunk(history, piece)
-            return history, said
+            output, history = chunk(history, piece)
+            return history, output
 
-        _, said = _scan(following, history, chunks)
+        _, outputs = _scan(following, history, chunks)
         frames = 1 + (count // factor if method == "encode" else count * factor)
 
         def joined(first, later):
-            later = jnp.moveaxis(later, 0, 1).reshape(len(x), -1, *first.shape[2:])
+            later = rearrange(later, "n b f h w c -> b (n f) h w c")
             return jnp.concatenate([first, later], axis=1)[:, :frames]
 
-        return jax.tree.map(joined, begin, said)
+        return jax.tree.map(joined, begin, outputs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -143,8 +144,8 @@ def _chunk(
     autoencoder: Any, method: str, variables: Mapping[str, Any], history: Any, x: Array
 ) -> tuple[Any, Any]:
     variables = {**variables, HISTORY: history}
-    said, kept = autoencoder.apply(variables, x, method=method, mutable=[HISTORY])
-    return said, kept[HISTORY]
+    output, kept = autoencoder.apply(variables, x, method=method, mutable=[HISTORY])
+    return output, kept[HISTORY]
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -166,7 +167,7 @@ def _add(total: Any, tile: Any, rows: Array, columns: Array, at: tuple[Array, Ar
 
 
 def _scan(step: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
-    """As `lax.scan`; outside of `jit` a loop, whose programs are the same for any length."""
+    """`lax.scan`; outside of `jit` a Python loop, which compiles the same step for any length."""
     leaves = jax.tree.leaves((carry, inputs))
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return lax.scan(step, carry, inputs)
@@ -180,10 +181,10 @@ def _scan(step: Callable, carry: Any, inputs: Any) -> tuple[Any, Any]:
 def _windows(
     size: int, tile: int, overlap: int, blend: bool, scale: int
 ) -> tuple[Int[Array, " n"], Float[Array, "n tile"]]:
-    """Returns where tiles begin, and their weights at `scale` places for each of theirs.
+    """Returns the starts of tiles along an axis of `size`, and the weights of their places.
 
-    Tiles are spread evenly, and are no larger than the whole. At every place the weights of all
-    tiles sum to one.
+    Tiles are evenly spaced. Weights have `scale` places for each place of a tile, and those of all
+    tiles sum to one at every place.
     """
     count = max(-(-(size - tile) // (tile - overlap)), 0) + 1
     tile = min(tile, size)
@@ -193,7 +194,7 @@ def _windows(
     depth = np.maximum(np.minimum(places - begin, end - places), 0)
     if blend:
         weights = np.minimum(depth, max(overlap * scale, 1))
-        # At the borders of the whole there is one tile, whose weight this makes one.
+        # Also where there is one tile only: its weight becomes one.
         weights = weights / weights.sum(0)
     else:
         weights = depth.argmax(0) == np.arange(count)[:, None]

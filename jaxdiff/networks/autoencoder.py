@@ -1,11 +1,12 @@
 """The convolutional autoencoder of latent diffusion (Rombach et al., 2022), with a KL penalty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import reduce
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention
@@ -16,17 +17,17 @@ from jaxdiff.random import normal
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """The sizes of an autoencoder, and where its latents lie.
+    """The sizes of an autoencoder, and the scale of its latents.
 
     Attributes:
         channels: the width of each level, from the full image size down; each halves the size.
         layers_per_block: residual blocks of a level of the encoder; the decoder has one more.
-        latent_channels: of what the decoder takes.
-        image_channels: of the images.
-        middle_attention: whether attention of one head stands between the two blocks at the
-            smallest size.
+        latent_channels: of the latents; `image_channels`, of the images.
+        middle_attention: whether attention of one head is between the two blocks at the smallest
+            size.
         quant_convs: whether 1×1 convolutions follow the encoder and precede the decoder.
-        num_groups: groups of the norms, fewer where the width asks for it; `eps` is theirs.
+        num_groups: groups of the norms, reduced if it does not divide the width; `eps`: epsilon of
+            the norms.
         scale, shift: (latent - shift) · scale has mean 0 and deviation 1 over the training images.
 
     Raises:
@@ -54,7 +55,7 @@ class AutoencoderSettings:
 
     @property
     def factor(self) -> int:
-        """How many pixels a latent is wide."""
+        """The width of a latent in pixels."""
         return 2 ** (len(self.channels) - 1)
 
 
@@ -87,7 +88,7 @@ def settings_from_config(config: Mapping[str, Any]) -> AutoencoderSettings:
     """Reads config.json of diffusers' AutoencoderKL or VQModel.
 
     Raises:
-        ValueError: the network has parts that ours does not.
+        ValueError: an option cannot be expressed.
     """
     channels = config.get("block_out_channels", (64,))
     quant_convs = config.get("use_quant_conv", True)
@@ -104,7 +105,7 @@ def settings_from_config(config: Mapping[str, Any]) -> AutoencoderSettings:
     for name, value in only.items():
         found = config.get(name, value)
         if (list(found) if isinstance(found, tuple) else found) != value:
-            raise ValueError(f"{name}={found!r}: this autoencoder has {value!r}")
+            raise ValueError(f"{name}={found!r}: only {value!r} can be expressed")
     return AutoencoderSettings(
         channels=tuple(channels),
         layers_per_block=config.get("layers_per_block", 1),
@@ -131,11 +132,11 @@ class Gaussian(NamedTuple):
     def kl(self) -> Float[Array, " b"]:
         """Returns the divergence from the standard normal, in nats, summed over an example."""
         terms = jnp.square(self.mean) + jnp.exp(self.log_variance) - 1 - self.log_variance
-        return terms.sum(tuple(range(1, terms.ndim))) / 2
+        return reduce(terms, "b ... -> b", "sum") / 2
 
 
 def posterior(moments: Float[Array, "b *size c2"]) -> Gaussian:
-    """Returns the distribution of which an encoder gives mean and log-variance, side by side.
+    """Returns the distribution of a mean and a log-variance, concatenated along the channels.
 
     The log-variance is clipped to [-30, 20] as by Rombach et al. (2022), who trained with it.
     """
@@ -143,51 +144,91 @@ def posterior(moments: Float[Array, "b *size c2"]) -> Gaussian:
     return Gaussian(mean, jnp.clip(log_variance, -30, 20))
 
 
-class Encoder(nn.Module):
-    """Residual blocks from an image down to `out_channels` at the smallest size."""
+class Layers(NamedTuple):
+    """The layers of an encoder and a decoder of `noun`, each made from a size and a name.
 
-    settings: AutoencoderSettings
+    `down` and `up` are made for a level, `conv` and `residual` for a width.
+    """
+
+    noun: str
+    settings: Any
+    conv: Callable[[int, str], nn.Module]
+    residual: Callable[[int, str], nn.Module]
+    down: Callable[[int, str], nn.Module]
+    up: Callable[[int, str], nn.Module]
+    attention: Callable[[str], nn.Module]
+    norm: Callable[[str], nn.Module]
+
+
+def image_layers(settings: AutoencoderSettings, dtype: Any) -> Layers:
+    """Returns the layers of an autoencoder of images."""
+    norm = {"num_groups": settings.num_groups, "eps": settings.eps, "dtype": dtype}
+    return Layers(
+        "images",
+        settings,
+        conv=lambda features, name: Conv(features, dtype=dtype, name=name),
+        residual=lambda features, name: ResidualBlock(features, name=name, **norm),
+        down=lambda level, name: Downsample((0, 1), dtype, name=name),
+        up=lambda level, name: Upsample(dtype, name=name),
+        attention=lambda name: SelfAttention(name=name, **norm),
+        norm=lambda name: GroupNorm(name=name, **norm),
+    )
+
+
+class Encoder(nn.Module):
+    """Residual blocks from an image or a clip down to `out_channels` at the smallest size."""
+
+    layers: Layers
     out_channels: int
-    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 out"]:
+    def __call__(self, x: Float[Array, "b *size c"]) -> Float[Array, "b *size2 out"]:
         """Returns the features at the smallest size.
 
         Raises:
-            ValueError: the size cannot be halved often enough, or the channels are others.
+            ValueError: the size cannot be halved often enough; wrong number of channels.
         """
-        settings, last = self.settings, len(self.settings.channels) - 1
-        level_sizes(x.shape[1:3], last + 1)
-        check_channels("images", x.shape[-1], settings.image_channels)
-        h = Conv(settings.channels[0], dtype=self.dtype, name="conv_in")(x)
-        for level, features in enumerate(settings.channels):
-            for i in range(settings.layers_per_block):
-                h = _residual(settings, features, self.dtype, f"down_{level}_{i}")(h)
-            if level < last:
-                h = Downsample((0, 1), self.dtype, name=f"down_{level}")(h)
-        h = _middle(settings, h, self.dtype)
-        return _head(settings, h, self.out_channels, self.dtype)
+        layers, cfg = self.layers, self.layers.settings
+        level_sizes(x.shape[-3:-1], len(cfg.channels))
+        check_channels(layers.noun, x.shape[-1], cfg.image_channels)
+        h = layers.conv(cfg.channels[0], "conv_in")(x)
+        for level, features in enumerate(cfg.channels):
+            for i in range(cfg.layers_per_block):
+                h = layers.residual(features, f"down_{level}_{i}_residual")(h)
+            if level < len(cfg.channels) - 1:
+                h = layers.down(level, f"down_{level}")(h)
+        h = _middle(layers, h)
+        return _last(layers, h, self.out_channels)
 
 
 class Decoder(nn.Module):
-    """Residual blocks from latents at the smallest size up to an image."""
+    """Residual blocks from latents at the smallest size up to an image or a clip."""
 
-    settings: AutoencoderSettings
-    dtype: Any = jnp.float32
+    layers: Layers
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 out"]:
-        """Returns an image of the settings' `factor` times the size."""
-        settings = self.settings
-        h = Conv(settings.channels[-1], dtype=self.dtype, name="conv_in")(z)
-        h = _middle(settings, h, self.dtype)
-        for level, features in reversed(list(enumerate(settings.channels))):
-            for i in range(settings.layers_per_block + 1):
-                h = _residual(settings, features, self.dtype, f"up_{level}_{i}")(h)
+    def __call__(self, z: Float[Array, "b *size c"]) -> Float[Array, "b *size2 out"]:
+        """Returns an image or a clip of the settings' `factor` times the size."""
+        layers, cfg = self.layers, self.layers.settings
+        h = layers.conv(cfg.channels[-1], "conv_in")(z)
+        h = _middle(layers, h)
+        for level, features in reversed(list(enumerate(cfg.channels))):
+            for i in range(cfg.layers_per_block + 1):
+                h = layers.residual(features, f"up_{level}_{i}_residual")(h)
             if level > 0:
-                h = Upsample(self.dtype, name=f"up_{level}")(h)
-        return _head(settings, h, settings.image_channels, self.dtype)
+                h = layers.up(level, f"up_{level}")(h)
+        return _last(layers, h, cfg.image_channels)
+
+
+def _middle(layers: Layers, h: Array) -> Array:
+    h = layers.residual(h.shape[-1], "middle_0_residual")(h)
+    if layers.settings.middle_attention:
+        h = layers.attention("middle_attention")(h)
+    return layers.residual(h.shape[-1], "middle_1_residual")(h)
+
+
+def _last(layers: Layers, h: Array, features: int) -> Array:
+    return layers.conv(features, "conv_out")(nn.silu(layers.norm("norm_out")(h)))
 
 
 class AutoencoderKL(nn.Module):
@@ -202,8 +243,8 @@ class AutoencoderKL(nn.Module):
     def setup(self):
         """Makes the parts."""
         latent = self.settings.latent_channels
-        self.encoder = Encoder(self.settings, 2 * latent, self.dtype)
-        self.decoder = Decoder(self.settings, self.dtype)
+        layers = image_layers(self.settings, self.dtype)
+        self.encoder, self.decoder = Encoder(layers, 2 * latent), Decoder(layers)
         if self.settings.quant_convs:
             self.quant = Conv(2 * latent, size=1, dtype=self.dtype)
             self.post_quant = Conv(latent, size=1, dtype=self.dtype)
@@ -219,7 +260,7 @@ class AutoencoderKL(nn.Module):
         """Returns the posterior of images in [-1, 1].
 
         Raises:
-            ValueError: the size is not a multiple of `factor`, or the channels are others.
+            ValueError: the size is not a multiple of `factor`; wrong number of channels.
         """
         moments = self.encoder(x)
         return posterior(self.quant(moments) if self.settings.quant_convs else moments)
@@ -228,40 +269,13 @@ class AutoencoderKL(nn.Module):
         """Returns the images of latents.
 
         Raises:
-            ValueError: the latents have other channels.
+            ValueError: wrong number of channels.
         """
         check_channels("latents", z.shape[-1], self.settings.latent_channels)
         return self.decoder(self.post_quant(z) if self.settings.quant_convs else z)
 
 
-def _residual(settings: AutoencoderSettings, features: int, dtype: Any, name: str) -> ResidualBlock:
-    return ResidualBlock(
-        features,
-        num_groups=settings.num_groups,
-        eps=settings.eps,
-        dtype=dtype,
-        name=f"{name}_residual",
-    )
-
-
-def _middle(settings: AutoencoderSettings, h: Array, dtype: Any) -> Array:
-    h = _residual(settings, h.shape[-1], dtype, "middle_0")(h)
-    if settings.middle_attention:
-        h = SelfAttention(
-            num_groups=settings.num_groups,
-            eps=settings.eps,
-            dtype=dtype,
-            name="middle_attention",
-        )(h)
-    return _residual(settings, h.shape[-1], dtype, "middle_1")(h)
-
-
-def _head(settings: AutoencoderSettings, h: Array, features: int, dtype: Any) -> Array:
-    norm = GroupNorm(settings.num_groups, settings.eps, dtype, name="norm_out")
-    return Conv(features, dtype=dtype, name="conv_out")(nn.silu(norm(h)))
-
-
-def check_channels(what: str, found: int, expected: int) -> None:
-    """Raises ValueError where channels are not those that the network has."""
+def check_channels(noun: str, found: int, expected: int) -> None:
+    """Raises ValueError if the number of channels is not the network's."""
     if found != expected:
-        raise ValueError(f"{what} of {found} channels: this autoencoder's have {expected}")
+        raise ValueError(f"{noun} of {found} channels: this autoencoder's have {expected}")

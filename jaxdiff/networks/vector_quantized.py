@@ -1,4 +1,4 @@
-"""The autoencoder whose latents are codes from a learned book (van den Oord et al., 2017)."""
+"""The autoencoder whose latents are codes from a learned codebook (van den Oord et al., 2017)."""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -14,18 +15,18 @@ from jaxdiff.networks.autoencoder import (
     Decoder,
     Encoder,
     check_channels,
+    image_layers,
 )
 from jaxdiff.networks.layers import Conv
 from jaxdiff.typing import Metrics
 
 
 class Quantized(NamedTuple):
-    """Latents brought to their nearest codes.
+    """The nearest codes of latents.
 
-    The gradient of `codes` is given to the latents as it is ("straight through"); the codebook
-    learns from `metrics`, whose mean squared distances have values per example: "codebook" moves
-    codes to latents, "commitment" latents to codes. "perplexity" is the number of codes in use:
-    the exponential of the entropy of an example's indices.
+    The gradient of `codes` passes straight through to the latents. `metrics` has a value per
+    example: the mean squared distances "codebook", which moves codes to latents, and "commitment",
+    which moves latents to codes; and "perplexity", the exponential of the entropy of the indices.
     """
 
     codes: Float[Array, "b h w c"]
@@ -36,11 +37,11 @@ class Quantized(NamedTuple):
 class AutoencoderVQ(nn.Module):
     """The autoencoder of `settings` with a codebook (Esser et al., 2021; Rombach et al., 2022).
 
-    Diffusion runs on what `encode` returns, which is not yet quantized; `decode` does that first.
+    Diffusion runs on the output of `encode`, which is not quantized yet; `decode` quantizes.
 
     Attributes:
         settings: the sizes.
-        num_codes: how many codes the book has; `code_channels`, how wide they are, None for
+        num_codes: number of codes; `code_channels`, their width, None for
             `settings.latent_channels`.
 
     Raises:
@@ -59,20 +60,21 @@ class AutoencoderVQ(nn.Module):
         if self.num_codes < 1 or width < 1 or not settings.quant_convs:
             raise ValueError(
                 f"num_codes={self.num_codes}, code_channels={width},"
-                f" quant_convs={settings.quant_convs}: both must be at least 1, and quant"
-                " convolutions are where the codes' width begins and ends"
+                f" quant_convs={settings.quant_convs}: numbers must be at least 1, and quant_convs"
+                " True, since these convolutions map to the width of the codes and back"
             )
-        self.encoder = Encoder(settings, settings.latent_channels, self.dtype)
+        layers = image_layers(settings, self.dtype)
+        self.encoder = Encoder(layers, settings.latent_channels)
         self.quant = Conv(width, size=1, dtype=self.dtype)
         near_zero = lambda key, shape: (
             jax.random.uniform(key, shape, minval=-1, maxval=1) / shape[0]
         )
         self.codebook = self.param("codebook", near_zero, (self.num_codes, width))
         self.post_quant = Conv(settings.latent_channels, size=1, dtype=self.dtype)
-        self.decoder = Decoder(settings, self.dtype)
+        self.decoder = Decoder(layers)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b h w c"], Quantized]:
-        """Returns the reconstruction and what it was made from."""
+        """Returns the reconstruction and the quantized latents."""
         quantized = self.quantize(self.encode(x))
         return self._image(quantized.codes), quantized
 
@@ -80,7 +82,7 @@ class AutoencoderVQ(nn.Module):
         """Returns the latents of images in [-1, 1], before they are quantized.
 
         Raises:
-            ValueError: the size is not a multiple of `settings.factor`, or other channels.
+            ValueError: the size is not a multiple of `settings.factor`; wrong number of channels.
         """
         return self.quant(self.encoder(x)).astype(jnp.float32)
 
@@ -88,12 +90,12 @@ class AutoencoderVQ(nn.Module):
         """Returns the nearest codes.
 
         Raises:
-            ValueError: the latents have other channels.
+            ValueError: wrong number of channels.
         """
         check_channels("latents", z.shape[-1], self.codebook.shape[-1])
         indices = nearest(z, self.codebook)
         codes = self.codebook[indices]
-        distance = lambda a, b: jnp.square(a - b).mean((1, 2, 3))
+        distance = lambda a, b: reduce(jnp.square(a - b), "b h w d -> b", "mean")
         metrics = {
             "commitment": distance(z, lax.stop_gradient(codes)),
             "codebook": distance(lax.stop_gradient(z), codes),
@@ -122,12 +124,12 @@ class AutoencoderVQ(nn.Module):
         """Returns the images of latents, which are quantized first; codes are their own nearest.
 
         Raises:
-            ValueError: the latents have other channels.
+            ValueError: wrong number of channels.
         """
         return self._image(self.quantize(z).codes)
 
     def decode_indices(self, indices: Int[Array, "b h w"]) -> Float[Array, "b h2 w2 out"]:
-        """Returns the images of indices, which are as in `lookup`."""
+        """Returns the images of indices, as in `lookup`."""
         return self._image(self.lookup(indices))
 
     def _image(self, codes: Array) -> Array:

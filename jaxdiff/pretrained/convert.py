@@ -11,14 +11,14 @@ from jaxdiff.pretrained.rules import Rule, Table, compiled
 from jaxdiff.typing import Params
 
 LAYER = "[{i}]"
-"""What stands behind the name of a stack in a table."""
+"""Marks, in a table, a layer of stacked parameters."""
 
 SHOWN = 5
 """How many names of each kind an error message lists."""
 
 
 class Pair(NamedTuple):
-    """Names of ours and keys of theirs that hold the same numbers."""
+    """Names in our tree and keys in a checkpoint that hold the same numbers."""
 
     rule: Rule
     ours: tuple[str, ...]
@@ -35,7 +35,7 @@ def pairs(table: Table, ours: Iterable[str]) -> list[Pair]:
     """Applies the first rule that matches to each of our names.
 
     Raises:
-        ValueError: a name that no rule matches, a part missing of what is fused, two names for one
+        ValueError: no rule matches a name; a part of a fused array is missing; two names have one
             key.
     """
     ours = list(ours)
@@ -67,10 +67,10 @@ def pairs(table: Table, ours: Iterable[str]) -> list[Pair]:
 
 
 def to_theirs(table: Table, params: Params) -> dict[str, Any]:
-    """Returns our parameters under the peer's keys and in its layout; works under `jit` too.
+    """Returns parameters under the keys and in the layout of a checkpoint; works under `jit`.
 
     Raises:
-        ValueError: a name of ours that no rule matches, or two that are one key.
+        ValueError: no rule matches a name, or two names have one key.
     """
     leaves, _ = _layers(table, names(params))
     out = {}
@@ -93,15 +93,14 @@ def to_theirs(table: Table, params: Params) -> dict[str, Any]:
 def to_ours(
     table: Table, tensors: Mapping[str, Any], target: Params, *, source: str = "the checkpoint"
 ) -> Params:
-    """Returns the peer's tensors as a tree like `target`, whose types and shardings they take.
+    """Returns the tensors of a checkpoint as a tree like `target`, in its types and shardings.
 
-    `target` is a tree of arrays or of shapes (`jax.eval_shape`). `tensors` may be anything that
-    has a shape and becomes an array by `numpy.asarray`; all names and shapes are compared first,
-    then one tensor at a time is read.
+    `target` is a tree of arrays or of shapes (`jax.eval_shape`). `tensors` have a shape and are
+    read by `numpy.asarray`, one at a time, after all names and shapes were compared.
 
     Raises:
-        ValueError: keys that are missing, of another shape or in no rule, with `source`; names of
-            ours that are in no rule.
+        ValueError: keys are missing, have another shape or are in no rule; no rule matches a name.
+            The message names `source`.
     """
     leaves = names(target)
     parts, homes = _layers(table, leaves)
@@ -126,7 +125,7 @@ def to_ours(
             if name not in homes:
                 place(name, value)
                 continue
-            # The layers of a stack become one array when the last of them is there.
+            # The layers of a stack become one array when the last one has been read.
             layers = waiting[homes[name]]
             layers[name] = value
             order = [layer for layer, home in homes.items() if home == homes[name]]
@@ -137,13 +136,13 @@ def to_ours(
 
 
 def copies(table: Table, params: Params) -> list[tuple[str, ...]]:
-    """Returns the keys of theirs that hold the same numbers, each group together."""
+    """Returns groups of keys that hold copies of one array."""
     parts, _ = _layers(table, names(params))
     return [pair.theirs for pair in pairs(table, parts) if pair.rule.tied]
 
 
 def _layers(table: Table, leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Takes apart the stacks that the table names; returns the leaves, and each layer's stack."""
+    """Divides stacked parameters into layers; returns all leaves, and the stack of each layer."""
     stacks = {pattern for entry in table for pattern in entry.ours if LAYER in pattern}
     stacks = [compiled(pattern.replace(LAYER, "")) for pattern in stacks]
     roots = {pattern.split(LAYER)[0] for e in table for pattern in e.ours if LAYER in pattern}
@@ -162,7 +161,7 @@ def _layers(table: Table, leaves: Mapping[str, Any]) -> tuple[dict[str, Any], di
 
 
 def _check(table, tensors, parts, found, source):
-    """Compares names and shapes, of which only copies need to be read."""
+    """Compares names and shapes; reads only tensors that must be copies of each other."""
     home = {key: pair.ours[0] for pair in found for key in pair.theirs}
     expected = jax.eval_shape(lambda tree: to_theirs(table, tree), parts)
     ignored = [pattern for entry in table if not entry.ours for pattern in entry.theirs]
@@ -194,9 +193,9 @@ def _check(table, tensors, parts, found, source):
             f"{source} does not fit the network:"
             + _listed("missing from it", missing)
             + _listed("of another shape", other)
-            + _listed("without a place in the network", unused)
-            + _listed("no copies of each other, as they should be", different)
-            + _listed("ours alone, so that the target must hold arrays there", abstract)
+            + _listed("unknown to the network", unused)
+            + _listed("not copies of each other, as they must be", different)
+            + _listed("in no checkpoint, so that the target must hold arrays", abstract)
         )
 
 
@@ -216,8 +215,8 @@ def _fill(patterns: tuple[str, ...], numbers: Mapping[str, str]) -> tuple[str, .
     return tuple(pattern.format(**numbers) for pattern in patterns)
 
 
-def _listed(what: str, entries: list[str]) -> str:
+def _listed(title: str, entries: list[str]) -> str:
     if not entries:
         return ""
     more = f"; and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return f"\n  {len(entries)} {what}: {'; '.join(entries[:SHOWN])}{more}"
+    return f"\n  {len(entries)} {title}: {'; '.join(entries[:SHOWN])}{more}"

@@ -16,10 +16,10 @@ from jaxdiff.pretrained.rules import Table
 from jaxdiff.typing import Params
 
 PLAIN = ("model.safetensors", "diffusion_pytorch_model.safetensors")
-"""What is read in a folder that has more than one file, such as a half-precision copy."""
+"""The files preferred in a folder of several, such as beside a half-precision copy."""
 
 KEPT = ("*.safetensors", "*.json", "*.txt")
-"""What is fetched from the hub: weights, settings, vocabularies."""
+"""The files fetched from the hub: weights, settings, vocabularies."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ def load(table: Table, source: str | os.PathLike, target: Params) -> Params:
     """Returns the weights in `source` as a tree like `target` (arrays, or shapes).
 
     Raises:
-        ValueError: no such file, a damaged one, or one that is of another network.
+        ValueError: the file is missing, damaged or of another network.
     """
     file = find_weights(resolve(source))
     return to_ours(table, open_tensors(file), target, source=str(file))
 
 
 def save(table: Table, params: Params, path: str | os.PathLike) -> None:
-    """Writes our parameters as a safetensors file with the peer's keys.
+    """Writes parameters as a safetensors file with the keys of a checkpoint.
 
     Raises:
-        ValueError: parameters that the table does not name.
+        ValueError: no rule of the table matches a parameter.
     """
     tensors = to_theirs(table, params)
     numpy = {key: np.ascontiguousarray(np.asarray(value)) for key, value in tensors.items()}
@@ -62,13 +62,12 @@ def save(table: Table, params: Params, path: str | os.PathLike) -> None:
 
 
 def resolve(source: str | os.PathLike) -> Path:
-    """Returns a local path as it is; else that of the repository of this name on the hub.
+    """Returns a local path, or the path of a downloaded repository of the hub.
 
-    "owner/name" may be followed by a folder of the repository. Needs `huggingface_hub` where there
-    is no such local path.
+    "owner/name" may be followed by a folder in the repository. A download needs `huggingface_hub`.
 
     Raises:
-        ValueError: neither a local path nor, with `huggingface_hub`, a repository.
+        ValueError: there is no such path, and no such repository or no `huggingface_hub`.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -78,11 +77,11 @@ def resolve(source: str | os.PathLike) -> Path:
     if not looks_remote or path.suffix in (".safetensors", ".json"):
         raise ValueError(f"there is no file or folder {os.fspath(source)!r}")
     try:
-        import huggingface_hub  # noqa: PLC0415 - only where nothing is there locally
+        import huggingface_hub  # noqa: PLC0415 - an extra
     except ImportError:
         raise ValueError(
-            f"there is no file or folder {source!r}, and huggingface_hub, which could fetch a"
-            " repository of this name, is not installed"
+            f"there is no file or folder {source!r}; to download a repository of this name, install"
+            ' huggingface_hub: pip install "jaxdiff[hub]"'
         ) from None
     inside = "/".join(part for part in below if part)
     kept = [f"{inside}/{pattern}" if inside else pattern for pattern in KEPT]
@@ -90,16 +89,16 @@ def resolve(source: str | os.PathLike) -> Path:
         folder = huggingface_hub.snapshot_download(f"{owner}/{name}", allow_patterns=kept)
     except Exception as error:
         raise ValueError(
-            f"there is no file or folder {source!r}, and the hub does not give it: {error}"
+            f"there is no file or folder {source!r}, and its download from the hub failed: {error}"
         ) from error
     return Path(folder) / inside
 
 
 def find_weights(path: str | os.PathLike) -> Path:
-    """Returns a file as it is; of a folder, the index of its shards or its one file of weights.
+    """Returns a file itself; of a folder, the index of its shards or its one file of weights.
 
     Raises:
-        ValueError: there is no such file, or not one alone.
+        ValueError: the file is missing, or the folder has several.
     """
     path = Path(path)
     if not path.exists():
@@ -108,10 +107,10 @@ def find_weights(path: str | os.PathLike) -> Path:
 
 
 def open_tensors(path: str | os.PathLike) -> Mapping[str, Stored]:
-    """Returns the tensors of a file, of an index of shards, or of a folder, by key, unread.
+    """Returns the tensors of a file, an index of shards, or a folder by key, without reading them.
 
     Raises:
-        ValueError: there is no such file, not one alone, or it is cut off; names it.
+        ValueError: the file is missing or damaged, or the folder has several.
     """
     file = find_weights(path)
     if file.name.endswith(".index.json"):
@@ -123,7 +122,7 @@ def fingerprint(path: str | os.PathLike) -> str:
     """Returns a hash of the weights in a file, in an index's shards, or in a folder.
 
     Raises:
-        ValueError: there is no such file, or not one alone.
+        ValueError: the file is missing, or the folder has several.
     """
     file = find_weights(path)
     sharded = file.name.endswith(".index.json")

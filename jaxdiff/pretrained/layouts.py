@@ -1,6 +1,6 @@
-"""How one array lies in PyTorch's checkpoints and in our trees.
+"""The layout of an array in PyTorch's checkpoints and in our trees.
 
-PyTorch keeps the weights of an affine map as [out, in, *space], we as [*space, in, out].
+Weights of an affine map are [out, in, *space] in PyTorch, and [*space, in, out] here.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 
 AnyArray = Any
-"""An array of numpy or of JAX: every transform here works on both, and on tracers."""
+"""An array of numpy or of JAX, or a tracer: every transform here works on all."""
 
 
 class Layout(NamedTuple):
     """A pair of transforms that undo each other.
 
-    `to_ours(array, shape)` is told the shape that we expect; `to_theirs(array)` needs none. The
-    first axis of what `to_theirs` returns is that along which fused weights are joined.
+    `to_ours(array, shape)` needs the shape of the result, `to_theirs(array)` does not. Fused
+    weights are joined along the first axis of the output of `to_theirs`.
     """
 
     name: str
@@ -26,13 +27,11 @@ class Layout(NamedTuple):
 
 
 def _to_back(x: AnyArray) -> AnyArray:
-    """[out, in, *space] -> [*space, in, out]."""
-    return x.transpose(*range(2, x.ndim), 1, 0)
+    return rearrange(x, "o i ... -> ... i o")
 
 
 def _to_front(x: AnyArray) -> AnyArray:
-    """[*space, in, out] -> [out, in, *space]."""
-    return x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2))
+    return rearrange(x, "... i o -> o i ...")
 
 
 AS_IS = Layout("as it is", lambda x, shape: x, lambda x: x)
@@ -42,13 +41,13 @@ KERNEL = Layout("kernel", lambda x, shape: _to_back(x), _to_front)
 """Linear maps (a transpose) and convolutions over one to three axes (OIHW to HWIO, ...)."""
 
 POINTWISE_CONV = Layout(
-    "their 1x1 convolution, our linear map",
+    "a 1x1 convolution in the checkpoint, a linear map here",
     lambda x, shape: x.reshape(x.shape[:2]).T,
     lambda x: x.T[..., None, None],
 )
 
 POINTWISE_LINEAR = Layout(
-    "their linear map, our 1x1 convolution",
+    "a linear map in the checkpoint, a 1x1 convolution here",
     lambda x, shape: x.T[None, None],
     lambda x: x[0, 0].T,
 )
@@ -58,21 +57,21 @@ HEADS = Layout(
     lambda x, shape: x.T.reshape(shape),
     lambda x: x.reshape(x.shape[0], -1).T,
 )
-"""Their [heads·d, in] is our [in, heads, d]: queries, keys and values."""
+"""[heads·d, in] in the checkpoint, [in, heads, d] here: queries, keys and values."""
 
 FROM_HEADS = Layout(
     "out of heads",
     lambda x, shape: x.T.reshape(shape),
     lambda x: x.reshape(-1, x.shape[-1]).T,
 )
-"""Their [out, heads·d] is our [heads, d, out]: what follows the attention."""
+"""[out, heads·d] in the checkpoint, [heads, d, out] here: the map after attention."""
 
 FLAT = Layout("flat", lambda x, shape: x.reshape(shape), lambda x: x.reshape(-1))
-"""Their vector is our array of any shape, such as the bias [heads, d] of `HEADS`."""
+"""A vector in the checkpoint, any shape here, such as the bias [heads, d] of `HEADS`."""
 
 
 def over_ones(axes: int) -> Layout:
-    """Returns the layout of their vector that has `axes` axes of one behind it."""
+    """Returns the layout of a vector with `axes` more axes of length 1 in the checkpoint."""
     return Layout(
         f"a vector over {axes} axes of one",
         lambda x, shape: x.reshape(shape),
@@ -81,9 +80,9 @@ def over_ones(axes: int) -> Layout:
 
 
 ROWS = Layout("rows", lambda x, shape: x.reshape(shape), lambda x: x.reshape(-1, x.shape[-1]))
-"""Their table of vectors has as a last row what is a vector of its own with us."""
+"""The last row of an embedding in the checkpoint is a separate null vector here."""
 
-ONE_IN_FRONT = Layout("theirs has an axis more", lambda x, shape: x[0], lambda x: x[None])
+ONE_IN_FRONT = Layout("one more axis in the checkpoint", lambda x, shape: x[0], lambda x: x[None])
 
 
 def _halves_swapped(x: AnyArray) -> AnyArray:
@@ -104,7 +103,7 @@ SWAPPED = Layout(
 
 
 def patches(size: Sequence[int]) -> Layout:
-    """Returns the layout of their convolution that steps by its size, our map of whole patches."""
+    """Returns the layout of a convolution that steps by its size; here, a map of flat patches."""
     return Layout(
         "patches",
         lambda x, shape: _to_back(x).reshape(shape),

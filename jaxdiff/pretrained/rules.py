@@ -1,13 +1,13 @@
-"""Tables: which name of our tree is which key of a checkpoint, and how the arrays lie.
+"""Tables: which name in our tree is which key of a checkpoint, and the layout of its array.
 
-A table is a plain sequence of rules. Names are matched whole; `{i}` in a pattern stands for a
+A table is a plain sequence of rules. A pattern must match the entire name; `{i}` stands for a
 number, the same on both sides:
 
     (*affine("layer_{i}/attention/query", "encoder.layer.{i}.attention.self.query"),
      *norm("layer_{i}/norm", "encoder.layer.{i}.LayerNorm"))
 
 `blocks[{i}]/...` is layer i along the first axis of our `blocks/...`, as a scan over layers has it.
-What no pattern can say is Python: a table is made by a function, with loops where it needs them.
+A function makes each table, with loops where patterns do not suffice.
 """
 
 import functools
@@ -22,12 +22,13 @@ Names = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """Our names, their keys, and the layout; several names on one side are fused on the other.
+    """Names in our tree, keys in the checkpoint, and the layout.
 
-    Fused weights are joined along the output axis: in the sizes of our parts, or where the parts
-    are theirs, in equal ones; with `tied` all of theirs are copies of ours. A rule with one side
-    empty only says that these names of ours, or theirs, have no counterpart; there `*` stands for
-    anything.
+    Several names on one side are parts of one array on the other, joined along its output axis:
+    ours ("query", "key") <-> theirs "in_proj" has the sizes of our parts, ours "in" <-> theirs
+    ("value", "gate") has equal parts. With `tied`, all keys hold copies of one array of ours, such
+    as an embedding that each block repeats. A rule with one side empty names parameters without a
+    counterpart; its patterns may contain `*` for anything.
 
     Raises:
         ValueError: the rule could not be inverted.
@@ -51,7 +52,7 @@ class Rule:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The numbers of names on our side and on theirs."""
+        """The numbers of our names and of keys."""
         return len(self.ours), len(self.theirs)
 
 
@@ -59,12 +60,12 @@ Table = Sequence[Rule]
 
 
 def rule(ours: Names, theirs: Names, layout: Layout = AS_IS) -> tuple[Rule]:
-    """Returns a table of one rule; several names on one side are fused on the other."""
+    """Returns a table of one rule; several names are parts of one array on the other side."""
     return (Rule(_several(ours), _several(theirs), layout),)
 
 
 def affine(ours: Names, theirs: Names, layout: Layout = KERNEL, bias: Layout = AS_IS) -> Table:
-    """Returns the rules of linear maps and convolutions, with a bias where there is one."""
+    """Returns the rules of linear maps and convolutions, with or without a bias."""
     return (
         *rule(_below(ours, "/kernel"), _below(theirs, ".weight"), layout),
         *rule(_below(ours, "/bias"), _below(theirs, ".bias"), bias),
@@ -72,7 +73,7 @@ def affine(ours: Names, theirs: Names, layout: Layout = KERNEL, bias: Layout = A
 
 
 def norm(ours: str, theirs: str) -> Table:
-    """Returns the rules of a norm, with a bias where there is one."""
+    """Returns the rules of a norm, with or without a bias."""
     return (
         *rule(f"{ours}/scale", f"{theirs}.weight"),
         *rule(f"{ours}/bias", f"{theirs}.bias"),
@@ -85,7 +86,7 @@ def embedding(ours: str, theirs: str) -> Table:
 
 
 def tied(table: Table, theirs: Sequence[str]) -> Table:
-    """Returns the rules of a part of ours that the peer keeps in several places, in full each."""
+    """Returns the rules of a part that the checkpoint repeats at several places."""
     return tuple(
         replace(
             entry,
@@ -97,7 +98,7 @@ def tied(table: Table, theirs: Sequence[str]) -> Table:
 
 
 def within(ours: str, theirs: str, *tables: Table) -> Table:
-    """Returns the rules of a part that sits at `ours` in our tree, and at `theirs` in the peer's.
+    """Returns the rules of a part at `ours` in our tree and at `theirs` in the checkpoint.
 
     Either may be empty.
     """
@@ -115,14 +116,14 @@ def within(ours: str, theirs: str, *tables: Table) -> Table:
 
 
 def skip(*theirs: str) -> Table:
-    """Returns rules for keys of theirs that we have no use for; `*` stands for anything."""
+    """Returns rules for keys of a checkpoint that are not used; `*` stands for anything."""
     return tuple(Rule((), (pattern,)) for pattern in theirs)
 
 
 def ours_only(*ours: str) -> Table:
-    """Returns rules for names of ours that they do not have; `*` stands for anything.
+    """Returns rules for parameters that no checkpoint has; `*` stands for anything.
 
-    Such parameters stay as they are in the target, which must hold arrays there.
+    Such parameters keep the values of the target, which must hold arrays there.
     """
     return tuple(Rule((pattern,), ()) for pattern in ours)
 

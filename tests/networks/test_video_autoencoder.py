@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.networks.autoencoder import Decoder
 from jaxdiff.networks.video_autoencoder import (
-    ClipDecoder,
     VideoAutoencoder,
     VideoAutoencoderSettings,
     settings_from_config,
@@ -99,7 +99,7 @@ def test_faint_features():
 
 def test_values_beyond_one(monkeypatch):
     """Catches decoded values that are not clamped where they are to be, or always."""
-    monkeypatch.setattr(ClipDecoder, "__call__", lambda network, z: z)
+    monkeypatch.setattr(Decoder, "__call__", lambda network, z: z)
     z = jnp.asarray([-3.0, 0.5]).reshape(1, 1, 1, 1, 2)
     for clamp, expected in ((True, [-1, 0.5]), (False, [-3, 0.5])):
         network = VideoAutoencoder(replace(TINY, quant_convs=False, clamp=clamp))

@@ -1,4 +1,4 @@
-"""The sizes of video autoencoders, and where their latents lie."""
+"""The sizes of video autoencoders, and the scale of their latents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,17 @@ WAN_DEVIATION = (
 
 @dataclass(frozen=True)
 class VideoAutoencoderSettings:
-    """The sizes of a video autoencoder, and where its latents lie.
+    """The sizes of a video autoencoder, and the scale of its latents.
 
     Attributes:
         channels: the width of each level, from the full image size down; each halves the size.
         halve_frames: for each step from a level to the next, whether it halves the frames too.
         layers_per_block: residual blocks of a level of the encoder; the decoder has one more.
-        latent_channels: of what the decoder takes.
-        image_channels: of the frames.
-        middle_attention: whether attention of one head, among the places of a frame, stands
-            between the two blocks at the smallest size.
+        latent_channels: of the latents; `image_channels`, of the frames.
+        middle_attention: whether attention of one head, within each frame, is between the two
+            blocks at the smallest size.
         quant_convs: whether 1×1×1 convolutions follow the encoder and precede the decoder.
-        clamp: whether decoded values beyond -1 and 1 become these; no gradient comes back there.
+        clamp: whether decoded values are clipped to [-1, 1], without a gradient beyond.
         eps: of the norms.
         scale, shift: (latent - shift) · scale has mean 0 and deviation 1 over the training clips;
             a number for each channel, or one for all.
@@ -75,17 +74,17 @@ class VideoAutoencoderSettings:
 
     @property
     def factor(self) -> int:
-        """How many pixels a latent is wide."""
+        """The width of a latent in pixels."""
         return 2 ** (len(self.channels) - 1)
 
     @property
     def frame_factor(self) -> int:
-        """How many frames a latent stands for, except for the first, which stands for one."""
+        """The number of frames of a latent; the first latent has one frame."""
         return 2 ** sum(self.halve_frames)
 
     @property
     def encoder_radius(self) -> int:
-        """How many latents away a latent sees pixels; with middle attention it sees all."""
+        """The distance, in latents, of pixels that change a latent, without middle attention."""
         radius = 1 + 4 + 2 * self.layers_per_block
         for _ in self.halve_frames:
             # A kernel of 3 at a stride of 2 begins at its place: it reaches farther to the right.
@@ -94,7 +93,7 @@ class VideoAutoencoderSettings:
 
     @property
     def decoder_radius(self) -> int:
-        """How many latents away a pixel sees latents; with middle attention it sees all."""
+        """The distance, in latents, of latents that change a pixel, without middle attention."""
         blocks = 2 * (self.layers_per_block + 1)
         radius = 1 + blocks
         for _ in self.halve_frames:
@@ -111,7 +110,7 @@ def settings_from_config(config: Mapping[str, Any]) -> VideoAutoencoderSettings:
     """Reads config.json of diffusers' AutoencoderKLWan.
 
     Raises:
-        ValueError: the network has parts that ours does not, as Wan 2.2's has.
+        ValueError: an option cannot be expressed, such as those of Wan 2.2.
     """
     base, multipliers = config.get("base_dim", 96), config.get("dim_mult", (1, 2, 4, 4))
     only = {
@@ -125,12 +124,12 @@ def settings_from_config(config: Mapping[str, Any]) -> VideoAutoencoderSettings:
         found = config.get(name, value)
         found = list(found) if isinstance(found, tuple) else found
         if found != value and not (name == "decoder_base_dim" and found is None):
-            raise ValueError(f"{name}={found!r}: this autoencoder has {value!r}")
+            raise ValueError(f"{name}={found!r}: only {value!r} can be expressed")
     if multipliers[0] != 1:
-        raise ValueError(f"dim_mult={multipliers!r}: this autoencoder's begins with 1")
+        raise ValueError(f"dim_mult={multipliers!r}: only lists that begin with 1 can be expressed")
     return VideoAutoencoderSettings(
         channels=tuple(base * multiplier for multiplier in multipliers),
-        # The name is misspelt in the file.
+        # Misspelt in config.json, too.
         halve_frames=tuple(config.get("temperal_downsample", (False, True, True))),
         layers_per_block=config.get("num_res_blocks", 2),
         latent_channels=config.get("z_dim", 16),
@@ -141,10 +140,7 @@ def settings_from_config(config: Mapping[str, Any]) -> VideoAutoencoderSettings:
 
 
 def check_frames(frames: int, factor: int, begun: bool = False) -> None:
-    """Raises ValueError where a clip does not have 1 + n·factor frames, or a later chunk n·factor.
-
-    `begun` says that the frames are such a chunk.
-    """
+    """Raises ValueError if a clip has not 1 + n·factor frames, or with `begun` a chunk n·factor."""
     alone = 0 if begun else 1
     if frames < 1 or (frames - alone) % factor:
         below = alone + max(frames - alone, 0) // factor * factor

@@ -94,7 +94,7 @@ def table_of(keys: Iterable[str], levels: int, layers_per_block: int) -> Table:
 
 
 def _sequence(way: str, order: Iterable[int], blocks: int, theirs: str, residual: Table) -> Table:
-    """Returns the table of one list: a level's blocks, then what leads to the next level."""
+    """Returns the table of one list: a level's blocks, then the layer to the next level."""
     table = ()
     for place, level in enumerate(order):
         begin = place * (blocks + 1)
