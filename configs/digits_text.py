@@ -22,7 +22,7 @@ def get_config():
     config.conditions = ("text",)
     config.encoders = {
         "text": {
-            "name": "Text",
+            "name": "TextEncoder",
             "settings": "minilm_l6",
             "window": 8,
         }
@@ -35,8 +35,7 @@ def get_config():
         "transformer_depth": (0, 1),
         "head_channels": 24,
         "scale_shift": True,
-        "text_features": 384,
-        "joint_vectors": {"text_pooled": 384},
+        "inputs": {"text_features": 384, "pooled_features": 384},
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 3e-3

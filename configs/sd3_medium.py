@@ -32,19 +32,19 @@ def get_config():
         "text": {
             "name": "SD3",
             "clip_l": {
-                "name": "Text",
+                "name": "TextEncoder",
                 "settings": "CLIPTextSettings(clip_skip=1, final_norm=False, projection=768)",
                 "tokenizer": f"{HUB}/tokenizer",
                 "dtype": "bfloat16",
             },
             "bigg": {
-                "name": "Text",
+                "name": "TextEncoder",
                 "settings": "openclip_bigg_14",
                 "tokenizer": f"{HUB}/tokenizer_2",
                 "dtype": "bfloat16",
             },
             "t5": {
-                "name": "Text",
+                "name": "TextEncoder",
                 "settings": "t5_v1_1_xxl",
                 "tokenizer": f"{HUB}/tokenizer_3",
                 "window": 77,

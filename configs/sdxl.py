@@ -31,13 +31,13 @@ def get_config():
         "text": {
             "name": "SDXL",
             "clip_l": {
-                "name": "Text",
+                "name": "TextEncoder",
                 "settings": "CLIPTextSettings(clip_skip=1, final_norm=False)",
                 "tokenizer": f"{HUB}/tokenizer",
                 "dtype": "bfloat16",
             },
             "bigg": {
-                "name": "Text",
+                "name": "TextEncoder",
                 "settings": "openclip_bigg_14",
                 "tokenizer": f"{HUB}/tokenizer_2",
                 "dtype": "bfloat16",

@@ -28,7 +28,7 @@ def get_config():
     config.conditions = ("text",)
     config.encoders = {
         "text": {
-            "name": "Text",
+            "name": "TextEncoder",
             "settings": "clip_vit_l_14",
             "tokenizer": f"{HUB}/tokenizer",
         }

@@ -55,10 +55,13 @@ def _peer_unet() -> Any:
 
 
 def _text_unet() -> Any:
-    from jaxdiff.networks import stable_diffusion_15
+    from jaxdiff.networks import Inputs, stable_diffusion_15
 
     return stable_diffusion_15(
-        channels=TEXT_WIDTHS, transformer_depth=(1, 1, 0), num_heads=4, text_features=TEXT
+        channels=TEXT_WIDTHS,
+        transformer_depth=(1, 1, 0),
+        num_heads=4,
+        inputs=Inputs(text_features=TEXT, learned_null=False),
     )
 
 
@@ -82,10 +85,14 @@ def _text(batch: int) -> dict[str, Any]:
 
 
 def _dit() -> Any:
-    from jaxdiff.networks import dit_s
+    from jaxdiff.networks import Inputs, dit_s
 
     # As the peer does, nothing but the products of matrices is kept for the gradient.
-    return dit_s(num_classes=1000, out_channels=8, remat="dots_with_no_batch_dims_saveable")
+    return dit_s(
+        inputs=Inputs(num_classes=1000),
+        out_channels=8,
+        remat="dots_with_no_batch_dims_saveable",
+    )
 
 
 def _peer_dit() -> Any:

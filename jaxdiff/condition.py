@@ -1,8 +1,10 @@
-"""Functions of conditions: read, dropped, and filled in where they are dropped or absent."""
+"""Functions of conditions: read, dropped, and filled."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -10,23 +12,13 @@ from jaxdiff.typing import Cond, Condition
 
 
 def conditions(cond: Cond) -> dict[str, Condition]:
-    """Returns all conditions as `Condition`; a bare array is its own only field."""
-    wrap = lambda n, c: c if isinstance(c, Condition) else Condition({n: jnp.asarray(c)})
-    return {name: wrap(name, value) for name, value in cond.items()}
-
-
-def fields(cond: Cond) -> tuple[dict[str, Array], dict[str, Bool[Array, " b"]]]:
-    """Returns the fields of all conditions by name, and for those that may be dropped, `keep`."""
-    values, keep = {}, {}
-    for condition in conditions(cond).values():
-        values |= condition.fields
-        if condition.keep is not None:
-            keep |= dict.fromkeys(condition.fields, condition.keep)
-    return values, keep
+    """Returns all conditions as `Condition`; a bare array becomes the value of one."""
+    wrap = lambda c: c if isinstance(c, Condition) else Condition(c)
+    return {name: jax.tree.map(jnp.asarray, wrap(value)) for name, value in cond.items()}
 
 
 def drop(cond: Cond, names: Sequence[str] | None = None) -> dict[str, Condition]:
-    """Returns the same conditions, those of the names (all by default) dropped everywhere."""
+    """Returns the conditions with those of `names`, by default all, dropped in every example."""
     dropped = {}
     for name, condition in conditions(cond).items():
         keep = keep_of(condition)
@@ -36,36 +28,42 @@ def drop(cond: Cond, names: Sequence[str] | None = None) -> dict[str, Condition]
 
 
 def keep_of(condition: Condition) -> Bool[Array, " b"]:
-    """Returns for which examples a condition is kept."""
-    batch = len(next(iter(condition.fields.values())))
-    return jnp.ones(batch, bool) if condition.keep is None else condition.keep
+    """Returns True for examples that keep the condition."""
+    return jnp.ones(len(condition.value), bool) if condition.keep is None else condition.keep
+
+
+def choose(condition: Condition, value: Array, null: Array) -> Array:
+    """Returns `value` [b, ...] for examples that keep the condition, and `null` for the others."""
+    if condition.keep is None:
+        return value
+    return jnp.where(jnp.expand_dims(condition.keep, range(1, value.ndim)), value, null)
 
 
 def fill(cond: Cond, empty: Cond, batch: int) -> dict[str, Condition]:
-    """Returns `cond` with `empty` where a condition is dropped or absent, and all of them kept.
+    """Returns the conditions with those of `empty` in place of dropped and absent ones, all kept.
 
-    For networks without learned null embeddings: `empty` holds the encoding of the empty prompt,
-    with a leading axis of `batch` or of 1.
+    For networks without null embeddings: `empty` holds the encoding of the empty prompt, with a
+    leading axis of `batch` or of 1.
 
     Raises:
-        ValueError: a field and the one that fills it have different shapes.
+        ValueError: a condition and its replacement have different arrays or shapes.
     """
     filled = conditions(cond)
-    for name, nothing in conditions(empty).items():
-        nulls = {f: jnp.broadcast_to(a, (batch, *a.shape[1:])) for f, a in nothing.fields.items()}
-        given = filled.get(name, Condition(nulls))
-        for field, value in given.fields.items():
-            if field in nulls and value.shape != nulls[field].shape:
-                raise ValueError(
-                    f"cond[{field!r}] has shape {value.shape}, but its filling {nulls[field].shape}"
-                )
-        keep = keep_of(given)
-        filled[name] = Condition(
-            {f: jnp.where(along(keep, null), given.fields[f], null) for f, null in nulls.items()}
-        )
+    for name, null in conditions(empty).items():
+        repeated = lambda a: jnp.broadcast_to(a, (batch, *a.shape[1:]))
+        whole: Condition = jax.tree.map(repeated, null)
+        given = filled.get(name, whole)
+        if given.mask is None and whole.mask is not None:
+            given = replace(given, mask=jnp.ones(given.value.shape[:2], bool))
+        bare = replace(given, keep=None)
+        if _shapes(bare) != _shapes(whole):
+            raise ValueError(
+                f"cond[{name!r}] has shapes {_shapes(bare)}, but its replacement {_shapes(whole)}"
+            )
+        filled[name] = jax.tree.map(lambda a, n, given=given: choose(given, a, n), bare, whole)
     return filled
 
 
-def along(mask: Bool[Array, " b"], value: Array) -> Array:
-    """Returns a mask [b] with axes appended until it broadcasts against a value."""
-    return mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim))
+def _shapes(condition: Condition) -> dict[str, Any]:
+    parts = {"value": condition.value, "mask": condition.mask, "pooled": condition.pooled}
+    return {name: part.shape for name, part in parts.items() if part is not None}

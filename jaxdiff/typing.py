@@ -10,23 +10,28 @@ from jaxdiff import random
 from jaxdiff.trees import pytree
 
 
-@pytree(data=("fields", "keep"))
+@pytree(data=("value", "mask", "pooled", "keep"))
 @dataclass(frozen=True)
 class Condition:
-    """A condition of a batch.
+    """One condition of a batch; a pytree of arrays with a leading batch axis.
 
-    `fields` has arrays by name, each with a leading batch axis: of a label "label", of a text
-    "text" (its tokens), "text_mask" and "text_pooled". `keep` says for which examples they count,
-    None for all; elsewhere the network puts its learned null embedding. Fields of one condition are
-    dropped together.
+    Attributes:
+        value: labels [b], vectors [b, d], tokens [b, n, d] or maps [b, ..., c].
+        mask: booleans [b, n], False for tokens to be ignored; None if every token counts.
+        pooled: one vector [b, p] for all tokens of an example; None if the encoder has none.
+        keep: booleans [b], False for examples whose condition is dropped: the network puts its
+            learned null embedding there. None if every example keeps the condition.
     """
 
-    fields: dict[str, Any]
-    keep: Any = None  # bool [b]; not annotated, since JAX puts other things in the place of arrays
+    # Not annotated: JAX puts shapes and shardings in the place of arrays.
+    value: Any
+    mask: Any = None
+    pooled: Any = None
+    keep: Any = None
 
 
 Cond = Mapping[str, Any]
-"""Conditions by name, each a `Condition`; a bare array [b, ...] is its own only field."""
+"""Conditions by name, "label", "text", ...: each a `Condition`, or the array of its value."""
 
 Params = Any
 """A tree of arrays."""
@@ -142,7 +147,7 @@ class Codec(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Makes a condition of what the data or a user give: of prompts, tokens and their vector.
+    """Maps values of the data or of a user, such as prompts, to a condition of a network.
 
     `rank` is the rank of one value: 0 for a text, 1 for a row of numbers.
     """
@@ -150,16 +155,16 @@ class Encoder(Protocol):
     rank: int
 
     def prepare(self, values: Sequence[Any]) -> Any:
-        """Returns arrays with a leading axis for the values; on the host, such as token ids."""
+        """Returns arrays with a leading axis for the values, such as token ids; on the host."""
 
     def inputs(self, batch: int) -> Any:
-        """Returns the shapes of what `prepare` makes of so many values."""
+        """Returns the shapes of `prepare`'s arrays for a batch of this size."""
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
-        """Returns the condition, of one or several fields."""
+    def encode(self, params: Params, inputs: Any) -> Condition:
+        """Returns the condition that the prepared arrays of a batch encode."""
 
-    def empty(self, params: Params, name: str) -> Condition:
-        """Returns the condition of nothing, such as of an empty prompt, for a batch of 1."""
+    def empty(self, params: Params) -> Condition:
+        """Returns the condition that replaces a dropped one, with a leading axis of 1."""
 
 
 @runtime_checkable

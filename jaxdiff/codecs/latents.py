@@ -59,8 +59,12 @@ class Latents:
     param_dtype: Any = "float32"
 
     def __post_init__(self):
-        network = make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
-        object.__setattr__(self, "autoencoder", network)
+        _ = self.network  # checks the sizes
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """Returns the autoencoder that the sizes describe, in tiles if they say so."""
+        return make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
 
     def shapes(self) -> Params:
         """Returns the parameters' shapes; reads nothing."""
@@ -110,17 +114,16 @@ class Latents:
 
     @property
     def _network(self):
-        whole = self.autoencoder
-        return whole.autoencoder if isinstance(whole, Tiled) else whole
+        return self.network.autoencoder if isinstance(self.network, Tiled) else self.network
 
     def _place(self, z: Array) -> tuple[Array, Array]:
-        settings = self.autoencoder.settings
+        settings = self.network.settings
         return jnp.asarray(settings.shift, z.dtype), jnp.asarray(settings.scale, z.dtype)
 
     def _apply(self, params: Params, x: Array, method: str) -> Any:
         if params is None:
             raise ValueError("Latents has no parameters: weights['codec'] must hold them")
-        return self.autoencoder.apply({"params": params}, x, method=method)
+        return self.network.apply({"params": params}, x, method=method)
 
 
 def load_autoencoder(
@@ -156,7 +159,7 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
         name = spec.partition("(")[0]
         clips = name in names(video_autoencoder)
         family = video_autoencoder if clips else image_autoencoder
-        spec = build(family, spec if "(" in spec else f"{spec}()")
+        spec = build(family, spec)
     elif isinstance(spec, Mapping):
         sizes = {"name": "AutoencoderSettings", **spec}
         codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}

@@ -1,1 +1,1 @@
-"""The conditions of a model: which batch fields, how encoded, how dropped."""
+"""Conditions of a model: batch fields, their encoders, and dropout."""

@@ -1,8 +1,4 @@
-"""The conditions of a model: which batch fields, how encoded, how dropped.
-
-A condition is a field of the batch, such as "label", that goes to the network as it is, or through
-an encoder, which may make several fields of it.
-"""
+"""The conditions of a model: the batch fields, how they are encoded, and how they are dropped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,15 +21,15 @@ class Conditions:
     """The conditions of a model, by name.
 
     Attributes:
-        names: fields of the batch.
-        encoders: of those that do not go to the network as they are.
-        num_classes: of "label".
-        dropout: with what probability a condition is left out in training.
-        learned_null: whether the network has an embedding for what is left out; if not, the
-            encoding of the empty prompt stands there.
+        names: fields of the batch, such as "label" or "text".
+        encoders: by condition; a condition without an encoder reaches the network unchanged.
+        num_classes: number of classes of "label".
+        dropout: the probability, in training, that a condition of an example is dropped.
+        learned_null: whether the network has an embedding for dropped conditions. If not, they are
+            replaced by the encoding of the empty prompt.
 
     Raises:
-        ValueError: they do not fit each other.
+        ValueError: a name, an encoder or the dropout does not fit the others.
     """
 
     names: Sequence[str] = ()
@@ -44,7 +40,9 @@ class Conditions:
 
     def __post_init__(self):
         if "label" in self.names and not self.num_classes:
-            raise ValueError("conditions has 'label', but data.num_classes=0: nothing is labelled")
+            raise ValueError(
+                "conditions has 'label', but data.num_classes=0: the data have no labels"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"condition_dropout={self.dropout} is not in [0, 1)")
         if unread := [name for name in self.encoders if name not in self.names]:
@@ -52,14 +50,14 @@ class Conditions:
         bare = [name for name in self.names if name not in self.encoders]
         if bare and not self.learned_null and self.dropout:
             raise ValueError(
-                f"condition_dropout={self.dropout}: nothing stands for conditions {bare} where they"
-                " are dropped: the network has no null embedding, and encoders has them not"
+                f"condition_dropout={self.dropout}, but nothing replaces dropped conditions {bare}:"
+                " the network has no null embedding (inputs.learned_null=False), and"
+                " config.encoders has no entry for them"
             )
 
-    def example(self, frozen: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
-        """Returns the shapes of what the network is given; `frozen` may be shapes too."""
-        inputs = self.inputs(batch)
-        return jax.eval_shape(self.encode, frozen, inputs)
+    def example(self, weights: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
+        """Returns the shapes of the encoded conditions; `weights` may be shapes too."""
+        return jax.eval_shape(self.encode, weights, self.inputs(batch))
 
     def inputs(self, batch: int) -> dict[str, Any]:
         """Returns the shapes of the conditions in a batch, before they are encoded."""
@@ -68,24 +66,20 @@ class Conditions:
             inputs["label"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
         return inputs
 
-    def check_read(self, cond: Cond, create: ClosedJaxpr) -> None:
-        """Raises ValueError if a function of a key and `cond` takes no notice of a condition."""
+    def check_read(self, cond: Mapping[str, Any], create: ClosedJaxpr) -> None:
+        """Raises ValueError if a function of a key and `cond` reads no array of a condition."""
         used = {id(var) for equation in create.jaxpr.eqns for var in equation.invars}
-        leaves = jax.tree_util.tree_leaves_with_path(cond)
-        variables = create.jaxpr.invars[len(create.jaxpr.invars) - len(leaves) :]
-        read = {
-            path[0].key
-            for (path, _), variable in zip(leaves, variables, strict=True)
-            if id(variable) in used
-        }
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(cond)]
+        arrays = create.jaxpr.invars[len(create.jaxpr.invars) - len(paths) :]
+        read = {p[0].key for p, var in zip(paths, arrays, strict=True) if id(var) in used}
         if ignored := [name for name in self.names if name in cond and name not in read]:
             raise ValueError(
-                f"conditions has {ignored}, but the network does not read them: see its options,"
-                " such as num_classes, text_features or vectors"
+                f"conditions has {ignored}, but the network does not read them: see the options of"
+                " its inputs, such as num_classes, text_features or vectors"
             )
 
     def prepare(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns a batch, on the host, in which encoders' conditions are arrays.
+        """Returns a batch, on the host, in which conditions with an encoder are arrays.
 
         Raises:
             ValueError: a condition is not in the data.
@@ -98,14 +92,16 @@ class Conditions:
             )
         texts = [name for name in self.names if np.asarray(batch[name]).dtype.kind == "U"]
         if bare := [name for name in texts if name not in self.encoders]:
-            raise ValueError(f"conditions has {bare}, which are texts: encoders has none for them")
+            raise ValueError(
+                f"conditions has {bare}, which are texts: config.encoders has no entry for them"
+            )
         return {**batch, **{name: self._prepare(name, batch[name]) for name in self.encoders}}
 
     def check(self, num: int, cond: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the arrays of values that a user gives: one for each of `num`, or one for all.
+        """Returns a user's values as arrays: one value for each of `num` samples, or one for all.
 
         Raises:
-            ValueError: a name is unknown, or values are of another number, kind or range.
+            ValueError: a name is unknown, or values have the wrong number, kind or range.
         """
         checked = {}
         for name, value in cond.items():
@@ -124,29 +120,31 @@ class Conditions:
             )
         return checked
 
-    def encode(self, frozen: Mapping[str, Params], inputs: Mapping[str, Any]) -> Cond:
-        """Returns the conditions that inputs become; under jit."""
-        through = lambda name, value: self.encoders[name].encode(frozen.get(name), value, name)
+    def encode(self, weights: Mapping[str, Params], inputs: Mapping[str, Any]) -> Cond:
+        """Returns the conditions of prepared values; for use under jit."""
         return {
-            name: through(name, value) if name in self.encoders else Condition({name: value})
+            name: self.encoders[name].encode(weights.get(name), value)
+            if name in self.encoders
+            else Condition(value)
             for name, value in inputs.items()
         }
 
     def drop(self, cond: Cond, keys: Key[Array, " b"]) -> Cond:
-        """Returns the conditions, each kept or dropped by one draw an example."""
+        """Returns conditions that each example keeps or drops, every condition by its own draw."""
         if not self.dropout:
             return cond
-        draw = lambda name: random.uniform(random.stream(keys, f"drop {name}")) >= self.dropout
-        return {name: replace(value, keep=draw(name)) for name, value in cond.items()}
+        draw = lambda name: random.uniform(random.stream(keys, f"drop {name}"))
+        return {n: replace(c, keep=draw(n) >= self.dropout) for n, c in cond.items()}
 
-    def empty(self, frozen: Mapping[str, Params], negative: Cond | None = None) -> Cond:
-        """Returns the fillings of conditions that are dropped, {} where the network has its own.
+    def empty(self, weights: Mapping[str, Params], negative: Cond | None = None) -> Cond:
+        """Returns the conditions that replace dropped ones, with a leading axis of 1.
 
-        That is the empty prompt, or `negative`, conditions encoded for one example.
+        They are `negative`, encoded for one example, and the encoding of the empty prompt; {} for a
+        network with null embeddings of its own.
         """
         null = {}
         if not self.learned_null:
-            null = {n: part.empty(frozen.get(n), n) for n, part in self.encoders.items()}
+            null = {name: part.empty(weights.get(name)) for name, part in self.encoders.items()}
         return {**null, **(negative or {})}
 
     def _prepare(self, name: str, values: Any) -> Any:
@@ -161,7 +159,7 @@ class Conditions:
 @pytree(data=("denoiser", "empty"))
 @dataclass(frozen=True)
 class Filled:
-    """A denoiser that sees `empty` wherever a condition is dropped or absent."""
+    """A denoiser that reads `empty` in place of dropped and absent conditions."""
 
     denoiser: Denoiser
     empty: Cond
@@ -172,5 +170,5 @@ class Filled:
 
 
 def filled(denoiser: Denoiser, empty: Cond) -> Denoiser:
-    """Returns the denoiser that sees `empty` wherever a condition is dropped or absent."""
+    """Returns the denoiser that reads `empty` in place of dropped and absent conditions."""
     return Filled(denoiser, empty) if empty else denoiser

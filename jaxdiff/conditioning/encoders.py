@@ -1,58 +1,57 @@
 """Encoders of conditions, as `config.encoders` names them: a table from condition to encoder.
 
-    config.encoders = {"text": {"name": "Text", "settings": "minilm_l6", "weights": "path/to/it"}}
+    config.encoders = {"text": {"name": "TextEncoder", "settings": "minilm_l6"}}
+    config.weights.text = "path/to/it"
 
-An encoder takes what the data have under the condition's name, such as captions, in two steps: on
-the host, into arrays of a fixed size; and in the training step, with frozen weights, into `cond`.
+An encoder maps the values of a batch field, such as captions, in two steps: on the host to arrays
+of a fixed size, and in the training step, with frozen weights, to a `Condition`.
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.conditioning import loading, tokens
-from jaxdiff.conditioning import prompts as encoders
+from jaxdiff.conditioning import loading, prompts, tokens
 from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
-from jaxdiff.conditioning.prompts import Encoded, TextEncoder
+from jaxdiff.conditioning.prompts import Encoded, TextPipeline
 from jaxdiff.conditioning.tokens import Tokenizer, Tokens
-from jaxdiff.config.build import build
-from jaxdiff.networks import text as family
+from jaxdiff.networks import text as networks
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.typing import Condition, Params
 
 
-class Prompts:
-    """What encoders of texts have in common; `tokens` and `states` are theirs."""
+class PromptEncoder:
+    """Base of the encoders of prompts; subclasses define `tokens` and `states`."""
 
     rank = 0
 
     def prepare(self, values: Sequence[Any]) -> Any:
-        """Returns the ids of prompts, on the host.
+        """Returns the token ids of prompts, on the host.
 
         Raises:
-            ValueError: one is no text, or too long where that is an error; there is no tokenizer.
+            ValueError: a value is not a text, or is too long; the tokenizer is missing.
         """
-        others = [value for value in values if not isinstance(value, str)]
-        if others:
-            raise ValueError(f"{others[0]!r} is not a text")
+        wrong = [value for value in values if not isinstance(value, str)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not a text")
         return self.tokens([str(value) for value in values])
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
-        """Returns the fields "<name>" [b, n, d], "<name>_mask" [b, n], "<name>_pooled" [b, p]."""
-        return self.states(params["network"], inputs).condition(name)
+    def encode(self, params: Params, inputs: Any) -> Condition:
+        """Returns the states of tokens [b, n, d], their mask [b, n] and the vectors [b, p]."""
+        return self.states(params["network"], inputs).condition()
 
-    def empty(self, params: Params, name: str) -> Condition:
-        """Returns the same of the empty prompt."""
-        return self.encode(params, params["empty"], name)
+    def empty(self, params: Params) -> Condition:
+        """Returns the encoding of the empty prompt."""
+        return self.encode(params, params["empty"])
 
     def shapes(self) -> Params:
-        """Returns the shapes of the parameters, and of the empty prompt's tokens beside them."""
+        """Returns the shapes of the parameters and of the empty prompt's tokens."""
         return {"network": self.network_shapes(), "empty": self.inputs(1)}
 
     def load(self, target: Params) -> Params:
@@ -67,24 +66,24 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Text(Prompts):
-    """One encoder of prompts.
+class TextEncoder(PromptEncoder):
+    """One text encoder, from settings and files.
 
     Attributes:
-        settings: of `jaxdiff.networks.text`: "minilm_l6", "clip_vit_l_14", "t5_v1_1_xxl", or
-            written out, "CLIPTextSettings(clip_skip=1, final_norm=False)".
+        settings: of `jaxdiff.networks.text`: "minilm_l6", "clip_vit_l_14", "t5_v1_1_xxl", or an
+            object, "CLIPTextSettings(clip_skip=1, final_norm=False)".
         weights: a folder with *.safetensors, or a name on the hub; read by `load` only.
-        tokenizer: its folder, where it is not in the weights' or beside it.
-        window: the number of tokens; None for as many as the network has positions, and of T5, 512.
-        attend_padding: see `TextEncoder`; None for what the weights were trained with.
-        too_long: "truncate", or "error".
-        dtype: of the arithmetic; `param_dtype`, of the parameters.
+        tokenizer: the tokenizer's folder; by default that of the weights, or the one beside it.
+        window: the number of tokens; by default the network's maximum length (512 for T5).
+        attend_padding: see `prompts.TextPipeline`; by default as in the training of the weights.
+        too_long: "truncate" or "error", for prompts longer than the window.
+        dtype: of the arithmetic. `param_dtype`: of the parameters.
 
     Raises:
         ValueError: a setting is unknown or out of range.
     """
 
-    settings: Any
+    settings: Annotated[Any, networks]
     weights: str = ""
     tokenizer: str = ""
     window: int | None = None
@@ -94,38 +93,34 @@ class Text(Prompts):
     param_dtype: Any = "float32"
 
     def __post_init__(self):
-        spec = self.settings
-        if isinstance(spec, str):
-            spec = build(family, spec if "(" in spec else f"{spec}()")
-        if type(spec) not in loading.OF_SETTINGS:
+        if type(self.settings) not in loading.OF_SETTINGS:
             known = ", ".join(kind.__name__ for kind in loading.OF_SETTINGS)
-            raise ValueError(f"settings={self.settings!r}: an encoder of text has {known}")
+            raise ValueError(f"settings={self.settings!r} are not those of a text encoder: {known}")
         if self.too_long == "chunk":
             raise ValueError(
-                "too_long='chunk': how many windows there are would differ from batch to batch;"
-                " 'truncate' or 'error', and a larger window where the network has one"
+                "too_long='chunk' would give batches with different numbers of windows; use"
+                " 'truncate' or 'error', and a larger window if the network allows it"
             )
-        object.__setattr__(self, "settings", spec)
-        _ = self.encoder  # checks the window
+        _ = self.pipeline  # checks the window
 
     @property
-    def encoder(self) -> TextEncoder:
+    def pipeline(self) -> TextPipeline:
         """Returns the network with its options, without the tokenizer."""
-        return self._encoder(None)
+        return self._pipeline(None)
 
     def inputs(self, batch: int) -> Tokens:
-        """Returns the shapes of so many prompts' tokens."""
-        shape = (batch, 1, self.encoder.window)
+        """Returns the shapes of the tokens of a batch of this size."""
+        shape = (batch, 1, self.pipeline.window)
         return Tokens(*(jax.ShapeDtypeStruct(shape, kind) for kind in (jnp.int32, jnp.bool_)))
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
-        """Returns the tokens of prompts, the tokenizer read at the first use."""
+        """Returns the tokens of prompts; the first call reads the tokenizer."""
         tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer)
-        return self._encoder(tokenizer).tokenize(prompts)
+        return self._pipeline(tokenizer).tokenize(prompts)
 
     def states(self, params: Params, inputs: Tokens) -> Encoded:
-        """Returns what the network makes of tokens."""
-        return self.encoder.encode(params, inputs)
+        """Returns the network's states of tokens."""
+        return self.pipeline.encode(params, inputs)
 
     def network_shapes(self) -> Params:
         """Returns the shapes of the network's parameters."""
@@ -146,29 +141,29 @@ class Text(Prompts):
 
     def _tokenizer_folder(self) -> Path:
         if not (self.tokenizer or self.weights):
-            raise ValueError("no tokenizer: neither weights nor tokenizer says where it is")
+            raise ValueError("no tokenizer: give the folder of weights, or that of the tokenizer")
         return resolve(self.tokenizer) if self.tokenizer else find_tokenizer(self.weights)
 
-    def _encoder(self, tokenizer: Tokenizer | None) -> TextEncoder:
-        of, attend_padding = self._family, self.attend_padding
-        return TextEncoder(
-            network=of.network(self.settings, jnp.dtype(self.dtype)),
+    def _pipeline(self, tokenizer: Tokenizer | None) -> TextPipeline:
+        family, attend_padding = self._family, self.attend_padding
+        return TextPipeline(
+            network=family.network(self.settings, jnp.dtype(self.dtype)),
             tokenizer=tokenizer,
             window=self.window or getattr(self.settings, "positions", T5_WINDOW),
-            attend_padding=of.attend_padding if attend_padding is None else attend_padding,
+            attend_padding=family.attend_padding if attend_padding is None else attend_padding,
             too_long=self.too_long,
         )
 
 
-class Several(Prompts):
-    """Encoders of the same prompts, by name: fields of the class that says how they are joined."""
+class MultiEncoder(PromptEncoder):
+    """Several encoders of the same prompts; subclasses name them as fields and define `join`."""
 
-    def each(self) -> dict[str, Text]:
+    def each(self) -> dict[str, TextEncoder]:
         """Returns the encoders by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def inputs(self, batch: int) -> dict[str, Tokens]:
-        """Returns the shapes of so many prompts' tokens, of each encoder."""
+        """Returns the shapes of each encoder's tokens for a batch of this size."""
         return {name: part.inputs(batch) for name, part in self.each().items()}
 
     def tokens(self, prompts: Sequence[str]) -> dict[str, Tokens]:
@@ -176,7 +171,7 @@ class Several(Prompts):
         return {name: part.tokens(prompts) for name, part in self.each().items()}
 
     def states(self, params: Params, inputs: Any) -> Encoded:
-        """Returns what the networks make of tokens, joined."""
+        """Returns the joined states of all networks."""
         parts = self.each().items()
         return self.join(**{name: part.states(params[name], inputs[name]) for name, part in parts})
 
@@ -194,30 +189,33 @@ class Several(Prompts):
 
 
 @dataclass(frozen=True)
-class SDXL(Several):
-    """The two encoders of SDXL, side by side (Podell et al., 2023).
+class SDXL(MultiEncoder):
+    """The two encoders of SDXL, their features concatenated (Podell et al., 2023).
 
     Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has.
     """
 
-    clip_l: Text
-    bigg: Text
-    join = staticmethod(encoders.sdxl)
+    clip_l: TextEncoder
+    bigg: TextEncoder
+    join = staticmethod(prompts.sdxl)
 
 
 @dataclass(frozen=True)
-class SD3(Several):
+class SD3(MultiEncoder):
     """The three encoders of Stable Diffusion 3 (Esser et al., 2024)."""
 
-    clip_l: Text
-    bigg: Text
-    t5: Text
-    join = staticmethod(encoders.sd3)
+    clip_l: TextEncoder
+    bigg: TextEncoder
+    t5: TextEncoder
+    join = staticmethod(prompts.sd3)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers as they are, such as the sizes that SDXL is told; `default` where none are given."""
+    """Rows of numbers, passed on unchanged, such as the image sizes that SDXL reads.
+
+    `default` replaces dropped and absent rows.
+    """
 
     default: Sequence[float | int]
 
@@ -227,7 +225,7 @@ class Numbers:
         """Returns the numbers [b, count].
 
         Raises:
-            ValueError: there are not as many in each row.
+            ValueError: a row has another count than the default.
         """
         rows = np.asarray(values, np.float32)
         if rows.ndim != 2 or rows.shape[1] != len(self.default):
@@ -235,16 +233,16 @@ class Numbers:
         return rows
 
     def inputs(self, batch: int) -> jax.ShapeDtypeStruct:
-        """Returns the shape of so many rows."""
+        """Returns the shape of a batch of this size."""
         return jax.ShapeDtypeStruct((batch, len(self.default)), jnp.float32)
 
-    def encode(self, params: Params, inputs: Any, name: str) -> Condition:
+    def encode(self, params: Params, inputs: Any) -> Condition:
         """Returns the numbers."""
-        return Condition({name: inputs})
+        return Condition(inputs)
 
-    def empty(self, params: Params, name: str) -> Condition:
+    def empty(self, params: Params) -> Condition:
         """Returns the default."""
-        return Condition({name: jnp.asarray([self.default], jnp.float32)})
+        return Condition(jnp.asarray([self.default], jnp.float32))
 
 
 _read_tokenizer = functools.lru_cache(maxsize=8)(tokens.read_tokenizer)

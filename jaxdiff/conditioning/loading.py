@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdiff.conditioning.prompts import TextEncoder
+from jaxdiff.conditioning.prompts import TextPipeline
 from jaxdiff.conditioning.tokens import read_tokenizer
 from jaxdiff.config.build import closest, different
 from jaxdiff.networks.text import bert, clip, t5
@@ -81,7 +81,7 @@ def load_text_encoder(
     dtype: Any = jnp.float32,
     param_dtype: Any = jnp.float32,
     **options: Any,
-) -> tuple[TextEncoder, Params]:
+) -> tuple[TextPipeline, Params]:
     """Returns the text encoder in a folder and its parameters.
 
     The folder has config.json, *.safetensors and the tokenizer; or the tokenizer is in its own
@@ -103,7 +103,7 @@ def load_text_encoder(
         attend_padding = family.attend_padding
     window = window or said or getattr(settings, "positions", T5_WINDOW)
     reader = read_tokenizer(where, family.tokenizer)
-    encoder = TextEncoder(network, reader, window, attend_padding, too_long)
+    encoder = TextPipeline(network, reader, window, attend_padding, too_long)
     ids = jax.ShapeDtypeStruct((1, window), jnp.int32)
     mask = jax.ShapeDtypeStruct((1, window), bool)
     return encoder, _weights(family, network, folder, param_dtype, ids, mask)

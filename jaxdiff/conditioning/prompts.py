@@ -1,4 +1,4 @@
-"""Prompts to conditions: tokenizer, network, and several of them side by side."""
+"""Text encoders: a tokenizer with a network, and the combination of several encodings."""
 
 import functools
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff.conditioning.tokens import TOO_LONG, Tokenizer, Tokens
@@ -14,35 +15,33 @@ from jaxdiff.typing import Cond, Condition, Params
 
 
 class Encoded(NamedTuple):
-    """A state for each token, which of them are text, and one vector for all of them."""
+    """The states of tokens, their mask (True for text), and one pooled vector."""
 
     tokens: Float[Array, "b n d"]
     mask: Bool[Array, "b n"]
     pooled: Float[Array, "b p"] | None
 
-    def condition(self, name: str = "text") -> Condition:
-        """Returns the fields `name`, `name_mask` and, where there is one, `name_pooled`."""
-        pooled = {} if self.pooled is None else {f"{name}_pooled": self.pooled}
-        return Condition({name: self.tokens, f"{name}_mask": self.mask, **pooled})
+    def condition(self) -> Condition:
+        """Returns the condition with the states as its value."""
+        return Condition(self.tokens, self.mask, self.pooled)
 
     def cond(self, name: str = "text") -> Cond:
         """Returns the condition under its name, for a denoiser."""
-        return {name: self.condition(name)}
+        return {name: self.condition()}
 
 
 @dataclass(frozen=True)
-class TextEncoder:
+class TextPipeline:
     """A tokenizer, and a network `(ids [b, n], mask [b, n]) -> States`.
 
     Attributes:
-        tokenizer: None for an encoder of tokens that others made.
-        window: the number of tokens that the network sees at a time; shorter prompts are padded.
-        attend_padding: whether padding is text like any other, as Stable Diffusion's U-Nets and
-            Flux were trained; otherwise the network does not look at it, and `Encoded.mask` is
-            False there.
-        too_long: what becomes of a prompt that does not fit the window: "error", "chunk" or
-            "truncate". Chunks are encoded apart, each with special tokens of its own; their token
-            states follow each other, and the pooled vector is the first one's.
+        tokenizer: None if the caller tokenizes.
+        window: the number of tokens per call of the network; shorter prompts are padded.
+        attend_padding: whether padding counts as text, as in the training of Stable Diffusion's
+            U-Nets and of Flux. Otherwise attention ignores it, and `Encoded.mask` is False for it.
+        too_long: "error", "chunk" or "truncate", for prompts longer than the window. Chunks have
+            special tokens of their own and are encoded separately; their states are concatenated,
+            and the pooled vector is that of the first chunk.
 
     Raises:
         ValueError: `too_long` is unknown; the network has fewer positions than the window, or
@@ -63,7 +62,7 @@ class TextEncoder:
         if self.tokenizer is not None and self.tokenizer.size > settings.vocabulary:
             raise ValueError(
                 f"the tokenizer has {self.tokenizer.size} tokens, and the network"
-                f" vocabulary={settings.vocabulary}: they do not belong together"
+                f" vocabulary={settings.vocabulary}: a network needs its own tokenizer"
             )
         if self.too_long not in TOO_LONG:
             raise ValueError(f"too_long={self.too_long!r} must be one of {', '.join(TOO_LONG)}")
@@ -77,46 +76,48 @@ class TextEncoder:
         return self.tokenizer(prompts, self.window, too_long=self.too_long)
 
     def encode(self, params: Params, tokens: Tokens) -> Encoded:
-        """Returns states and vectors; a pure function for `jit`."""
-        b, windows, n = tokens.ids.shape
-        there = jnp.asarray(tokens.mask)
+        """Returns states and pooled vectors; a pure function for `jit`."""
+        windows = tokens.ids.shape[1]
+        mask = jnp.asarray(tokens.mask)
         if self.attend_padding:
-            # Not the windows that a shorter prompt lacks: they depend on its neighbours.
-            there = jnp.broadcast_to(there.any(-1, keepdims=True), there.shape)
-        flat = lambda x: jnp.asarray(x).reshape(b * windows, n)
-        states = self.network.apply({"params": params}, flat(tokens.ids), flat(there))
+            # Windows that only a longer prompt of the batch fills stay masked.
+            mask = jnp.broadcast_to(mask.any(-1, keepdims=True), mask.shape)
+        each = lambda x: rearrange(x, "b w n -> (b w) n")
+        states = self.network.apply({"params": params}, each(jnp.asarray(tokens.ids)), each(mask))
         pooled = states.pooled
         if pooled is not None:
-            pooled = pooled.reshape(b, windows, -1)[:, 0]
-        whole = states.tokens.reshape(b, windows * n, -1)
-        return Encoded(whole, there.reshape(b, windows * n), pooled)
+            pooled = rearrange(pooled, "(b w) p -> b w p", w=windows)[:, 0]
+        joined = rearrange(states.tokens, "(b w) n d -> b (w n) d", w=windows)
+        return Encoded(joined, rearrange(mask, "b w n -> b (w n)"), pooled)
 
     def __call__(self, params: Params, prompts: Sequence[str]) -> Encoded:
-        """Returns states and vectors of prompts."""
+        """Returns states and pooled vectors of prompts."""
         return _encode(self, params, self.tokenize(prompts))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(encoder: TextEncoder, params: Params, tokens: Tokens) -> Encoded:
+def _encode(encoder: TextPipeline, params: Params, tokens: Tokens) -> Encoded:
     return encoder.encode(params, tokens)
 
 
-def beside(*parts: Encoded) -> Encoded:
-    """Joins the features of each token; the vectors are joined too.
+def concat_features(*parts: Encoded) -> Encoded:
+    """Concatenates the features of each token, and the pooled vectors.
 
     Raises:
-        ValueError: the parts have not as many tokens.
+        ValueError: the parts have different numbers of tokens.
     """
     lengths = [part.tokens.shape[1] for part in parts]
     if len(set(lengths)) > 1:
-        raise ValueError(f"encoders that stand side by side have {lengths} tokens; give them the"
-                         " same window and the same too_long")  # fmt: skip
+        raise ValueError(
+            f"encoders whose features are concatenated have {lengths} tokens; give them the same"
+            " window and the same too_long"
+        )
     mask = jnp.stack([part.mask for part in parts]).any(0)
     return Encoded(jnp.concatenate([part.tokens for part in parts], -1), mask, _vectors(parts))
 
 
-def after(*parts: Encoded) -> Encoded:
-    """Joins the tokens, narrower ones filled up with zeros; the vectors are joined too."""
+def concat_tokens(*parts: Encoded) -> Encoded:
+    """Concatenates the tokens, narrower ones padded with zeros, and the pooled vectors."""
     width = max(part.tokens.shape[-1] for part in parts)
     wide = [
         jnp.pad(part.tokens, ((0, 0), (0, 0), (0, width - part.tokens.shape[-1]))) for part in parts
@@ -128,19 +129,19 @@ def after(*parts: Encoded) -> Encoded:
 def sdxl(clip_l: Encoded, bigg: Encoded) -> Encoded:
     """Returns the condition of SDXL (Podell et al., 2023).
 
-    The features of two encoders side by side, each read before its last layer (`clip_skip=1`,
-    `final_norm=False`), and the vector of the second.
+    Concatenates the features of two encoders, each read before its last layer (`clip_skip=1`,
+    `final_norm=False`); the pooled vector is that of the second.
     """
-    return beside(clip_l, bigg)._replace(pooled=bigg.pooled)
+    return concat_features(clip_l, bigg)._replace(pooled=bigg.pooled)
 
 
 def sd3(clip_l: Encoded, bigg: Encoded, t5: Encoded) -> Encoded:
     """Returns the condition of Stable Diffusion 3 (Esser et al., 2024).
 
-    The two CLIPs side by side as in SDXL, filled up to T5's width, then T5's tokens; and the
-    vectors of both CLIPs.
+    The features of both CLIPs are concatenated and padded to T5's width; T5's tokens follow. The
+    pooled vectors of both CLIPs are concatenated.
     """
-    return after(beside(clip_l, bigg), t5)
+    return concat_tokens(concat_features(clip_l, bigg), t5)
 
 
 def _vectors(parts: Sequence[Encoded]) -> Array | None:

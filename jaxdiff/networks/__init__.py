@@ -2,6 +2,7 @@
 
 from jaxdiff.networks.discriminator import PatchDiscriminator
 from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.released import (
@@ -25,6 +26,7 @@ __all__ = [
     "DiT",
     "Fitted",
     "Fourier",
+    "Inputs",
     "MMDiT",
     "PatchDiscriminator",
     "Rotary",

@@ -1,6 +1,5 @@
-"""The kinds of conditions, and the tables of field names and kinds that networks read by."""
+"""The kinds of conditions that networks read: labels, vectors, numbers, times, tokens, maps."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ embedding_init = nn.initializers.normal(0.02)
 
 @dataclass(frozen=True)
 class Label:
-    """A class: an integer [b] from 0 to `num_classes` - 1. Out of range, it embeds as NaN."""
+    """A class: an integer [b] from 0 to `num_classes` - 1; out of range, the embedding is NaN."""
 
     num_classes: int
 
@@ -47,22 +46,34 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Pooled(Vector):
+    """The pooled vector [b, size] of the condition "text"."""
+
+    def read(self, name: str, value: Array) -> Array:
+        """Returns the vectors."""
+        if value.ndim != 2 or value.shape[1] != self.size:
+            raise ValueError(f"cond['text'].pooled is {value.shape}; expected [b, {self.size}]")
+        return value
+
+
+@dataclass(frozen=True)
 class Numbers:
-    """Numbers [b, count], such as the size of an image, each by its sines and cosines."""
+    """Numbers [b, count], such as the size of an image, each embedded by sines and cosines."""
 
     count: int
-    wave_features: int
+    features: int = 256
+    sinusoids: SinCos = SinCos()
 
     @property
     def size(self) -> int:
         """The number of features."""
-        return self.count * self.wave_features
+        return self.count * self.features
 
     def read(self, name: str, value: Array) -> Array:
         """Returns the features of all numbers."""
         if value.ndim != 2 or value.shape[1] != self.count:
             raise ValueError(f"cond[{name!r}] has shape {value.shape}; expected [b, {self.count}]")
-        return SinCos()(value.reshape(-1), self.wave_features).reshape(len(value), self.size)
+        return self.sinusoids(value.reshape(-1), self.features).reshape(len(value), self.size)
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Time:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens [b, n, size], and `cond["<name>_mask"]` [b, n] where not all of them count."""
+    """Tokens [b, n, size], with a mask [b, n] if some are to be ignored."""
 
     size: int
 
@@ -90,53 +101,31 @@ class Tokens:
             )
         if mask is not None and (mask.shape != value.shape[:2] or mask.dtype != bool):
             raise ValueError(
-                f"cond['{name}_mask'] is {mask.dtype}{list(mask.shape)}; expected"
-                f" bool{list(value.shape[:2])}, as cond[{name!r}] has tokens"
+                f"cond[{name!r}].mask is {mask.dtype}{list(mask.shape)}; expected"
+                f" bool{list(value.shape[:2])}, one for each token"
             )
         return value
 
 
 @dataclass(frozen=True)
 class Map:
-    """An image or a clip [b, ..., channels] of the network's own size, such as a mask."""
+    """An image or a clip [b, ..., channels] of the size of the input, such as a mask."""
 
     channels: int
 
     def read(self, name: str, value: Array, x: Array) -> Array:
-        """Returns the map, which must lie as `x` does."""
+        """Returns the map, whose batch and size must be those of `x`."""
         expected = (*x.shape[:-1], self.channels)
         if value.shape != expected:
             raise ValueError(f"cond[{name!r}] has shape {value.shape}; expected {expected}")
         return value
 
 
-Kind = Label | Vector | Numbers | Time | Tokens | Map
-
-
-def fields_of(
-    num_classes: int | None = None,
-    vectors: Mapping[str, int] | None = None,
-    times: tuple[str, ...] = (),
-) -> dict[str, Kind]:
-    """Returns the table of a network's conditions; `num_classes` is for the field "label"."""
-    label = {} if num_classes is None else {"label": Label(num_classes)}
-    sizes = {name: Vector(size) for name, size in (vectors or {}).items()}
-    return {**label, **sizes, **{name: Time() for name in times}}
-
-
-def joint_fields(
-    vectors: Mapping[str, int] | None = None,
-    numbers: Mapping[str, int] | None = None,
-    wave_features: int = 256,
-) -> dict[str, Vector | Numbers]:
-    """Returns the table of the conditions that share a perceptron."""
-    sizes = {name: Vector(size) for name, size in (vectors or {}).items()}
-    counts = {name: Numbers(count, wave_features) for name, count in (numbers or {}).items()}
-    return {**sizes, **counts}
+Kind = Label | Vector | Pooled | Numbers | Time | Tokens | Map
 
 
 def example_of(kind: Kind, batch: int) -> Array:
-    """Returns a value of that kind, for the shapes of what reads it."""
+    """Returns zeros in the shape of a kind, from which parameters are initialized."""
     match kind:
         case Label():
             return jnp.zeros(batch, jnp.int32)

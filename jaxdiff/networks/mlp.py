@@ -1,14 +1,13 @@
 """A residual perceptron for points in a few dimensions."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.networks.conditioning import ConditionEmbedding
-from jaxdiff.networks.fields import fields_of
+from jaxdiff.networks.conditioning import embed
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, Dropout, SinCos, TimeEmbedding, zero_init
 from jaxdiff.typing import Cond
 
@@ -21,9 +20,7 @@ class MLP(nn.Module):
         num_blocks: how many blocks.
         dropout: the rate, inside the blocks.
         waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
-        num_classes: makes the network class-conditional, by cond["label"].
-        vectors: name and width of each vector in `cond`.
-        times: names of further times in `cond`, on the scale of the first.
+        inputs: the conditions; text and maps are not read.
         out_channels: None for those of the input.
         dtype: of the compute and of the output.
     """
@@ -32,9 +29,7 @@ class MLP(nn.Module):
     num_blocks: int = 3
     dropout: float = 0.0
     waves: nn.Module = SinCos()
-    num_classes: int | None = None
-    vectors: Mapping[str, int] | None = None
-    times: Sequence[str] = ()
+    inputs: Inputs = Inputs()
     out_channels: int | None = None
     dtype: Any = jnp.float32
 
@@ -48,12 +43,10 @@ class MLP(nn.Module):
     ) -> Float[Array, "b out"]:
         """Returns points of `out_channels`; without `dropout_keys` there is no dropout."""
         dense = lambda features, name, **kw: Dense(features, dtype=self.dtype, name=name, **kw)
-        embed = TimeEmbedding(self.features, self.features, self.waves, self.dtype, name="time")
-        embedding = embed(time)
-        fields = fields_of(self.num_classes, self.vectors, tuple(self.times))
-        if fields:
-            conditions = ConditionEmbedding(fields, self.features, self.dtype, name="cond")
-            embedding += conditions(cond, x.shape[0])
+        embed_time = TimeEmbedding(
+            self.features, self.features, self.waves, self.dtype, name="time"
+        )
+        embedding = embed(self.inputs, embed_time, time, cond)
 
         h = dense(self.features, "in")(x)
         for i in range(self.num_blocks):

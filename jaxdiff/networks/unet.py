@@ -1,6 +1,6 @@
 """The U-Net of the DDPM, ADM and Stable Diffusion family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, Key
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import (
     Conv,
     Downsample,
     GroupNorm,
     SinCos,
+    TimeEmbedding,
     Upsample,
     level_sizes,
     zero_init,
@@ -47,7 +49,7 @@ class Residuals(NamedTuple):
         return Residuals(self.middle + other.middle, skips)
 
 
-class _Inputs(NamedTuple):
+class _BlockInputs(NamedTuple):
     """The inputs of all blocks beside the image: the embedding, the text, and dropout keys."""
 
     vector: Array
@@ -83,18 +85,7 @@ class UNet(nn.Module):
         waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
         embedding_features: width of the embedding, four times that of the waves; None for
             `4 * channels[0]`.
-        num_classes: makes the network class-conditional, by cond["label"].
-        vectors: name and width of each vector in `cond`.
-        times: names of further times in `cond`, on the scale of the first.
-        text_features: width of the tokens cond["text"] [b, n, d] that the transformers attend to,
-            where cond["text_mask"] [b, n], if there is one, is True.
-        joint_vectors: name and width of each vector in `cond` that shares a perceptron with the
-            others, and with `joint_numbers`, name and count of fields of numbers [b, count], each
-            number by `number_features` sines and cosines.
-        maps: name and channels of each image in `cond`, of the size of x, that are further
-            channels of the input, such as a mask or an image to be completed.
-        learned_null: whether a condition that is dropped or absent has a learned embedding, or is
-            an error, as for weights that were trained on the encoded empty prompt.
+        inputs: the conditions; the transformers attend to the text.
         out_channels: None for those of the input.
         dtype: of the compute and of the output.
     """
@@ -116,15 +107,7 @@ class UNet(nn.Module):
     eps: float = 1e-5
     waves: nn.Module = SinCos()
     embedding_features: int | None = None
-    num_classes: int | None = None
-    vectors: Mapping[str, int] | None = None
-    times: Sequence[str] = ()
-    text_features: int | None = None
-    joint_vectors: Mapping[str, int] | None = None
-    joint_numbers: Mapping[str, int] | None = None
-    number_features: int = 256
-    maps: Mapping[str, int] | None = None
-    learned_null: bool = True
+    inputs: Inputs = Inputs()
     out_channels: int | None = None
     dtype: Any = jnp.float32
 
@@ -145,18 +128,20 @@ class UNet(nn.Module):
             ValueError: the image size, `attention_at`, `transformer_depth` or the heads do not
                 suit `channels`; a condition or a residual has the wrong shape, or is missing.
         """
-        inputs = self._inputs(time, cond, dropout_keys)
-        encoded = self._encode(with_maps(self, x, cond), inputs)
+        inputs = self._block_inputs(time, cond, dropout_keys)
+        encoded = self._encode(with_maps(self.inputs, x, cond, self.dtype), inputs)
         if residuals is not None:
             encoded = encoded.plus(residuals)
         return self._decode(encoded, inputs, self.out_channels or x.shape[-1])
 
-    def _inputs(self, time: Array, cond: Cond, dropout_keys: Array | None) -> _Inputs:
+    def _block_inputs(self, time: Array, cond: Cond, dropout_keys: Array | None) -> _BlockInputs:
         features = self.embedding_features or 4 * self.channels[0]
-        vector = embed(self, time, cond, features, features // 4)
-        return _Inputs(vector, *read_text(self, cond, len(time)), dropout_keys)
+        embed_time = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
+        vector = embed(self.inputs, embed_time, time, cond)
+        text, text_mask = read_text(self.inputs, cond, len(time), self.dtype)
+        return _BlockInputs(vector, text, text_mask, dropout_keys)
 
-    def _encode(self, x: Array, inputs: _Inputs) -> Residuals:
+    def _encode(self, x: Array, inputs: _BlockInputs) -> Residuals:
         """Returns the features at the smallest size after the middle blocks, and the skips."""
         self._check(level_sizes(x.shape[1:3], len(self.channels)))
         h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(x)
@@ -175,7 +160,7 @@ class UNet(nn.Module):
         h = self._residual(h, h.shape[-1], "middle_1", inputs)
         return Residuals(h, tuple(skips))
 
-    def _decode(self, encoded: Residuals, inputs: _Inputs, out_channels: int) -> Array:
+    def _decode(self, encoded: Residuals, inputs: _BlockInputs, out_channels: int) -> Array:
         h, skips = encoded.middle, list(encoded.skips)
         for level in reversed(range(len(self.channels))):
             for i in range(self.layers_per_block + 1):
@@ -194,14 +179,14 @@ class UNet(nn.Module):
     def _middle_depth(self) -> int:
         return self._depths[-1] if self.middle_depth is None else self.middle_depth
 
-    def _layer(self, h: Array, level: int, name: str, inputs: _Inputs) -> Array:
+    def _layer(self, h: Array, level: int, name: str, inputs: _BlockInputs) -> Array:
         h = self._residual(h, self.channels[level], name, inputs)
         if self._depths[level] or h.shape[1] in self.attention_at:
             return self._attend(h, level, self._depths[level], name, inputs)
         return h
 
     def _residual(
-        self, h: Array, features: int, name: str, inputs: _Inputs, resample: str | None = None
+        self, h: Array, features: int, name: str, inputs: _BlockInputs, resample: str | None = None
     ) -> Array:
         block = ResidualBlock(
             features, resample, self.scale_shift, self.dropout, self.skip_scale,
@@ -209,7 +194,7 @@ class UNet(nn.Module):
         )  # fmt: skip
         return block(h, inputs.vector, inputs.dropout_keys)
 
-    def _attend(self, h: Array, level: int, depth: int, name: str, inputs: _Inputs) -> Array:
+    def _attend(self, h: Array, level: int, depth: int, name: str, inputs: _BlockInputs) -> Array:
         heads = _at(self.num_heads, level), _at(self.head_channels, level)
         if depth:
             transformer = SpatialTransformer(
@@ -222,7 +207,7 @@ class UNet(nn.Module):
         )  # fmt: skip
         return attention(h)
 
-    def _resample(self, h: Array, direction: str, name: str, inputs: _Inputs) -> Array:
+    def _resample(self, h: Array, direction: str, name: str, inputs: _BlockInputs) -> Array:
         if self.resample_in_block:
             return self._residual(h, h.shape[-1], name, inputs, direction)
         if direction == "down":
@@ -245,11 +230,10 @@ class UNet(nn.Module):
                     f"attention_at has {size}, but transformer_depth={tuple(depths)} puts"
                     " transformers there; leave one of them out"
                 )
-        if self.text_features is not None and not any(
-            (*depths, self.middle_attention and self._middle_depth)
-        ):
+        text, middle = self.inputs.text_features, self.middle_attention and self._middle_depth
+        if text is not None and not any((*depths, middle)):
             raise ValueError(
-                f"text_features={self.text_features}, but no transformer attends to the text: set"
+                f"inputs.text_features={text}, but no transformer attends to the text: set"
                 " transformer_depth"
             )
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff import networks, random
 from jaxdiff.codecs.latents import make_autoencoder
-from jaxdiff.config.build import build
+from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss
 from jaxdiff.objectives.players import adaptive_weight, fixed
 from jaxdiff.progress import full_batches
@@ -36,15 +36,14 @@ class Autoencoder:
         ValueError: a name is unknown, or an option is out of range.
     """
 
-    families: ClassVar = {"autoencoder": None, "discriminator": None}
     fields = ("x",)
 
     def __init__(
         self,
         config: Any,
-        autoencoder: Any = "sd_vae",
+        autoencoder: Spec = "sd_vae",
         kl_weight: float = 1e-4,
-        discriminator: Any = None,
+        discriminator: Spec = None,
         adversary_weight: float = 0.5,
         adversary_from: int = 0,
     ):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
-from jaxdiff.config.build import build
+from jaxdiff.config.build import Spec, build
 from jaxdiff.evaluation.features import in_batches
 from jaxdiff.networks import classifier
 from jaxdiff.objectives.contrastive import info_nce
@@ -31,7 +31,6 @@ class Contrastive:
         ValueError: a name is unknown, or an option is out of range.
     """
 
-    families: ClassVar = {"encoder": None}
     fields = ("x",)
     per_example = False
     players: Mapping[str, tuple[str, ...]] = {"encoder": ("network", "scale")}
@@ -39,7 +38,7 @@ class Contrastive:
     def __init__(
         self,
         config: Any,
-        encoder: Any = "ConvClassifier",
+        encoder: Spec = "ConvClassifier",
         embedding: int = 32,
         shift: int = 1,
         noise: float = 0.3,

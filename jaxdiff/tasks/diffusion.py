@@ -23,6 +23,7 @@ from jaxdiff.diffusion import (
     weighting,
 )
 from jaxdiff.diffusion.process import Process
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Options, Sampler
 from jaxdiff.training.task import Losses
@@ -63,7 +64,7 @@ class Diffusion:
             },
             num_classes=config.data.num_classes,
             dropout=config.condition_dropout,
-            learned_null=getattr(self.model.network, "learned_null", True),
+            learned_null=getattr(self.model.network, "inputs", Inputs()).learned_null,
         )
         if "codec" in self.conditions.encoders:
             raise ValueError("encoders has 'codec', which is the autoencoder's name")

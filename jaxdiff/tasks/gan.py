@@ -5,7 +5,7 @@ models are taught with.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff import config as configs
 from jaxdiff import networks, random
-from jaxdiff.config.build import build
+from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss, gradient_penalty
 from jaxdiff.objectives.players import fixed
 from jaxdiff.progress import full_batches
@@ -38,7 +38,6 @@ class GAN:
         ValueError: a name is unknown, or an option is out of range.
     """
 
-    families: ClassVar = {"discriminator": None}
     per_example = True
     fields = ("x",)
     players: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +48,7 @@ class GAN:
     def __init__(
         self,
         config: Any,
-        discriminator: Any = "MLP",
+        discriminator: Spec = "MLP",
         latent_size: int = 2,
         penalty: float = 0.1,
     ):

@@ -51,7 +51,7 @@ def _one(config: Mapping[str, Any]) -> tuple[optax.GradientTransformation, optax
     options = dict(config)
     peak, schedule = options.pop("learning_rate"), options.pop("schedule")
     clip_norm = options.pop("clip_norm")
-    rate = build(learning_rate, schedule if "(" in schedule else f"{schedule}()", peak=peak)
+    rate = build(learning_rate, schedule, peak=peak)
     optimizer = build(optax, options, learning_rate=rate, mask=_decayed)
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, optimizer), rate

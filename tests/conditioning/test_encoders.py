@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from jaxdiff import Experiment
+from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions
-from jaxdiff.conditioning.encoders import SD3, SDXL, Numbers, Text
+from jaxdiff.conditioning.encoders import SD3, SDXL, Numbers
 from jaxdiff.conditioning.prompts import sd3, sdxl
+from jaxdiff.config.build import build
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.frozen_parts import SIZES, latent_text_config
 
@@ -21,10 +23,14 @@ def one():
 
 
 CLIP = "CLIPTextSettings(vocabulary=9, positions=5, width={}, layers=1, heads=1, mlp_width=4{})"
-SMALL = Text(CLIP.format(4, ""))
-LARGE = Text(CLIP.format(6, ", projection=3"))
-T5 = Text(
-    "T5Settings(vocabulary=9, width=12, layers=1, heads=1, head_channels=4, mlp_width=4)", window=7
+T5 = "T5Settings(vocabulary=9, width=12, layers=1, heads=1, head_channels=4, mlp_width=4)"
+SMALL, LARGE, T5 = (
+    build(encoders, {"name": "TextEncoder", "settings": settings, **window})
+    for settings, window in (
+        (CLIP.format(4, ""), {}),
+        (CLIP.format(6, ", projection=3"), {}),
+        (T5, {"window": 7}),
+    )
 )
 
 
@@ -39,7 +45,7 @@ def test_several_encoders_read_the_same_prompts(encoder, join, parts, shapes):
     """Fails if one is given another's tokens or weights, or they are joined in another order."""
     conditions = Conditions(("text",), {"text": encoder})
     cond = conditions.example({"text": encoder.shapes()}, 2)
-    assert [value.shape for value in cond["text"].fields.values()] == shapes
+    assert [value.shape for value in jax.tree.leaves(cond)] == shapes
     draw = np.random.default_rng(0)
     number = lambda a: jnp.asarray(
         draw.integers(9, size=a.shape) if a.dtype == jnp.int32 else draw.normal(size=a.shape),
@@ -52,7 +58,7 @@ def test_several_encoders_read_the_same_prompts(encoder, join, parts, shapes):
 
     def both(params, tokens):
         each = [part.states(params["network"][n], tokens[n]) for n, part in names.items()]
-        return encoder.encode(params, tokens, "text"), join(*each).condition()
+        return encoder.encode(params, tokens), join(*each).condition()
 
     jax.tree.map(np.testing.assert_array_equal, *jax.jit(both)(params, tokens))
 
@@ -76,7 +82,7 @@ def test_autoencoders_by_their_sizes(options, shape):
 def test_numbers():
     """Fails if a default is not one row, or rows of another width pass."""
     numbers = Numbers((4.0, 2.0))
-    assert numbers.empty(None, "size").fields["size"].tolist() == [[4, 2]]
+    assert numbers.empty(None).value.tolist() == [[4, 2]]
     conditions = Conditions(("size",), {"size": numbers})
     assert conditions.check(2, {"size": (1, 2)})["size"].tolist() == [[1, 2], [1, 2]]
     with pytest.raises(ValueError, match=r"cond\['size'\]: numbers of shape \(1, 3\)"):
@@ -87,7 +93,7 @@ def test_numbers():
     ("changes", "message"),
     [
         ({"codec.autoencoder": {**SIZES, "chanels": 1}}, "no option 'chanels'; did you mean"),
-        ({"codec.name": "Latent"}, "unknown codecs 'Latent'; known: Latents"),
+        ({"codec.name": "Latent"}, "unknown codec 'Latent'; known: Latents"),
         ({"encoders.text.settings": "minilm"}, "unknown text 'minilm'; known: .*minilm_l6"),
         ({"encoders.text.settings": "minilm_l6"}, r"shape \(1, 512, 384\); expected \[b, n, 8\]"),
         ({"encoders.text.window": 7}, "window=7: the network has 6 positions"),

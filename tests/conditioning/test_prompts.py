@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from jaxdiff.conditioning.loading import load_image_encoder, load_text_encoder
-from jaxdiff.conditioning.prompts import Encoded, TextEncoder, after, beside, sd3, sdxl
+from jaxdiff.conditioning.prompts import (
+    Encoded,
+    TextPipeline,
+    concat_features,
+    concat_tokens,
+    sd3,
+    sdxl,
+)
 from jaxdiff.networks.text.bert import BERT, BERTSettings
 from jaxdiff.networks.text.clip import CLIPText, CLIPTextSettings
 from jaxdiff.networks.text.transformer import States
 from jaxdiff.pretrained import save
 from jaxdiff.pretrained.tables import text as tables
+from jaxdiff.typing import Condition
 from tests.conditioning.test_tokens import LETTERS, write_clip
 from tests.support.seeded import drawn
 
@@ -30,7 +38,7 @@ class Echo:
 
 
 def encoder(**options):
-    return TextEncoder(Echo(), LETTERS, **{"window": 5, "too_long": "chunk", **options})
+    return TextPipeline(Echo(), LETTERS, **{"window": 5, "too_long": "chunk", **options})
 
 
 def test_chunks_are_encoded_apart():
@@ -54,11 +62,11 @@ def test_padding_as_text():
 
 
 def test_conditions():
-    """Catches a name that networks do not look for, and a vector where there is none."""
+    """Catches arrays in each other's place, and a vector that the encoder does not have."""
     encoded = encoder()({}, ["ab"])
-    assert set(encoded.cond()["text"].fields) == {"text", "text_mask", "text_pooled"}
-    style = encoded._replace(pooled=None).condition("style")
-    assert set(style.fields) == {"style", "style_mask"}
+    condition = encoded.cond()["text"]
+    assert condition == Condition(encoded.tokens, encoded.mask, encoded.pooled)
+    assert encoded._replace(pooled=None).condition().pooled is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_parts_that_do_not_belong_together(options, said):
     """Catches tokens and positions beyond the tables, which would be read as NaN."""
     given = {"network": Echo(), "tokenizer": LETTERS, "window": 5, **options}
     with pytest.raises(ValueError, match=said):
-        TextEncoder(**given)
+        TextPipeline(**given)
 
 
 def encoded(n, width, pooled, start=0.0):
@@ -94,9 +102,9 @@ def test_sdxl_and_sd3():
     np.testing.assert_array_equal(three.tokens[0, 3:], t5.tokens[0])
     assert three.pooled.tolist() == [[1.0] * 2 + [100.0] * 3]
     assert three.mask.tolist() == [[True, True, False, True, True, False, False]]
-    assert after(t5, t5).pooled is None
+    assert concat_tokens(t5, t5).pooled is None
     with pytest.raises(ValueError, match=r"have \[3, 4\] tokens; give them the same window"):
-        beside(clip_l, t5)
+        concat_features(clip_l, t5)
 
 
 CONFIG = {

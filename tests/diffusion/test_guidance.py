@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.condition import drop, fields
+from jaxdiff.condition import drop
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance, inverse
 from jaxdiff.diffusion.inverse.operators import Inpainting
@@ -103,7 +103,9 @@ def test_conditions_dropped_by_the_caller_stay_dropped():
     """Fails if the branches are stacked without the caller's own masks."""
     x, t, cond = given()
     kept = jnp.array([True, False, True, True, False])
-    guided = guidance.ClassifierFree(3.0)(of_label)(x, t, {"label": Condition(cond, kept)})
+    guided = guidance.ClassifierFree(3.0)(of_label)(
+        x, t, {"label": Condition(cond["label"], keep=kept)}
+    )
     plain = jax.jit(guidance.ClassifierFree(3.0)(of_label))(x, t, cond)
     equal(guided, jax.tree.map(lambda a, b: jnp.where(kept[:, None], a, b), plain, pair()[1]))
 
@@ -272,8 +274,7 @@ def test_a_composition_drops_what_a_condition_does_not_name():
     """Fails if a placeholder is taken for a condition."""
 
     def seen(x, t, cond):
-        values, keep = fields(cond)
-        kept = [keep[k][:, None] * values[k].reshape(len(x), -1) for k in ("a", "b")]
+        kept = [c.keep[:, None] * c.value.reshape(len(x), -1) for c in cond.values()]
         total = sum(k.sum(1, keepdims=True) for k in kept)
         return Prediction(total + 0 * x, total + 0 * x)
 

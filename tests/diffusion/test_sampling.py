@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxdiff import random
-from jaxdiff.condition import fields
 from jaxdiff.diffusion import oracles, schedules, solvers
 from jaxdiff.diffusion.guidance import classifier_free
 from jaxdiff.diffusion.parameterizations import velocity
@@ -166,7 +165,7 @@ def two_gaussians(x, t, cond):
     """N(1, 0.5²) where the label is kept, N(0, 1) where it is dropped."""
     a = oracles.Gaussian(COSINE, jnp.ones(1), 0.5)(x, t, cond)
     b = oracles.Gaussian(COSINE, jnp.zeros(1), 1.0)(x, t, cond)
-    kept = fields(cond)[1]["label"][:, None]
+    kept = cond["label"].keep[:, None]
     return Prediction(*(jnp.where(kept, u, v) for u, v in zip(a[:2], b[:2], strict=True)))
 
 
@@ -174,8 +173,8 @@ def test_guidance_of_two_gaussians_is_their_extrapolation():
     """Fails if the scale counts from 0 (1 + w) or the halves are swapped."""
     x, t = jnp.linspace(-1.0, 1.0, 5)[:, None], jnp.full(5, 0.4)
     label, keep = jnp.zeros(5, int), jnp.ones(5, bool)
-    conditional = two_gaussians(x, t, {"label": Condition({"label": label}, keep)})
-    unconditional = two_gaussians(x, t, {"label": Condition({"label": label}, ~keep)})
+    conditional = two_gaussians(x, t, {"label": Condition(label, keep=keep)})
+    unconditional = two_gaussians(x, t, {"label": Condition(label, keep=~keep)})
     guided = classifier_free(two_gaussians, 3.0)(x, t, {"label": label})
     for g, c, u in zip(guided[:2], conditional[:2], unconditional[:2], strict=True):
         np.testing.assert_allclose(g, u + 3.0 * (c - u), rtol=1e-6)

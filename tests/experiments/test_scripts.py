@@ -161,7 +161,7 @@ def test_a_grid_that_there_is_not_is_one_message(script, workdir, name, flags, m
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--solver=DDIMM"], "unknown solvers 'DDIMM'; known: Adaptive, Ancestral"),
+        (["--solver=DDIMM"], "unknown solver 'DDIMM'; known: Adaptive, Ancestral"),
         (["--out=x.jpg"], "must end in .png, .gif"),
         (["--labels=seven"], "labels='seven'"),
     ],

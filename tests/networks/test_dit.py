@@ -9,10 +9,13 @@ from jaxdiff.networks import dit
 from jaxdiff.networks.attention import Attention, MultiHead, rotate
 from jaxdiff.networks.dit.blocks import Block, BlockInputs
 from jaxdiff.networks.dit.patches import from_patches, to_patches
+from jaxdiff.networks.inputs import Inputs
+from jaxdiff.typing import Condition
 
 RNG = np.random.default_rng(0)
 DRAW = lambda *shape: RNG.standard_normal(shape).astype(np.float32)
 TIME = np.array([3.0, 700.0], np.float32)
+TEXT = Inputs(text_features=5)
 TINY = {"features": 8, "depth": 2, "num_heads": 2, "mlp_features": 12, "wave_features": 4}
 
 
@@ -90,7 +93,7 @@ def test_the_shares_of_frames_rows_and_columns():
 
 def test_a_fresh_network_adds_nothing():
     """Catches a gate, a text or an output that is not zero at first."""
-    network = dit.DiT(**TINY, num_classes=3, text_features=5, registers=2)
+    network = dit.DiT(**TINY, inputs=Inputs(num_classes=3, text_features=5), registers=2)
     x, cond = DRAW(2, 4, 4, 3), {"label": np.array([0, 2]), "text": DRAW(2, 3, 5)}
     fresh = jax.jit(network.init)(jax.random.key(0, impl="unsafe_rbg"), x, TIME, cond)
     params = fresh["params"]
@@ -177,11 +180,13 @@ def test_a_time_for_each_frame(clips):
 def test_packed_clips_are_as_alone(positions):
     """Catches tokens that see other clips, and places, times, labels or text of another clip."""
     patch, length = (1, 2, 2), 12
-    network = dit.DiT(**TINY, positions=positions, num_classes=4, text_features=5, patch=patch)
+    network = dit.DiT(
+        **TINY, positions=positions, inputs=Inputs(num_classes=4, text_features=5), patch=patch
+    )
     clips = [DRAW(1, 4, 4, 3), DRAW(2, 4, 6, 3), DRAW(1, 6, 4, 3), DRAW(3, 2, 4, 3)]
     time = np.array([3.0, 700.0, 40.0, 150.0], np.float32)
     mask = np.arange(4) < np.array([[4], [2], [3], [1]])
-    cond = {"label": np.arange(4), "text": DRAW(4, 4, 5), "text_mask": mask}
+    cond = {"label": np.arange(4), "text": Condition(DRAW(4, 4, 5), mask)}
     slots, rows = dit.plan([clip.shape[:3] for clip in clips], patch, length)
     assert rows == 3
     packed = dit.pack(clips, slots, rows, length, patch, positions.places)
@@ -213,7 +218,7 @@ def test_registers_take_part_and_are_left_out():
 @pytest.mark.parametrize("network", [dit.DiT, pytest.param(dit.MMDiT, marks=pytest.mark.slow)])
 def test_remat_and_unrolling_change_no_number(network):
     """Catches layers in another order, and a gradient that is another's."""
-    options = {**TINY, "depth": 3, "text_features": 5}
+    options = {**TINY, "depth": 3, "inputs": TEXT}
     x, cond = DRAW(2, 4, 4, 3), {"text": DRAW(2, 3, 5)}
     plain = network(**options)
     params = variables(plain, x, TIME, cond)
@@ -249,19 +254,19 @@ def test_a_text_s_mask_and_order():
     """In both kinds of networks: catches masked tokens that count, and keys of other values."""
     x, text = DRAW(2, 4, 4, 3), DRAW(2, 3, 5)
     mask = np.array([[True, True, False], [True, True, True]])
-    for network in (dit.DiT(**TINY, text_features=5), dit.MMDiT(**TINY, text_features=5)):
-        cond = {"text": text, "text_mask": mask}
+    for network in (dit.DiT(**TINY, inputs=TEXT), dit.MMDiT(**TINY, inputs=TEXT)):
+        cond = {"text": Condition(text, mask)}
         params = variables(network, x, TIME, cond)
         apply = jax.jit(network.apply)
         plain = apply(params, x, TIME, cond)
         other = text.copy()
         other[:, 2] += 1
-        found = apply(params, x, TIME, cond | {"text": other})
+        found = apply(params, x, TIME, {"text": Condition(other, mask)})
         np.testing.assert_allclose(found[0], plain[0], atol=1e-5)
         assert np.abs(found[1] - plain[1]).max() > 1e-3
-        turned = {name: value[:, ::-1].copy() for name, value in cond.items()}
+        turned = jax.tree.map(lambda a: a[:, ::-1].copy(), cond)
         np.testing.assert_allclose(apply(params, x, TIME, turned), plain, atol=1e-4)
-        whole = apply(params, x, TIME, {"text": text, "text_mask": np.ones((2, 3), bool)})
+        whole = apply(params, x, TIME, {"text": Condition(text, np.ones((2, 3), bool))})
         np.testing.assert_allclose(whole[1], plain[1], atol=1e-5)
         np.testing.assert_allclose(whole, apply(params, x, TIME, {"text": text}), atol=1e-5)
 
@@ -270,8 +275,8 @@ def test_places_are_relative_in_both_streams():
     """Among the image's tokens: catches a key, or a query, that is not turned."""
     moved = lambda grid: dit.Counted()(grid) + np.array([3, 2, 7], np.float32)
     near, far = (dit.Rotary(places) for places in (dit.Counted(), moved))
-    network = dit.MMDiT(**TINY, text_features=5, positions=near)
-    x, cond = DRAW(2, 4, 4, 3), {"text": DRAW(2, 3, 5), "text_mask": np.zeros((2, 3), bool)}
+    network = dit.MMDiT(**TINY, inputs=TEXT, positions=near)
+    x, cond = DRAW(2, 4, 4, 3), {"text": Condition(DRAW(2, 3, 5), np.zeros((2, 3), bool))}
     params = variables(network, x, TIME, cond)
     found = run(network.clone(positions=far), params, x, TIME, cond)
     np.testing.assert_allclose(found, run(network, params, x, TIME, cond), atol=1e-5)

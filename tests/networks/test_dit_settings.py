@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jaxdiff.networks import dit, released
+from jaxdiff.networks.inputs import Inputs
+from jaxdiff.typing import Condition
 
 TIME = np.array([3.0, 700.0], np.float32)
 TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
@@ -23,7 +25,7 @@ TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
         ({"qk_norm": "l2"}, (2, 4, 4, 3), TIME, "qk_norm='l2' must be 'head', 'all' or None"),
         ({"features": 6}, (2, 4, 4, 3), TIME, "features=6: waves of rows and columns need"),
         ({"registers": 1, "factored": True}, (2, 2, 4, 4, 3), TIME, "registers=1 with factored"),
-        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True without text_features"),
+        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True without inputs.text_features"),
         (
             {"positions": dit.Rotary(shares=(1, 1, 1))},
             (2, 4, 4, 3),
@@ -51,11 +53,12 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_released_sizes(name):
     """Catches another width, depth, bias, norm or condition than the released weights have."""
-    options = {"num_classes": 1000, "out_channels": 8} if name == "dit_xl" else {}
+    labels = {"inputs": Inputs(num_classes=1000), "out_channels": 8}
+    options = labels if name == "dit_xl" else {}
     network = getattr(released, name)(**options)
     shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     x = shape(1, 8, 8, 16 if name in ("sd3_medium", "wan_1_3b") else 4)
-    cond = {"text": shape(1, 2, 4096), "text_pooled": shape(1, 2048)}
+    cond = {"text": Condition(shape(1, 2, 4096), pooled=shape(1, 2048))}
     tree = jax.eval_shape(network.init, jax.random.key(0), x, shape(1), cond)
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == PUBLISHED[name]
 

@@ -1,11 +1,13 @@
 """Conditions that are images or clips of the network's own size."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.networks import MLP, DiT, MMDiT, UNet
+from jaxdiff.networks import MLP, DiT, Inputs, MMDiT, UNet
 from jaxdiff.typing import Condition
 
 RNG = np.random.default_rng(0)
@@ -16,9 +18,9 @@ IMAGE = RNG.standard_normal((2, 4, 4, 3)).astype(np.float32)
 MAPS = {"mask": 1, "image": 3}
 DIT = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
 NETWORKS = {
-    "UNet": UNet((8,), 1, middle_attention=False, maps=MAPS),
-    "DiT": DiT(**DIT, maps=MAPS),
-    "MMDiT": MMDiT(text_features=5, **DIT, maps=MAPS),
+    "UNet": UNet((8,), 1, middle_attention=False, inputs=Inputs(maps=MAPS)),
+    "DiT": DiT(**DIT, inputs=Inputs(maps=MAPS)),
+    "MMDiT": MMDiT(**DIT, inputs=Inputs(text_features=5, maps=MAPS)),
 }
 
 
@@ -26,14 +28,14 @@ NETWORKS = {
 def test_maps_are_channels_behind_the_input_s(name):
     """Catches another order, a map that is not kept where it is, and outputs for maps, too."""
     network = NETWORKS[name]
-    cond = {"mask": MASK, "image": Condition({"image": IMAGE}, np.array([True, False]))}
+    cond = {"mask": MASK, "image": Condition(IMAGE, keep=np.array([True, False]))}
     shapes = jax.eval_shape(network.init, jax.random.key(0), X, TIME, {})["params"]
     draw = np.random.default_rng(1)
     params = jax.tree.map(lambda a: draw.normal(size=a.shape).astype("float32"), shapes)
     found = jax.jit(network.apply)({"params": params}, X, TIME, cond)
     null = np.broadcast_to(params["map_image"]["null"], IMAGE.shape)
     image = np.where([[[[True]]], [[[False]]]], IMAGE, null)
-    plain = network.clone(maps=None, out_channels=3)
+    plain = network.clone(inputs=replace(network.inputs, maps={}), out_channels=3)
     params = {name: value for name, value in params.items() if not name.startswith("map_")}
     whole = np.concatenate([X, MASK, image], axis=-1)
     expected = jax.jit(plain.apply)({"params": params}, whole, TIME, {})
@@ -48,7 +50,7 @@ def test_a_map_of_another_size_is_named():
 
 
 def test_a_map_that_is_missing_is_named():
-    network = NETWORKS["DiT"].clone(learned_null=False)
+    network = DiT(**DIT, inputs=Inputs(maps=MAPS, learned_null=False))
     shapes = jax.eval_shape(network.init, jax.random.key(0), X, TIME, {})
     with pytest.raises(ValueError, match="cond has no 'image', only mask"):
         jax.eval_shape(network.apply, shapes, X, TIME, {"mask": jnp.asarray(MASK)})
@@ -56,6 +58,6 @@ def test_a_map_that_is_missing_is_named():
 
 def test_conditions_of_points_stay_as_they_were():
     """Catches a table of kinds that the perceptron does not find."""
-    network = MLP(features=8, num_blocks=1, num_classes=3)
+    network = MLP(features=8, num_blocks=1, inputs=Inputs(num_classes=3))
     tree = jax.eval_shape(network.init, jax.random.key(0), X[:, 0, 0], TIME, {})["params"]
     assert tree["cond"]["label"]["embedding"].shape == (3, 8)

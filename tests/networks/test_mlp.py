@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.mlp import MLP
 
 TIME = jnp.array([0.0, 300.0, 900.0])
@@ -11,7 +12,7 @@ POINTS = jnp.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
 
 @pytest.fixture(scope="module")
 def network():
-    net = MLP(features=16, num_blocks=2, dropout=0.5, num_classes=2)
+    net = MLP(features=16, num_blocks=2, dropout=0.5, inputs=Inputs(num_classes=2))
     key = jax.random.key(0, impl="unsafe_rbg")
     initial = jax.jit(net.init)(key, POINTS, TIME, {})
     assert not np.any(net.apply(initial, POINTS, TIME, {}))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.networks import layers
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import level_sizes
 from jaxdiff.networks.unet import ResidualBlock, Residuals, UNet
 from jaxdiff.typing import Condition
@@ -16,9 +17,7 @@ NET = UNet(
     num_heads=2,
     scale_shift=True,
     dropout=0.3,
-    num_classes=3,
-    vectors={"clip": 5},
-    times=("until",),
+    inputs=Inputs(num_classes=3, vectors={"clip": 5}, times=("until",)),
 )
 TIME = jnp.array([10.0, 500.0, 900.0])
 COND = {"label": jnp.array([0, 1, 2]), "clip": jnp.ones((3, 5)), "until": TIME / 2}
@@ -67,7 +66,7 @@ def test_every_input_counts(apply, params, x, name):
 def test_dropped_is_the_same_as_absent(apply, params, x):
     """Catches an inverted mask, one mask for all, and zeros in place of the null embedding."""
     mask = jnp.array([True, False, True])
-    dropped = {name: Condition({name: value}, mask) for name, value in COND.items()}
+    dropped = {name: Condition(value, keep=mask) for name, value in COND.items()}
     masked = apply(params, x, TIME, dropped)
     absent = apply(params, x, TIME, {})
     full = apply(params, x, TIME, COND)
@@ -110,7 +109,7 @@ def test_forward_and_reverse_mode_agree(x):
         {"layers_per_block": 2, "head_channels": 4, "attention_at": (8, 2)},
         {"resample_in_block": True, "scale_shift": True, "skip_scale": 0.5**0.5},
         {"downsample_padding": (0, 1), "middle_attention": False, "out_channels": 6},
-        {"waves": layers.Fourier(2.0), "dtype": "bfloat16", "num_classes": 2},
+        {"waves": layers.Fourier(2.0), "dtype": "bfloat16", "inputs": Inputs(num_classes=2)},
     ],
 )
 def test_shapes_and_types(options):
@@ -155,8 +154,14 @@ def test_level_sizes():
         ({"attention_at": (16,)}, r"attention_at has 16, but the levels have heights \[8, 4\]"),
         ({"attention_at": (4,), "head_channels": 3}, "head_channels=3 does not divide the 16"),
         ({"dropout": 1.5}, "dropout=1.5"),
-        ({"num_classes": 2}, r"cond\['label'\] is float32\[2, 1\]; classes are integers \[b\]"),
-        ({"vectors": {"clip": 3}}, r"cond\['clip'\] has shape \(2, 4\); expected \[b, 3\]"),
+        (
+            {"inputs": Inputs(num_classes=2)},
+            r"cond\['label'\] is float32\[2, 1\]; classes are integers \[b\]",
+        ),
+        (
+            {"inputs": Inputs(vectors={"clip": 3})},
+            r"cond\['clip'\] has shape \(2, 4\); expected \[b, 3\]",
+        ),
     ],
 )
 def test_errors_name_the_field(options, message):

@@ -1,12 +1,15 @@
 """The U-Net's transformers, its conditions that are tokens or share a perceptron, its settings."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.condition import fields, fill
+from jaxdiff.condition import drop, fill
 from jaxdiff.networks import released
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.transformer import SpatialTransformer, TransformerBlock
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained import to_ours, to_theirs
@@ -18,45 +21,30 @@ NET = UNet(
     layers_per_block=1,
     transformer_depth=(1,),
     num_heads=(2,),
-    text_features=6,
-    joint_vectors={"text_pooled": 3},
-    joint_numbers={"size": 2},
-    number_features=4,
+    inputs=Inputs(text_features=6, pooled_features=3, joint_numbers={"size": 2}, number_features=4),
 )
 TIME = jnp.array([10.0, 500.0, 900.0])
 DRAW = np.random.default_rng(1)
 X = jnp.asarray(DRAW.normal(size=(3, 4, 4, 3)), jnp.float32)
 COND = {
-    "text": DRAW.normal(size=(3, 5, 6)).astype("float32"),
-    "text_mask": np.arange(5) < np.array([[5], [5], [3]]),
-    "text_pooled": DRAW.normal(size=(3, 3)).astype("float32"),
-    "size": np.array([[32.0, 8.0], [64.0, 0.0], [16.0, 4.0]], "float32"),
-}
-KEEP = {
-    "text": np.array([True, False, True]),
-    "text_pooled": np.array([True, True, False]),
-    "size": np.array([False, True, True]),
+    "text": Condition(
+        value=DRAW.normal(size=(3, 5, 6)).astype("float32"),
+        mask=np.arange(5) < np.array([[5], [5], [3]]),
+        pooled=DRAW.normal(size=(3, 3)).astype("float32"),
+        keep=np.array([True, False, True]),
+    ),
+    "size": Condition(
+        np.array([[32.0, 8.0], [64.0, 0.0], [16.0, 4.0]], "float32"),
+        keep=np.array([False, True, True]),
+    ),
 }
 
 
 to_jax = lambda tree: jax.tree.map(jnp.asarray, tree)
 
 
-def given(fields, keep=KEEP):
-    """The fields as conditions, the mask with its text, each with its own `keep`."""
-    parts = {"text": ("text", "text_mask"), "text_pooled": ("text_pooled",), "size": ("size",)}
-    return to_jax(
-        {
-            name: Condition({f: fields[f] for f in own if f in fields}, (keep or {}).get(name))
-            for name, own in parts.items()
-            if name in fields
-        }
-    )
-
-
-def shapes(net, cond, keep=KEEP):
-    cond = given(cond, keep)
-    return jax.eval_shape(net.init, jax.random.key(0), X, TIME, cond)["params"]
+def shapes(net, cond):
+    return jax.eval_shape(net.init, jax.random.key(0), X, TIME, to_jax(cond))["params"]
 
 
 def drawn(tree):
@@ -70,7 +58,7 @@ def drawn(tree):
 def apply():
     params = to_jax(drawn(shapes(NET, {})))
     run = jax.jit(lambda cond: NET.apply({"params": params}, X, TIME, cond))
-    return lambda cond, keep=KEEP: np.asarray(run(given(cond, keep)))
+    return lambda cond: np.asarray(run(to_jax(cond)))
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +66,11 @@ def plain(apply):
     return apply(COND)
 
 
-def other(name, *places):
-    """Returns the conditions with other numbers at a place."""
-    value = COND[name].copy()
+def other(name, *places, field="value"):
+    """Returns the conditions with other numbers at a place of a field."""
+    value = getattr(COND[name], field).copy()
     value[places] = -1.5 * value[places] + 1
-    return COND | {name: value}
+    return COND | {name: replace(COND[name], **{field: value})}
 
 
 def differs(one, two):
@@ -94,10 +82,10 @@ def differs(one, two):
     [
         (other("text", slice(None), 1), [True, False, True]),
         (other("text", slice(None), 4), [True, False, False]),
-        (other("text_pooled"), [True, True, False]),
+        (other("text", field="pooled"), [True, False, True]),
         (other("size"), [False, True, True]),
     ],
-    ids=["text", "text beyond the mask", "text_pooled", "size"],
+    ids=["text", "text beyond the mask", "pooled", "size"],
 )
 def test_a_condition_counts_where_it_is_kept(apply, plain, changed, expected):
     """Catches a mask or a dropped condition that still counts, and one that never does."""
@@ -106,21 +94,29 @@ def test_a_condition_counts_where_it_is_kept(apply, plain, changed, expected):
 
 def test_text_has_no_order(apply, plain):
     """Catches keys that are another token's than their values, and masks out of step."""
-    turned = {name: COND[name][:, ::-1].copy() for name in ("text", "text_mask")}
-    np.testing.assert_allclose(apply(COND | turned), plain, atol=1e-4)
+    text = COND["text"]
+    turned = replace(text, value=text.value[:, ::-1].copy(), mask=text.mask[:, ::-1].copy())
+    np.testing.assert_allclose(apply(COND | {"text": turned}), plain, atol=1e-4)
 
 
 def test_dropped_is_the_same_as_absent(apply):
     """Catches zeros, or the text of another, in place of the null embeddings."""
-    none = dict.fromkeys(KEEP, np.zeros(3, bool))
-    np.testing.assert_allclose(apply(COND, none), apply({}), atol=1e-4)
+    np.testing.assert_allclose(apply(drop(COND)), apply({}), atol=1e-4)
+
+
+def test_conditions_are_dropped_by_name(apply):
+    """Fails if a name drops every condition, or none, or undoes what the caller dropped."""
+    text, kept = drop(COND, ["size"])["text"], COND["text"].keep
+    np.testing.assert_array_equal(text.keep, kept)
+    without = {"text": COND["text"]}
+    np.testing.assert_allclose(apply(drop(COND, ["size"])), apply(without), atol=1e-4)
 
 
 def test_a_fresh_transformer_changes_nothing():
     """Catches a branch that is not zero at the start, and a missing residual."""
     module = SpatialTransformer(num_heads=2)
     run = jax.jit(
-        lambda key: module.init_with_output(key, X[..., :2], jnp.asarray(COND["text"]))[0]
+        lambda key: module.init_with_output(key, X[..., :2], jnp.asarray(COND["text"].value))[0]
     )
     np.testing.assert_array_equal(run(jax.random.key(0, impl="unsafe_rbg")), X[..., :2])
 
@@ -154,27 +150,32 @@ def test_the_norms_are_those_of_the_released_weights():
 def test_fill():
     """Catches an inverted mask, a mask that stays behind its text, and marks that are left."""
     empty = {
-        "text": np.zeros((1, 5, 6), "float32"),
-        "text_mask": np.ones((1, 5), bool),
-        "size": np.full((1, 2), 7.0, "float32"),
-        "text_pooled": np.full((1, 3), 8.0, "float32"),
+        "text": Condition(np.zeros((1, 5, 6)), np.ones((1, 5), bool), np.full((1, 3), 8.0)),
+        "size": np.full((1, 2), 7.0),
     }
-    some = {name: value for name, value in COND.items() if name != "size"}
-    filled, keep = fields(fill(given(some), given(empty, None), 3))
+    text = COND["text"]
+    filled = fill({"text": text}, to_jax(empty), 3)
     assert set(filled) == set(empty)
-    assert not keep
-    kept = KEEP["text"]
-    np.testing.assert_array_equal(filled["text"][kept], COND["text"][kept])
-    assert not np.any(filled["text"][1])
-    np.testing.assert_array_equal(filled["text_mask"].sum(1), [5, 5, 3])
-    np.testing.assert_array_equal(filled["size"], np.full((3, 2), 7.0))
-    np.testing.assert_array_equal(filled["text_pooled"][2], np.full(3, 8.0))
-    with pytest.raises(ValueError, match=r"cond\['text'\] has shape \(3, 5, 6\).*\(3, 4, 6\)"):
-        fill(given(COND), given({"text": jnp.zeros((1, 4, 6))}, None), 3)
+    assert filled["text"].keep is None
+    np.testing.assert_array_equal(filled["text"].value[text.keep], text.value[text.keep])
+    assert not np.any(filled["text"].value[1])
+    np.testing.assert_array_equal(filled["text"].mask.sum(1), [5, 5, 3])
+    np.testing.assert_array_equal(filled["size"].value, np.full((3, 2), 7.0))
+    np.testing.assert_array_equal(filled["text"].pooled[1], np.full(3, 8.0))
+    with pytest.raises(ValueError, match=r"cond\['text'\] has .*\(3, 5, 6\).*\(3, 4, 6\)"):
+        fill(COND, {"text": jnp.zeros((1, 4, 6))}, 3)
+
+
+def test_a_text_without_a_mask_keeps_all_of_its_tokens_when_filled():
+    """Fails if kept tokens get the mask of the empty prompt."""
+    text = replace(COND["text"], mask=None)
+    empty = Condition(jnp.zeros((1, 5, 6)), jnp.arange(5)[None] < 2, jnp.zeros((1, 3)))
+    filled = fill({"text": text}, {"text": empty}, 3)["text"]
+    assert filled.mask.sum(1).tolist() == [5, 2, 5]
 
 
 SMALL = {"channels": (8, 16), "layers_per_block": 1}
-TEXT = {**SMALL, "transformer_depth": (1, 0), "text_features": 6}
+TEXT = {**SMALL, "transformer_depth": (1, 0), "inputs": Inputs(text_features=6)}
 
 
 @pytest.mark.parametrize(
@@ -191,14 +192,23 @@ TEXT = {**SMALL, "transformer_depth": (1, 0), "text_features": 6}
             r"transformer_depth=\(1,\) must have one value for each",
         ),
         ({**TEXT, "attention_at": (4,)}, r"attention_at has 4, but transformer_depth=\(1, 0\)"),
-        ({**SMALL, "text_features": 6}, "text_features=6, but no transformer attends"),
         (
-            {**TEXT, "text_features": 7},
+            {**SMALL, "inputs": Inputs(text_features=6)},
+            "text_features=6, but no transformer attends",
+        ),
+        (
+            {**TEXT, "inputs": Inputs(text_features=7)},
             r"cond\['text'\] has shape \(3, 5, 6\); expected \[b, n, 7\]",
         ),
-        ({**TEXT, "learned_null": False}, r"cond may drop 'text', but .* \(learned_null=False\)"),
-        ({**SMALL, "joint_vectors": {"text_pooled": 4}}, r"cond\['text_pooled'\].*\[b, 4\]"),
-        ({**SMALL, "joint_numbers": {"size": 6}}, r"cond\['size'\] has shape \(3, 2\).*\[b, 6\]"),
+        (
+            {**TEXT, "inputs": Inputs(text_features=6, learned_null=False)},
+            r"cond\['text'\].keep is given, but .* \(learned_null=False\)",
+        ),
+        ({**SMALL, "inputs": Inputs(pooled_features=4)}, r"cond\['text'\].pooled .*\[b, 4\]"),
+        (
+            {**SMALL, "inputs": Inputs(joint_numbers={"size": 6})},
+            r"cond\['size'\] has shape \(3, 2\).*\[b, 6\]",
+        ),
     ],
 )
 def test_errors_name_the_field(options, message):
@@ -208,16 +218,21 @@ def test_errors_name_the_field(options, message):
 
 @pytest.mark.parametrize("mask", [np.ones((3, 4), bool), np.ones((3, 5))])
 def test_a_mask_of_another_kind_is_an_error(mask):
-    with pytest.raises(ValueError, match=r"cond\['text_mask'\] is .*; expected bool\[3, 5\]"):
-        shapes(UNet(**TEXT), COND | {"text_mask": mask})
+    with pytest.raises(ValueError, match=r"cond\['text'\].mask is .*; expected bool\[3, 5\]"):
+        shapes(UNet(**TEXT), COND | {"text": replace(COND["text"], mask=mask)})
 
 
 @pytest.mark.parametrize(
-    "options", [TEXT, {**SMALL, "joint_vectors": {"text": 6}}, {**SMALL, "vectors": {"text": 6}}]
+    "options",
+    [
+        {"transformer_depth": (1, 0), "inputs": Inputs(text_features=6, learned_null=False)},
+        {"inputs": Inputs(joint_vectors={"text": 6}, learned_null=False)},
+        {"inputs": Inputs(vectors={"text": 6}, learned_null=False)},
+    ],
 )
 def test_without_a_null_embedding_a_condition_is_needed(options):
     """Catches a network that goes on without its text."""
-    net = UNet(**options, learned_null=False)
+    net = UNet(**SMALL, **options)
     params = shapes(net, {})
     assert not [name for name in jax.tree_util.tree_leaves_with_path(params) if "null" in str(name)]
     run = lambda params: net.apply({"params": params}, X, TIME, {"label": TIME})
@@ -228,7 +243,7 @@ def test_without_a_null_embedding_a_condition_is_needed(options):
 def test_bfloat16():
     """Catches a layer that computes in float32, or keeps its parameters in bfloat16."""
     net = NET.clone(dtype=jnp.bfloat16)
-    run = lambda key: net.init_with_output(key, X, TIME, given(COND))
+    run = lambda key: net.init_with_output(key, X, TIME, to_jax(COND))
     y, params = jax.eval_shape(run, jax.random.key(0))
     assert y.dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -237,7 +252,9 @@ def test_bfloat16():
 def test_weights_go_and_come_back():
     """Catches a layout that is not its own inverse, in the transformers of Stable Diffusion 1."""
     table = unet2d(2, linear_projection=False)
-    params = drawn(shapes(UNet(**TEXT, learned_null=False), {}))
+    params = drawn(
+        shapes(UNet(**{**TEXT, "inputs": Inputs(text_features=6, learned_null=False)}), {})
+    )
     tensors = to_theirs(table, params)
     assert tensors["down_blocks.0.attentions.0.proj_in.weight"].shape == (8, 8, 1, 1)
     jax.tree.map(np.testing.assert_array_equal, to_ours(table, tensors, params), params)
@@ -265,8 +282,7 @@ def test_released(name):
     net = getattr(released, name)()
     x, time = jnp.zeros((1, 16, 16, 4)), TIME[:1]
     cond = {
-        "text": jnp.zeros((1, 77, width)),
-        "text_pooled": jnp.zeros((1, 1280)),
+        "text": Condition(jnp.zeros((1, 77, width)), pooled=jnp.zeros((1, 1280))),
         "size": jnp.zeros((1, 6)),
     }
     y, variables = jax.eval_shape(net.init_with_output, jax.random.key(0), x, time, cond)

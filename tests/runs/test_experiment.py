@@ -98,14 +98,14 @@ LATENT = {
     ),
     "video_dit_xl": (673_895_296, 126_892_531, 0, (5, 32, 32, 16)),
 }
-SMALL_CLIP = {"name": "Text", "settings": "CLIPTextSettings(layers=1, projection=768)"}
+SMALL_CLIP = {"name": "TextEncoder", "settings": "CLIPTextSettings(layers=1, projection=768)"}
 SMALL_BIGG = "CLIPTextSettings(layers=1, width=1280, heads=20, projection=1280)"
-TWO = {"clip_l": SMALL_CLIP, "bigg": {"name": "Text", "settings": SMALL_BIGG}}
+TWO = {"clip_l": SMALL_CLIP, "bigg": {"name": "TextEncoder", "settings": SMALL_BIGG}}
 SMALL_T5 = "T5Settings(vocabulary=9, layers=1, heads=1, head_channels=4, mlp_width=4, width=4096)"
 SMALL_TEXT = {
     "stable_diffusion_15": SMALL_CLIP,
     "sdxl": {"name": "SDXL", **TWO},
-    "sd3_medium": {"name": "SD3", **TWO, "t5": {"name": "Text", "settings": SMALL_T5}},
+    "sd3_medium": {"name": "SD3", **TWO, "t5": {"name": "TextEncoder", "settings": SMALL_T5}},
 }
 SMALL_UNET = {"channels": (8,), "layers_per_block": 1, "transformer_depth": (1,), "num_heads": 1}
 SMALL_UNET["head_channels"] = None
@@ -164,13 +164,13 @@ def test_the_parameter_count_is_the_paper_s():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("sampling.solver", "Huen", "unknown solvers 'Huen'; known: .*Heun"),
-        ("sampling.timesteps", "Karas", "unknown timesteps 'Karas'; known: .*Karras"),
+        ("sampling.solver", "Huen", "unknown solver 'Huen'; known: .*Heun"),
+        ("sampling.timesteps", "Karas", "unknown timestep 'Karas'; known: .*Karras"),
         ("sampling.guidance", "Interval(low=0.9, high=0.1)", "low must be less than high"),
         ("sampling.guidance", "PiGDM()", "unknown guidance 'PiGDM'"),
-        ("process", "Cosin", "unknown schedules 'Cosin'; known: Cosine"),
-        ("objective", "Denoise", "unknown objectives 'Denoise'; known: Denoising"),
-        ("network.name", "Unet", "unknown networks 'Unet'; known: .*UNet"),
+        ("process", "Cosin", "unknown schedule 'Cosin'; known: Cosine"),
+        ("objective", "Denoise", "unknown objective 'Denoise'; known: Denoising"),
+        ("network.name", "Unet", "unknown network 'Unet'; known: .*UNet"),
         (
             "network.channels",
             (8, 16, 16, 16, 16),
@@ -180,9 +180,9 @@ def test_the_parameter_count_is_the_paper_s():
         ("accumulate", 3, r"batch_size=16 is not divisible by 1 devices times accumulate=3"),
         ("parameterization", "noise", "'noise' says nothing about x0 and noise at t=1"),
         ("condition_dropout", 1.5, r"condition_dropout=1\.5"),
-        ("data.num_classes", 0, "nothing is labelled"),
+        ("data.num_classes", 0, "the data have no labels"),
         ("sampling.steps", 0, "steps=0"),
-        ("evaluation.evaluators", ("Scorse",), "unknown evaluators 'Scorse'"),
+        ("evaluation.evaluators", ("Scorse",), "unknown evaluator 'Scorse'"),
         ("optimizer.schedule", "cosin", "unknown learning rate 'cosin'"),
     ],
 )
@@ -237,7 +237,7 @@ def run():
         (4, {}, {"guidance_scale": 2.0}, "needs a condition"),
         (0, {"label": 1}, {}, "num=0"),
         (4, {"label": 1}, {"step": 3}, r"unknown options \['step'\]"),
-        (4, {"label": 1}, {"solver": "DDIMM"}, "unknown solvers 'DDIMM'"),
+        (4, {"label": 1}, {"solver": "DDIMM"}, "unknown solver 'DDIMM'"),
         (4, {}, {"guidance": "Interval(low=0.5)"}, "needs a condition"),
     ],
 )

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.networks.autoencoder import AutoencoderKL, AutoencoderSettings
-from jaxdiff.networks.conditioning import JointEmbedding, TokenCondition, Vector
+from jaxdiff.networks.conditioning import JointEmbedding, read_text
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.text.bert import BERT, BERTSettings
 from jaxdiff.pretrained import save
 from jaxdiff.pretrained.tables import text as tables
@@ -84,18 +85,18 @@ def write_text(folder, seed=0):
 class Reader(nn.Module):
     """A network that reads tokens, their mask and their vector, and compiles in a second."""
 
-    learned_null: bool = True
+    inputs: Inputs = Inputs(text_features=8, pooled_features=8)
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, time, cond, dropout_keys=None):
-        read = TokenCondition("text", 8, self.dtype, self.learned_null, name="text")
-        tokens, mask = read(cond, len(x))
+        tokens, mask = read_text(self.inputs, cond, len(x), self.dtype)
         mask = jnp.ones(tokens.shape[:2]) if mask is None else mask.astype(jnp.float32)
         mean = (mask[..., None] * tokens).sum(1) / mask.sum(1, keepdims=True)
-        vector = JointEmbedding(
-            {"text_pooled": Vector(8)}, 8, self.dtype, self.learned_null, name="joint"
-        )(cond, len(x))
+        joint = JointEmbedding(
+            self.inputs.joint(), 8, self.dtype, self.inputs.learned_null, name="joint"
+        )
+        vector = joint(cond, len(x))
         told = nn.Dense(8)(mean) + vector + time[:, None] / 1000
         return nn.Dense(x.shape[-1])(nn.silu(nn.Dense(8)(x) + told[:, None, None]))
 
@@ -107,10 +108,10 @@ def latent_text_config(folder=None):
     config.transforms = ("Caption(template=['digit {}', 'a digit {}'])",)
     config.codec = {"name": "Latents", "autoencoder": SIZES}
     config.conditions = ("text",)
-    config.encoders = {"text": {"name": "Text", "settings": SETTINGS}}
+    config.encoders = {"text": {"name": "TextEncoder", "settings": SETTINGS}}
     config.weights = {"network": "", "codec": where("vae"), "text": where("text")}
     config.condition_dropout = 0.3
-    config.network = {"name": "tests.support.frozen_parts:Reader", "learned_null": True}
+    config.network = {"name": "tests.support.frozen_parts:Reader", "inputs": {"learned_null": True}}
     config.objective, config.time_sampling = "Denoising", "Uniform"
     config.optimizer = {
         "name": "sgd",

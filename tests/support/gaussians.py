@@ -5,7 +5,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.condition import drop, fields
+from jaxdiff.condition import conditions, drop, keep_of
 from jaxdiff.diffusion import schedules
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Prediction
@@ -34,9 +34,9 @@ def gaussian(process, x, t, mean, std):
 
 def of_label(x, t, cond, process=COSINE):
     """N(MEANS[label], STD²) where the label is kept, N(0, NULL_STD²) where it is dropped."""
-    values, keep = fields(cond)
-    kept = keep.get("label", jnp.ones(len(x), bool))[:, None]
-    mean = jnp.where(kept, jnp.asarray(MEANS)[values["label"]], 0.0)
+    label = conditions(cond)["label"]
+    kept = keep_of(label)[:, None]
+    mean = jnp.where(kept, jnp.asarray(MEANS)[label.value], 0.0)
     return gaussian(process, x, t, mean, jnp.where(kept, STD, NULL_STD))
 
 

@@ -10,9 +10,8 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment, random
-from jaxdiff.condition import fields
 from jaxdiff.conditioning.conditions import Conditions, filled
-from jaxdiff.conditioning.encoders import Text
+from jaxdiff.conditioning.encoders import TextEncoder
 from jaxdiff.evaluation.evaluators import SampleGrid
 from jaxdiff.training.step import make_step
 from jaxdiff.typing import Condition
@@ -20,6 +19,7 @@ from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.frozen_parts import (
     SETTINGS,
     SIZES,
+    TEXT,
     latent_text_config,
     write_autoencoder,
     write_text,
@@ -147,7 +147,8 @@ def test_strings_are_samples_by_their_encodings(whole, run):
     assert batch["text"].ids.shape == (8, 1, 6)
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.array([0.3, 0.6])
     cond = run.encode(2, {"text": PROMPTS})
-    assert set(cond["text"].fields) == {"text", "text_mask", "text_pooled"}
+    assert cond["text"].mask.shape == (2, 6)
+    assert cond["text"].pooled.shape == (2, 8)
     guided, plain, null = (
         run.denoiser(guidance_scale=scale)(x, t, given).x0
         for scale, given in ((3.0, cond), (1.0, cond), (1.0, {}))
@@ -211,7 +212,7 @@ def test_captions_belong_to_their_images(whole):
 
 def test_without_a_null_embedding_the_empty_prompt_is_what_is_dropped(files):
     """Fails if the text is dropped without its mask or its vector, or another prompt fills in."""
-    text = Text(SETTINGS, str(files[0] / "text"))
+    text = TextEncoder(TEXT, str(files[0] / "text"))
     conditions = Conditions(("text",), {"text": text}, dropout=0.5, learned_null=False)
     keys = random.example_keys(jax.random.key(0), jnp.arange(16))
     spy = lambda x, t, cond: cond
@@ -219,25 +220,25 @@ def test_without_a_null_embedding_the_empty_prompt_is_what_is_dropped(files):
     def see(frozen, inputs):
         cond = conditions.drop(conditions.encode(frozen, inputs), keys)
         seen = filled(spy, conditions.empty(frozen))(jnp.zeros((16, 2)), jnp.zeros(16), cond)
-        nothing = text.encode(frozen["text"], text.prepare([""] * 16), "text")
-        given = conditions.encode(frozen, inputs)["text"].fields
-        return fields(seen)[0], given, nothing.fields
+        nothing = text.encode(frozen["text"], text.prepare([""] * 16))
+        return seen["text"], conditions.encode(frozen, inputs)["text"], nothing
 
     frozen = {"text": text.load(text.shapes())}
     seen, given, nothing = jax.jit(see)(frozen, {"text": text.prepare(PROMPTS * 8)})
     kept = np.asarray(random.uniform(random.stream(keys, "drop text")) >= 0.5)
     assert 0 < kept.sum() < 16
-    assert set(seen) == {"text", "text_mask", "text_pooled"}
-    for name, value in seen.items():
+    assert seen.keep is None
+    for name in ("value", "mask", "pooled"):
+        value, one, other = (getattr(c, name) for c in (seen, given, nothing))
         along = kept.reshape(-1, *[1] * (value.ndim - 1))
-        np.testing.assert_allclose(value, np.where(along, given[name], nothing[name]), atol=1e-5)
-    assert seen["text_mask"].sum(1)[~kept].tolist() == [2] * int((~kept).sum())
+        np.testing.assert_allclose(value, np.where(along, one, other), atol=1e-5)
+    assert seen.mask.sum(1)[~kept].tolist() == [2] * int((~kept).sum())
 
 
 def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     """Traced only; fails if a mark of what is kept reaches the network, or nothing fills in."""
     config = latent_text_config(files[0])
-    config.network.learned_null = False
+    config.network.inputs.learned_null = False
     experiment = Experiment(config, one())
     state = experiment.abstract_state()
     batch = experiment.task.example(8)
@@ -245,8 +246,8 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     sampler = experiment.sampler
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.zeros(2)
-    text = {"text": jnp.zeros((2, 6, 8)), "text_mask": jnp.ones((2, 6), bool)}
-    cond = {"text": Condition({**text, "text_pooled": jnp.zeros((2, 8))})}
+    text = Condition(jnp.zeros((2, 6, 8)), jnp.ones((2, 6), bool), jnp.zeros((2, 8)))
+    cond = {"text": text}
     for given, scale in ((cond, 3.0), ({}, 1.0)):
         ask = lambda weights, given=given, scale=scale: sampler.denoiser(weights, scale)(
             x, t, given

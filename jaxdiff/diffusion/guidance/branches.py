@@ -1,9 +1,10 @@
-"""Parts of guidance: several conditions in one call, predictions that explain the same x_t."""
+"""Parts of guidance: several conditions in one call, consistent changes of a prediction."""
 
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Float
 
 from jaxdiff.condition import drop
@@ -19,18 +20,19 @@ def predict_batched(
     t: Float[Array, "b *frames"],
     conds: Sequence[Cond],
 ) -> list[Prediction]:
-    """Returns the prediction under each of the conditions, from one call of that many batches."""
-    repeat = lambda a: jnp.concatenate([a] * len(conds))
+    """Returns the prediction under each of k conditions, by one call with a batch of k·b."""
+    k = len(conds)
+    repeated = lambda a: jnp.concatenate([a] * k)
     stacked = jax.tree.map(lambda *c: jnp.concatenate(c), *conds)
-    prediction = denoiser(repeat(x), repeat(t), stacked)
-    each = jax.tree.map(lambda a: a.reshape(len(conds), len(x), *a.shape[1:]), prediction)
-    return [jax.tree.map(lambda a: a[i], each) for i in range(len(conds))]
+    prediction = denoiser(repeated(x), repeated(t), stacked)
+    each = jax.tree.map(lambda a: rearrange(a, "(k b) ... -> k b ...", k=k), prediction)
+    return [jax.tree.map(lambda a: a[i], each) for i in range(k)]
 
 
 def cond_and_uncond(
     denoiser: Denoiser, x: Float[Array, "b *shape"], t: Float[Array, "b *frames"], cond: Cond
 ) -> tuple[Prediction, Prediction]:
-    """Returns the conditional and the unconditional prediction."""
+    """Returns the conditional and the unconditional prediction, by one call."""
     conditional, unconditional = predict_batched(denoiser, x, t, [drop(cond, ()), drop(cond)])
     return conditional, unconditional
 
@@ -41,9 +43,9 @@ def with_x0(
     x0: Float[Array, "b *shape"],
     t: Float[Array, "b *frames"],
 ) -> Prediction:
-    """Replaces x0, and moves the noise so that both explain the same x_t as before.
+    """Replaces x0, and changes the noise so that both still give the same x_t.
 
-    At sigma = 0 no noise can make up for another x0, and it stays as it is.
+    At sigma = 0 no noise compensates for another x0, and the noise does not change.
     """
     alpha, sigma = process.at(t, x0)
     ratio = jnp.where(sigma > 0, alpha / jnp.where(sigma > 0, sigma, 1), 0)
@@ -56,9 +58,9 @@ def with_score(
     gradient: Float[Array, "b *shape"],
     t: Float[Array, "b *frames"],
 ) -> Prediction:
-    """Adds a gradient of log p(x_t) to the score -noise/sigma; both still explain the same x_t.
+    """Adds a gradient of log p(x_t) to the score -noise/sigma; x0 and noise still give x_t.
 
-    At alpha = 0 x_t says nothing of x0, a likelihood of x_t has no gradient, and nothing changes.
+    At alpha = 0 the noised data x_t do not depend on x0, and the prediction does not change.
     """
     alpha, sigma = process.at(t, gradient)
     informed = alpha > 0

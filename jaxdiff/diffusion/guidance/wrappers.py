@@ -1,6 +1,6 @@
-"""Guidance around guidance: where it acts, against what, and what its x0 may be.
+"""Wrappers of guidance: noise levels at which it acts, negative conditions, thresholds of x0.
 
-`of` is the guidance inside; classifier-free at `guidance_scale` where it is not given.
+`of` is the guidance that is wrapped; by default classifier-free, at `guidance_scale`.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdiff.condition import fill
+from jaxdiff.condition import drop, fill
 from jaxdiff.diffusion.guidance.branches import Guidance, predict_batched, with_x0
 from jaxdiff.diffusion.guidance.extrapolation import ClassifierFree, Scale
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Condition, Denoiser
+from jaxdiff.typing import Denoiser
 
 
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class Interval:
-    """Guidance at some noise levels only (Kynkäänniemi et al. 2024): plain elsewhere, at its cost.
+    """Guidance within an interval of noise levels only (Kynkäänniemi et al. 2024).
 
     `low` and `high` are times in [0, 1], or with `unit="noise"` values of sigma/alpha.
     """
@@ -45,20 +45,20 @@ class Interval:
             )
 
     def inside(self, t: Float[Array, "*t"]) -> Array:
-        """Returns where the guidance acts."""
+        """Returns True for times at which the guidance acts."""
         level = t if self.unit == "time" else jnp.exp(-self.process.logsnr(t) / 2)
         return (self.low <= level) & (level <= self.high)
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
-        """Returns the denoiser that is guided inside."""
+        """Returns the denoiser that is guided within the interval, at the plain cost outside."""
         guided = _inner(self)(denoiser)
 
         def limited(x, t, cond):
             inside = self.inside(t)
-            # Each is asked only if an example needs it: where the whole batch is at one time, as in
-            # sampling, the other costs nothing.
-            within = _ask_if(inside.any(), guided, x, t, cond)
-            outside = _ask_if(~inside.all(), denoiser, x, t, cond)
+            # Each denoiser runs only if an example needs it: in sampling, where all examples are at
+            # one time, the other costs nothing.
+            within = _predict_if(inside.any(), guided, x, t, cond)
+            outside = _predict_if(~inside.all(), denoiser, x, t, cond)
             return jax.tree.map(lambda a, b: jnp.where(expand(inside, a), a, b), within, outside)
 
         return limited
@@ -86,9 +86,9 @@ class StaticThreshold:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class DynamicThreshold:
-    """x0 clipped at each example's own `percentile` of |x0|, and divided down into ±`limit`.
+    """x0 clipped to each example's `percentile` of |x0|, then scaled into ±`limit`.
 
-    Where the percentile is within the limit, the limit clips (Saharia et al. 2022, section 2.3).
+    Below the limit, the limit clips (Saharia et al. 2022, section 2.3).
     """
 
     process: Process
@@ -117,9 +117,9 @@ class DynamicThreshold:
 @pytree(data=("condition", "guidance_scale"))
 @dataclass(frozen=True, eq=False)
 class Negative:
-    """Guidance away from a condition: it stands wherever a condition is dropped.
+    """Guidance away from a condition, which replaces dropped conditions.
 
-    `condition` has one example's value for each name, which serves all: `{"label": 3}`.
+    `condition` has one value for each name, without a batch axis: `{"label": 3}`.
     """
 
     condition: Mapping[str, Any]
@@ -145,7 +145,7 @@ class Negative:
                 raise ValueError(
                     f"Negative: no condition {missing[0]!r} is given; given: {sorted(cond)}"
                 )
-            negative = {name: jnp.asarray(value)[None] for name, value in self.condition.items()}
+            negative = jax.tree.map(lambda a: jnp.asarray(a)[None], dict(self.condition))
             return denoiser(x, t, fill(cond, negative, len(x)))
 
         return _inner(self)(substituted)
@@ -156,8 +156,8 @@ class Negative:
 class Composed:
     """Several conditions at once: u + Σ scale_i·(c_i - u) (Liu et al. 2022), in one call.
 
-    Each of `conditions` has one example's value for each name; what one of them does not name is
-    dropped in it, and the caller's conditions play no part. A negative scale negates.
+    Each of `conditions` has one value for each name, without a batch axis; names that it lacks are
+    dropped. The conditions of the call are ignored. A negative scale leads away from a condition.
     """
 
     conditions: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]]
@@ -175,14 +175,13 @@ class Composed:
         placeholders = {name: value for c in self.conditions for name, value in c.items()}
 
         def branch(condition, b):
-            repeat = lambda value: jnp.broadcast_to(value, (b, *jnp.shape(value)))
-            values = {k: repeat(condition.get(k, value)) for k, value in placeholders.items()}
-            keep = {k: jnp.full(b, k in condition) for k in placeholders}
-            return {k: Condition({k: value}, keep[k]) for k, value in values.items()}
+            repeated = lambda a: jnp.broadcast_to(a, (b, *jnp.shape(a)))
+            cond = jax.tree.map(repeated, {**placeholders, **condition})
+            return drop(cond, [name for name in placeholders if name not in condition])
 
         def guided(x, t, cond):
-            asked = [branch(condition, len(x)) for condition in (*self.conditions, {})]
-            *conditional, u = predict_batched(denoiser, x, t, asked)
+            branches = [branch(condition, len(x)) for condition in (*self.conditions, {})]
+            *conditional, u = predict_batched(denoiser, x, t, branches)
             weighted = lambda u, *cs: (
                 u + sum(scale * (c - u) for scale, c in zip(self.scales, cs, strict=True))
             )
@@ -198,7 +197,7 @@ def _inner(wrapper):
     return ClassifierFree(wrapper.guidance_scale) if wrapper.of is None else wrapper.of
 
 
-def _ask_if(wanted, denoiser, x, t, cond):
+def _predict_if(wanted, denoiser, x, t, cond):
     shapes = jax.eval_shape(denoiser, x, t, cond)
     nothing = lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return jax.lax.cond(wanted, lambda: denoiser(x, t, cond), nothing)

@@ -1,6 +1,6 @@
 """The diffusion transformer over patches in space and time (Peebles & Xie, 2023)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +15,8 @@ from jaxdiff.networks.dit.packing import Packed, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Positions, Waves
 from jaxdiff.networks.dit.stack import stacked
-from jaxdiff.networks.layers import Dense, SinCos, zero_init
+from jaxdiff.networks.inputs import Inputs
+from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding, zero_init
 from jaxdiff.typing import Cond
 
 token_init = nn.initializers.normal(0.02)
@@ -40,11 +41,9 @@ class DiT(nn.Module):
         registers: learned tokens that take part and are left out at the end (Darcet et al., 2024).
         dropout: the rate, on what attention and perceptrons add.
         waves: the features of the time, `wave_features` of them.
-        num_classes, vectors, times, joint_vectors, joint_numbers, number_features, maps,
-            learned_null: conditions, as in `UNet`; packed rows have no maps.
-        text_features: width of the tokens cond["text"] [b, n, d] that every block attends to, after
-            a perceptron of their own, where cond["text_mask"] [b, n], if there is one, is True.
-        text_norm: whether a norm precedes that attention.
+        inputs: the conditions; every block attends to the text, after an MLP. Packed rows have no
+            maps.
+        text_norm: whether a norm precedes the attention to the text.
         remat: what the gradient saves of a block, a policy of `jax.checkpoint_policies`; None for
             everything.
         unroll: how many blocks the scan over them compiles at a time.
@@ -65,15 +64,7 @@ class DiT(nn.Module):
     dropout: float = 0.0
     waves: nn.Module = SinCos()
     wave_features: int = 256
-    num_classes: int | None = None
-    vectors: Mapping[str, int] | None = None
-    times: Sequence[str] = ()
-    joint_vectors: Mapping[str, int] | None = None
-    joint_numbers: Mapping[str, int] | None = None
-    number_features: int = 256
-    maps: Mapping[str, int] | None = None
-    learned_null: bool = True
-    text_features: int | None = None
+    inputs: Inputs = Inputs()
     text_norm: bool = False
     remat: str | None = None
     unroll: int = 1
@@ -102,7 +93,7 @@ class DiT(nn.Module):
         if isinstance(x, Packed):
             return self._packed(x, time, cond, dropout_keys)
         image = x.ndim == 4
-        whole = with_maps(self, x, cond)
+        whole = with_maps(self.inputs, x, cond, self.dtype)
         patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
         owner = self._frame_of_each(time, grid) if time.ndim == 2 else None
         vector = self._vector(time, cond)
@@ -124,7 +115,7 @@ class DiT(nn.Module):
     def _packed(
         self, x: Packed, time: Array, cond: Cond, dropout_keys: Array | None
     ) -> Float[Array, "b n out"]:
-        if self.factored or self.registers or self.maps:
+        if self.factored or self.registers or self.inputs.maps:
             raise ValueError("packed rows need full attention without registers, and have no maps")
         b, s = time.shape
         flat = jax.tree.map(lambda a: a.reshape(b * s, *a.shape[2:]), dict(cond))
@@ -184,12 +175,15 @@ class DiT(nn.Module):
 
     def _vector(self, time: Array, cond: Cond) -> Float[Array, "b s d"]:
         """Returns a vector per example, or with times [b, f] per frame."""
-        options = self.features, self.wave_features
+        embed_time = TimeEmbedding(
+            self.features, self.wave_features, self.waves, self.dtype, name="time"
+        )
         if time.ndim == 1:
-            return embed(self, time, cond, *options)[:, None]
+            return embed(self.inputs, embed_time, time, cond)[:, None]
         frames = time.shape[1]
         along = jax.tree.map(lambda a: jnp.repeat(a, frames, axis=0), dict(cond))
-        return embed(self, time.reshape(-1), along, *options).reshape(len(time), frames, -1)
+        vectors = embed(self.inputs, embed_time, time.reshape(-1), along)
+        return vectors.reshape(len(time), frames, -1)
 
     def _shared(self, vector: Array) -> Float[Array, "b s d6"] | None:
         if not self.shared_modulation:
@@ -202,7 +196,7 @@ class DiT(nn.Module):
         self, cond: Cond, batch: int
     ) -> tuple[Float[Array, "b n d"] | None, Bool[Array, "b n"] | None]:
         """Returns the text's tokens in the width of ours, and which of them count."""
-        text, mask = read_text(self, cond, batch)
+        text, mask = read_text(self.inputs, cond, batch, self.dtype)
         if text is None:
             return None, None
         hidden = nn.gelu(Dense(self.features, dtype=self.dtype, name="text_hidden")(text))
@@ -239,5 +233,5 @@ class DiT(nn.Module):
             raise ValueError(
                 f"registers={self.registers} with factored=True: registers belong to no frame"
             )
-        if self.text_norm and self.text_features is None:
-            raise ValueError("text_norm=True without text_features: there is no text")
+        if self.text_norm and self.inputs.text_features is None:
+            raise ValueError("text_norm=True without inputs.text_features: there is no text")

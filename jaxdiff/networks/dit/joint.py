@@ -1,7 +1,7 @@
 """The transformer of two streams, image and text, that attend to both (Esser et al., 2024)."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +14,8 @@ from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, mod
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Centred, Positions, Waves
 from jaxdiff.networks.dit.stack import stacked
-from jaxdiff.networks.layers import Dense, FeedForward, SinCos, zero_init
+from jaxdiff.networks.inputs import Inputs
+from jaxdiff.networks.layers import Dense, FeedForward, SinCos, TimeEmbedding, zero_init
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
@@ -92,16 +93,11 @@ class MMDiT(nn.Module):
     """Joint attention of the patches of an image or a clip and of the tokens of a text.
 
     Attributes:
-        text_features: width of the tokens cond["text"] [b, n, d]; they count where
-            cond["text_mask"] [b, n], if there is one, is True.
-        joint_vectors: name and width of vectors in `cond`, such as the pooled text, that go through
-            a perceptron and are added to the time's embedding; `joint_numbers`, `number_features`,
-            `num_classes`, `vectors`, `times`, `maps` and `learned_null` as in `UNet`.
+        inputs: the conditions, among them a text.
         features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout, waves,
             wave_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
 
-    text_features: int = 4096
     features: int = 1536
     depth: int = 24
     num_heads: int = 24
@@ -112,14 +108,7 @@ class MMDiT(nn.Module):
     dropout: float = 0.0
     waves: nn.Module = SinCos()
     wave_features: int = 256
-    num_classes: int | None = None
-    vectors: Mapping[str, int] | None = None
-    times: Sequence[str] = ()
-    joint_vectors: Mapping[str, int] | None = None
-    joint_numbers: Mapping[str, int] | None = None
-    number_features: int = 256
-    maps: Mapping[str, int] | None = None
-    learned_null: bool = True
+    inputs: Inputs = Inputs(text_features=4096)
     remat: str | None = None
     unroll: int = 1
     out_channels: int | None = None
@@ -141,11 +130,13 @@ class MMDiT(nn.Module):
                 condition has another shape than it should, or is missing.
         """
         image = x.ndim == 4
-        whole = with_maps(self, x, cond)
+        whole = with_maps(self.inputs, x, cond, self.dtype)
         patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
         heads = num_heads(self.features, self.num_heads, None)
         if self.depth < 2:
             raise ValueError(f"depth={self.depth}: at least 2, of which the last ends the text")
+        if self.inputs.text_features is None:
+            raise ValueError("MMDiT needs inputs.text_features, the width of the text's tokens")
         dense = lambda features, name, **options: Dense(
             features, dtype=self.dtype, name=name, **options
         )
@@ -153,9 +144,12 @@ class MMDiT(nn.Module):
         h = dense(self.features, "patches")(patches)
         added = self.positions.added(places, self.features)
         h = h if added is None else h + added.astype(self.dtype)
-        text, text_mask = read_text(self, cond, len(x))
+        text, text_mask = read_text(self.inputs, cond, len(x), self.dtype)
         text = dense(self.features, "text_in")(text)
-        vector = embed(self, time, cond, self.features, self.wave_features)[:, None]
+        embed_time = TimeEmbedding(
+            self.features, self.wave_features, self.waves, self.dtype, name="time"
+        )
+        vector = embed(self.inputs, embed_time, time, cond)[:, None]
         block_inputs = BlockInputs(
             vector,
             rotation=self.positions.rotation(places, self.features // heads),

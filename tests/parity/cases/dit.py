@@ -8,27 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.networks.dit import Centred, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.pretrained.tables import dit as tables
-from jaxdiff.typing import Cond
+from jaxdiff.typing import Cond, Condition
 from tests.parity.cases import Case, Ours, Peer
 
 TEXT, POOLED, CLASSES = 20, 10, 6
+READ_TEXT = Inputs(text_features=TEXT, learned_null=False)
 NETWORKS = {
     "DiT": DiT(
-        24, 3, 2, num_classes=CLASSES, waves=SinCos(frequency_shift=1.0), out_channels=8, unroll=3
+        24, 3, 2, unroll=3, inputs=Inputs(num_classes=CLASSES), out_channels=8,
+        waves=SinCos(frequency_shift=1.0),
     ),
     "PixArt": DiT(
-        24, 2, 2, positions=Waves(Fitted(2.0)), shared_modulation=True, text_features=TEXT,
-        learned_null=False, out_channels=8, unroll=2,
+        24, 2, 2, positions=Waves(Fitted(2.0)), shared_modulation=True, inputs=READ_TEXT,
+        out_channels=8, unroll=2,
     ),
     "Stable Diffusion 3": MMDiT(
-        TEXT, 32, 3, 2, positions=Waves(Centred(4.0, 12)), joint_vectors={"text_pooled": POOLED},
-        learned_null=False, unroll=2,
+        32, 3, 2, positions=Waves(Centred(4.0, 12)), unroll=2,
+        inputs=Inputs(text_features=TEXT, pooled_features=POOLED, learned_null=False),
     ),
     "Wan": DiT(
         48, 2, 2, mlp_features=40, positions=Rotary(), shared_modulation=True, qk_norm="all",
-        text_features=TEXT, text_norm=True, learned_null=False, wave_features=16, unroll=2,
+        inputs=READ_TEXT, text_norm=True, wave_features=16, unroll=2,
     ),
 }  # fmt: skip
 NETWORKS["Stable Diffusion 3.5"] = NETWORKS["Stable Diffusion 3"].clone(qk_norm="head")
@@ -46,13 +49,10 @@ def inputs(size: tuple[int, ...], masked: bool) -> tuple[np.ndarray, Cond]:
     """Returns two images or clips of four channels and their conditions."""
     rng = np.random.default_rng(0)
     normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-    cond = {
-        "label": np.array([1, 4], np.int32),
-        "text": normal(2, 7, TEXT),
-        "text_pooled": normal(2, POOLED),
-    }
-    mask = np.arange(7) < np.array([[7], [4]])
-    return normal(2, *size, 4), cond | ({"text_mask": mask} if masked else {})
+    tokens, pooled = normal(2, 7, TEXT), normal(2, POOLED)
+    mask = np.arange(7) < np.array([[7], [4]]) if masked else None
+    label, text = np.array([1, 4], np.int32), Condition(tokens, mask, pooled)
+    return normal(2, *size, 4), {"label": label, "text": text}
 
 
 def ours(name: str, size: tuple[int, ...], masked: bool) -> Ours:
@@ -83,15 +83,15 @@ def peer(name: str, size: tuple[int, ...], masked: bool) -> Peer:
                 **heads, attention_head_dim=12, num_layers=2, out_channels=8, sample_size=4,
                 cross_attention_dim=24, caption_channels=TEXT, interpolation_scale=1,
             )  # fmt: skip
-            options = {"encoder_hidden_states": cond["text"], "timestep": time}
+            options = {"encoder_hidden_states": cond["text"].value, "timestep": time}
             if masked:
-                options["encoder_attention_mask"] = cond["text_mask"].float()
+                options["encoder_attention_mask"] = cond["text"].mask.float()
         case "Wan":
             module = diffusers.WanTransformer3DModel(
                 **heads, attention_head_dim=24, out_channels=4, text_dim=TEXT, freq_dim=16,
                 ffn_dim=40, num_layers=2,
             )  # fmt: skip
-            options = {"encoder_hidden_states": cond["text"], "timestep": time}
+            options = {"encoder_hidden_states": cond["text"].value, "timestep": time}
         case _:
             module = diffusers.SD3Transformer2DModel(
                 **heads, attention_head_dim=16, num_layers=3, out_channels=4, sample_size=8,
@@ -99,8 +99,8 @@ def peer(name: str, size: tuple[int, ...], masked: bool) -> Peer:
                 pooled_projection_dim=POOLED,
                 qk_norm="rms_norm" if name == "Stable Diffusion 3.5" else None,
             )  # fmt: skip
-            options = {"encoder_hidden_states": cond["text"], "timestep": time}
-            options["pooled_projections"] = cond["text_pooled"]
+            options = {"encoder_hidden_states": cond["text"].value, "timestep": time}
+            options["pooled_projections"] = cond["text"].pooled
     x = x.movedim(-1, 1)
     return Peer(module, lambda: {"x": module(x, **options).sample.movedim(1, -1)})
 

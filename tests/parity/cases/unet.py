@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained.tables.unet import unet2d
@@ -36,7 +37,13 @@ DDPM = (
     },
 )
 ADM = (
-    UNet(**OPTIONS, attention_at=(8,), scale_shift=True, resample_in_block=True, num_classes=10),
+    UNet(
+        **OPTIONS,
+        attention_at=(8,),
+        scale_shift=True,
+        resample_in_block=True,
+        inputs=Inputs(num_classes=10),
+    ),
     {
         **PEER_OPTIONS,
         "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D", "DownBlock2D"),

@@ -7,23 +7,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.released import sdxl, stable_diffusion_2, stable_diffusion_15
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained.tables.unet import unet2d
-from jaxdiff.typing import Cond
+from jaxdiff.typing import Cond, Condition
 from tests.parity.cases import Case, Ours, Peer
 
 TEXT, POOLED, WAVES = 24, 10, 8
-SMALL = {"channels": (32, 64), "layers_per_block": 1, "num_groups": 8, "text_features": TEXT}
+READ_TEXT = Inputs(text_features=TEXT, learned_null=False)
+SMALL = {"channels": (32, 64), "layers_per_block": 1, "num_groups": 8, "inputs": READ_TEXT}
 NETWORKS = {
     "Stable Diffusion 1": stable_diffusion_15(transformer_depth=(1, 0), num_heads=4, **SMALL),
     "Stable Diffusion 2": stable_diffusion_2(transformer_depth=(1, 0), head_channels=8, **SMALL),
     "SDXL": sdxl(
         transformer_depth=(0, 2),
         head_channels=8,
-        joint_vectors={"text_pooled": POOLED},
-        number_features=WAVES,
-        **SMALL,
+        **{
+            **SMALL,
+            "inputs": Inputs(
+                text_features=TEXT,
+                pooled_features=POOLED,
+                joint_numbers={"size": 6},
+                number_features=WAVES,
+                learned_null=False,
+            ),
+        },
     ),
 }
 PEER_SMALL = {
@@ -62,13 +71,10 @@ def inputs(size: tuple[int, int], masked: bool, seed: int = 0) -> tuple[np.ndarr
     """Returns two images and their conditions."""
     rng = np.random.default_rng(seed)
     normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-    cond = {
-        "text": normal(2, 7, TEXT),
-        "text_pooled": normal(2, POOLED),
-        "size": rng.integers(0, 1024, (2, 6)).astype(np.float32),
-    }
-    mask = np.arange(7) < np.array([[7], [4]])
-    return normal(2, *size, 4), cond | ({"text_mask": mask} if masked else {})
+    tokens, pooled = normal(2, 7, TEXT), normal(2, POOLED)
+    sizes = rng.integers(0, 1024, (2, 6)).astype(np.float32)
+    mask = np.arange(7) < np.array([[7], [4]]) if masked else None
+    return normal(2, *size, 4), {"text": Condition(tokens, mask, pooled), "size": sizes}
 
 
 def ours(name: str, size: tuple[int, int], masked: bool) -> Ours:
@@ -86,14 +92,14 @@ def peer(name: str, size: tuple[int, int], masked: bool) -> Peer:
 
     module = diffusers.UNet2DConditionModel(**PEER_SMALL, **PEER_OPTIONS[name])
     x, cond = jax.tree.map(torch.tensor, inputs(size, masked))
-    options: dict[str, Any] = {"encoder_attention_mask": cond["text_mask"]} if masked else {}
+    options: dict[str, Any] = {"encoder_attention_mask": cond["text"].mask} if masked else {}
     if name == "SDXL":
-        added = {"text_embeds": cond["text_pooled"], "time_ids": cond["size"]}
+        added = {"text_embeds": cond["text"].pooled, "time_ids": cond["size"]}
         options["added_cond_kwargs"] = added
 
     def run():
         time, image = torch.tensor(TIME), x.permute(0, 3, 1, 2)
-        out = module(image, time, cond["text"], **options).sample
+        out = module(image, time, cond["text"].value, **options).sample
         return {"image": out.permute(0, 2, 3, 1)}
 
     return Peer(module, run)

@@ -1,0 +1,66 @@
+"""The field of a network that lists the conditions it reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from flax.core import FrozenDict
+
+from jaxdiff.networks.fields import Kind, Label, Numbers, Pooled, Time, Vector
+from jaxdiff.networks.layers import SinCos
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The conditions that a network reads by name, with their sizes.
+
+    Attributes:
+        num_classes: number of classes of cond["label"] [b]; None for no labels.
+        vectors: name and width of each vector [b, d] that a linear map adds to the embedding.
+        times: names of further times [b], on the scale of the network's own.
+        text_features: width of the tokens cond["text"] [b, n, d]; None for no text.
+        pooled_features: width of the pooled vector [b, p] of cond["text"], the first part of the
+            joint embedding; None for none.
+        joint_vectors: name and width of each vector [b, d] of the joint embedding.
+        joint_numbers: name and count of each row of numbers [b, count] of the joint embedding.
+        number_features: number of sines and cosines of each number.
+        number_sinusoids: their frequencies.
+        maps: name and channels of each map [b, ..., c], of the size of the data, that is appended
+            to the channels of the input, such as a mask or an image to be completed.
+        learned_null: whether a learned embedding replaces a dropped or absent condition. Networks
+            trained on the encoded empty prompt have none: such a condition is an error.
+    """
+
+    num_classes: int | None = None
+    vectors: Mapping[str, int] = field(default_factory=dict)
+    times: Sequence[str] = ()
+    text_features: int | None = None
+    pooled_features: int | None = None
+    joint_vectors: Mapping[str, int] = field(default_factory=dict)
+    joint_numbers: Mapping[str, int] = field(default_factory=dict)
+    number_features: int = 256
+    number_sinusoids: SinCos = SinCos()
+    maps: Mapping[str, int] = field(default_factory=dict)
+    learned_null: bool = True
+
+    def __post_init__(self):
+        # A network is a static argument of `jax.jit`: its options are hashed.
+        for each in fields(self):
+            value = getattr(self, each.name)
+            frozen = {dict: FrozenDict, list: tuple}.get(type(value), lambda same: same)
+            object.__setattr__(self, each.name, frozen(value))
+
+    def embedded(self) -> dict[str, Kind]:
+        """Returns the conditions that are added to the embedding of the time."""
+        label = {} if self.num_classes is None else {"label": Label(self.num_classes)}
+        vectors = {name: Vector(size) for name, size in self.vectors.items()}
+        return {**label, **vectors, **{name: Time() for name in self.times}}
+
+    def joint(self) -> dict[str, Kind]:
+        """Returns the conditions that are concatenated, and share an MLP."""
+        pooled = {"text_pooled": Pooled(self.pooled_features)} if self.pooled_features else {}
+        vectors = {name: Vector(size) for name, size in self.joint_vectors.items()}
+        numbers = {
+            name: Numbers(count, self.number_features, self.number_sinusoids)
+            for name, count in self.joint_numbers.items()
+        }
+        return {**pooled, **vectors, **numbers}
