@@ -54,14 +54,17 @@ class Prediction(NamedTuple):
 
 
 Denoiser = Callable[[Array, Array, Cond], Prediction]
-"""`(x [b, ...], t [b], cond) -> Prediction`: a network, its EMA, a guided model, an oracle."""
+"""`(x [b, ...], t [b], cond) -> Prediction`: a network, its EMA, a guided model, an oracle.
+
+With t [b, f], x [b, f, ...] has frames that are each at a time of its own.
+"""
 
 
 class Span(NamedTuple):
-    """One solver step, from time `t` down to time `s`, the same or another for each example."""
+    """One solver step, from time `t` down to time `s`, of each example or of each of its frames."""
 
-    t: Float[Array, " b"]
-    s: Float[Array, " b"]
+    t: Float[Array, "b *frames"]
+    s: Float[Array, "b *frames"]
     keys: Key[Array, " b"]
     steps: Any
     """The number of steps of the whole solution."""
@@ -92,8 +95,8 @@ class Draw(NamedTuple):
 class Times(NamedTuple):
     """Training times, and the factor by which each one's loss is to be multiplied."""
 
-    t: Float[Array, " b"]
-    importance: Float[Array, " b"]
+    t: Float[Array, "b *frames"]
+    importance: Float[Array, "b *frames"]
 
 
 class Roles(NamedTuple):

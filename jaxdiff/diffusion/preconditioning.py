@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
 
-Time = Float[Array, " b"]
+Time = Float[Array, "b *frames"]
 Data = Float[Array, "b *shape"]
 
 

@@ -10,15 +10,22 @@ from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
 
 def noised(
-    process: Process, keys: Key[Array, " b"], x0: Float[Array, "b *shape"], t: Float[Array, ""]
+    process: Process,
+    keys: Key[Array, " b"],
+    x0: Float[Array, "b *shape"],
+    t: Float[Array, "*frames"],
 ) -> Float[Array, "b *shape"]:
     """Draws x_t of these data, each from its key: where sampling starts from an image."""
     noise = random.normal(random.stream(keys, "prior"), x0)
-    return process.perturb(Prediction(x0=x0, noise=noise), t)
+    at = jnp.broadcast_to(t, (len(x0), *jnp.shape(t)))
+    return process.perturb(Prediction(x0=x0, noise=noise), at)
 
 
 def prior(
-    process: Process, keys: Key[Array, " b"], like: Float[Array, "b *shape"], t: Float[Array, ""]
+    process: Process,
+    keys: Key[Array, " b"],
+    like: Float[Array, "b *shape"],
+    t: Float[Array, "*frames"],
 ) -> Float[Array, "b *shape"]:
     """Draws x_t of a data set of zeros: the noise from which sampling starts, each from its key."""
     return noised(process, keys, jnp.zeros_like(like), t)
@@ -28,11 +35,18 @@ def sample(
     solver: Solver,
     denoiser: Denoiser,
     x: Float[Array, "b *shape"],
-    times: Float[Array, " times"],
+    times: Float[Array, "times *frames"],
     cond: Cond,
     keys: Key[Array, " b"],
 ) -> Float[Array, "b *shape"]:
-    """Takes `x` at `times[0]` to `times[-1]`, step by step, in one scan."""
+    """Takes `x` at `times[0]` to `times[-1]`, step by step, in one scan.
+
+    With times [times, f], x [b, f, ...] has a grid for each frame; a frame whose times do not
+    change stays as it is, if the solver's step of no length does nothing.
+
+    Raises:
+        ValueError: a grid for each frame, and a solver that remembers earlier steps.
+    """
     return _scan(solver, denoiser, x, times, cond, keys, lambda x: None)[0]
 
 
@@ -40,7 +54,7 @@ def trajectory(
     solver: Solver,
     denoiser: Denoiser,
     x: Float[Array, "b *shape"],
-    times: Float[Array, " times"],
+    times: Float[Array, "times *frames"],
     cond: Cond,
     keys: Key[Array, " b"],
 ) -> Float[Array, "times b *shape"]:
@@ -53,7 +67,7 @@ def invert(
     solver: Solver,
     denoiser: Denoiser,
     x0: Float[Array, "b *shape"],
-    times: Float[Array, " times"],
+    times: Float[Array, "times *frames"],
     cond: Cond,
     keys: Key[Array, " b"],
 ) -> Float[Array, "b *shape"]:
@@ -91,21 +105,24 @@ def within(times: Float[Array, " times"], t_start: float, t_end: float) -> Float
 
 def _scan(solver, denoiser, x, times, cond, keys, emit):
     keys = random.stream(keys, "solver")
-    steps = len(times) - 1
+    steps, history = len(times) - 1, solver.init(x)
+    if times.ndim > 1 and jax.tree.leaves(history):
+        raise ValueError(
+            f"{solver} remembers the times of earlier steps, one for each example: a grid for each"
+            " frame needs a solver of single steps, such as DDIM, Heun or DDPM"
+        )
 
     def step(carry, at):
         x, history = carry
         t, s, index = at
         span = Span(
-            t=jnp.broadcast_to(t, len(x)),
-            s=jnp.broadcast_to(s, len(x)),
+            t=jnp.broadcast_to(t, (len(x), *t.shape)),
+            s=jnp.broadcast_to(s, (len(x), *s.shape)),
             keys=random.fold_in(keys, index),
             steps=steps,
         )
         x, history = solver.step(denoiser, x, span, cond, history)
         return (x, history), emit(x)
 
-    (x, _), emitted = jax.lax.scan(
-        step, (x, solver.init(x)), (times[:-1], times[1:], jnp.arange(steps))
-    )
+    (x, _), emitted = jax.lax.scan(step, (x, history), (times[:-1], times[1:], jnp.arange(steps)))
     return x, emitted

@@ -18,7 +18,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Draw, Metrics, Times
 
-Numbers = Float[Array, " b"]
+Numbers = Float[Array, "b *frames"]
 
 
 @runtime_checkable
@@ -34,7 +34,10 @@ class TimeSampling(Protocol):
     """A rule that draws training times."""
 
     def __call__(self, process: Process, draw: Draw) -> Times:
-        """Returns t [b] and the importance [b], one where times are drawn as they are wanted."""
+        """Returns t and the importance, one where times are drawn as they are wanted.
+
+        Both are [b], or [b, f] where each frame has a time of its own.
+        """
 
 
 def _independent(self, process: Process, draw: Draw) -> Times:
@@ -171,6 +174,36 @@ class Stratified:
     def __call__(self, process: Process, draw: Draw) -> Times:
         """Draws one time [b] per example, one in each of b equal strata."""
         return _wanted(self.of.quantile(process, draw.lattice))
+
+
+@pytree()
+@dataclass(frozen=True)
+class PerFrame:
+    """Independent times of each of `frames` frames (Chen, B. et al. 2024, diffusion forcing).
+
+    With `held` > 0, so many first frames are given: their time is `held_at`, which the network sees
+    as nearly clean, and their loss counts for nothing.
+    """
+
+    frames: int
+    of: Quantile = Uniform()
+    held: int = 0
+    held_at: float = 0.0
+
+    def __post_init__(self):
+        if self.frames < 1 or not 0 <= self.held < self.frames or not 0 <= self.held_at <= 1:
+            raise ValueError(
+                f"PerFrame: frames={self.frames} must be at least 1, held={self.held} fewer than"
+                f" that, and held_at={self.held_at} in [0, 1]"
+            )
+
+    def __call__(self, process: Process, draw: Draw) -> Times:
+        """Draws times [b, frames]."""
+        keys = random.stream(draw.keys, "time")
+        draws = [random.uniform(random.fold_in(keys, i)) for i in range(self.frames)]
+        t = self.of.quantile(process, jnp.stack(draws, axis=1))
+        given = jnp.arange(self.frames) < self.held
+        return Times(jnp.where(given, self.held_at, t), jnp.where(given, 0.0, jnp.ones_like(t)))
 
 
 @pytree()

@@ -18,7 +18,7 @@ from jaxdiff.diffusion import parameterizations
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.trees import pytree
 
-Time = Float[Array, " b"]
+Time = Float[Array, "b *frames"]
 
 
 @runtime_checkable

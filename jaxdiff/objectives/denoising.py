@@ -31,14 +31,18 @@ class Denoising:
         cond: Cond,
         draw: Draw,
         step: Integer[Array, ""],
-    ) -> tuple[Float[Array, " b"], Metrics]:
-        """Returns the loss [b], its mean over the values of each example."""
+    ) -> tuple[Float[Array, "b *frames"], Metrics]:
+        """Returns the loss, its mean over the values at one time: [b], or of each frame [b, f]."""
         t, importance = self.time_sampling(self.process, draw)
         truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
         prediction = roles.student(self.process.perturb(truth, t), t, cond)
         read = lambda p: self.process.read(self.parameterization, p, t)
-        squared = (read(prediction) - read(truth)) ** 2
-        error = jnp.mean(squared, axis=range(1, x0.ndim))
+        error = mean_per_time((read(prediction) - read(truth)) ** 2, t)
         loss = importance * self.weighting(self.process, self.parameterization, t) * error
         logsnr = self.process.logsnr(t)
         return loss, {"logsnr": logsnr, "importance": importance, "squared_error": error}
+
+
+def mean_per_time(values: Float[Array, "b *shape"], t: Float[Array, "b *frames"]) -> Array:
+    """Returns the mean of each example's values, or with times [b, f] of each frame's."""
+    return jnp.mean(values, axis=tuple(range(t.ndim, values.ndim)))

@@ -40,11 +40,11 @@ class LearnedUncertainty:
         """Returns the objective with these coefficients."""
         return replace(self, params=params)
 
-    def uncertainty(self, logsnr: Float[Array, " b"]) -> Float[Array, " b"]:
+    def uncertainty(self, logsnr: Float[Array, "b *frames"]) -> Float[Array, "b *frames"]:
         """Returns u, the logarithm of the expected loss."""
         params = self.init() if self.params is None else self.params
         place = (jnp.clip(logsnr, -REACH, REACH) + REACH) / (2 * REACH)
-        return jnp.cos(jnp.pi * place[:, None] * jnp.arange(self.features)) @ params
+        return jnp.cos(jnp.pi * place[..., None] * jnp.arange(self.features)) @ params
 
     def __call__(
         self,
@@ -53,8 +53,8 @@ class LearnedUncertainty:
         cond: Cond,
         draw: Draw,
         step: Integer[Array, ""],
-    ) -> tuple[Float[Array, " b"], Metrics]:
-        """Returns the loss [b]; the metrics have the other objective's as "plain_loss"."""
+    ) -> tuple[Float[Array, "b *frames"], Metrics]:
+        """Returns the loss [b, *frames]; the metrics have the other objective's as "plain_loss"."""
         loss, metrics = self.of(roles, x0, cond, draw, step)
         importance = metrics.get("importance", jnp.ones_like(loss))
         u = self.uncertainty(metrics["logsnr"])

@@ -58,7 +58,7 @@ class Autoencoder:
         self.adversary_weight, self.adversary_from = adversary_weight, adversary_from
         dtype = jnp.dtype(config.compute_dtype)
         self.network = make_autoencoder(autoencoder, dtype)
-        self.critic = build(networks, discriminator, dtype=dtype) if discriminator else None
+        self.critic: Any = build(networks, discriminator, dtype=dtype) if discriminator else None
         # The adaptive weight is a ratio of gradients over the batch.
         self.per_example = self.critic is None
         self.players = {"autoencoder": ("network",)}

@@ -9,18 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from jaxdiff import random
 from jaxdiff.codecs import Pixels
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
-from jaxdiff.diffusion import inverse as problems
 from jaxdiff.diffusion import sampling, solvers, timesteps
-from jaxdiff.diffusion.inverse import operators
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.progress import full_batches
+from jaxdiff.tasks.known import checked_array, known_of
 from jaxdiff.tasks.model import Model
 from jaxdiff.trees import as_argument, from_argument
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
@@ -58,20 +57,6 @@ class Options:
         if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
         return replace(self, **{k: v for k, v in changes.items() if v is not None})
-
-
-@dataclass(frozen=True)
-class Inverse:
-    """What is known of the samples: pixels of `image` under a mask, or a measurement of them.
-
-    `method` is a name of `jaxdiff.diffusion.inverse`; arrays are those of one batch.
-    """
-
-    method: Any
-    image: Shaped[np.ndarray, "b *shape"] | None = None
-    mask: Bool[np.ndarray, "b *shape"] | None = None
-    measurement: Shaped[np.ndarray, "b *measured"] | None = None
-    operator: Any = None
 
 
 class Sampler:
@@ -147,7 +132,7 @@ class Sampler:
             ValueError: num, a label, a shape or an option is out of range.
         """
         chosen = self._options.changed(**options)
-        known = self._inverse(num, image, mask, measurement, operator, inverse)
+        known = known_of(num, self._shape, image, mask, measurement, operator, inverse)
         starts_at_noise = known is not None and chosen.t_start == 1
         start = self._start(num, None if starts_at_noise else image, noise, chosen)
         given = {"start": start, "cond": self._conditions.check(num, cond or {})}
@@ -277,58 +262,24 @@ class Sampler:
         for index, _ in full_batches(num, size):
             keys = random.example_keys(key, jnp.asarray(index + first))
             inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
-            problem = None if known is None else self._problem(known, index, solver)
+            problem = known and known.problem(index, self._model.process, solver)
             problem, inputs = self._devices.spread((problem, inputs))
-            x = self._program(
-                loop=loop,
-                weights=weights,
-                solver=as_argument(solver),
-                guide=as_argument(guide),
-                problem=problem,
-                times=times,
-                keys=self._devices.spread(keys),
-                given=inputs,
-                negative=negative,
-            )
+            with self._devices.algorithms():
+                x = self._program(
+                    loop=loop,
+                    weights=weights,
+                    solver=as_argument(solver),
+                    guide=as_argument(guide),
+                    problem=problem,
+                    times=times,
+                    keys=self._devices.spread(keys),
+                    given=inputs,
+                    negative=negative,
+                )
             parts.append(self._devices.gather(x))
         axis = 1 if loop is sampling.trajectory else 0
         joined = np.concatenate(parts, axis=axis)
         return joined.take(np.arange(num), axis=axis)
-
-    def _problem(self, known: Inverse, index: np.ndarray, solver: Solver) -> Any:
-        take = lambda array: None if array is None else array[index]
-        operator = known.operator
-        if isinstance(operator, str | Mapping):
-            operator = build(operators, operator)
-        parts = {
-            "mask": take(known.mask),
-            "known": take(known.image),
-            "measurement": take(known.measurement),
-            "operator": operator,
-        }
-        given = {name: value for name, value in parts.items() if value is not None}
-        return build(problems, known.method, process=self._model.process, solver=solver, **given)
-
-    def _inverse(self, num, image, mask, measurement, operator, method) -> Inverse | None:
-        if mask is None and measurement is None:
-            if method is not None:
-                raise ValueError(
-                    f"inverse={method!r} needs image and mask, or measurement and operator"
-                )
-            return None
-        if mask is not None and (image is None or measurement is not None):
-            raise ValueError("mask: give the image whose pixels are known, and no measurement")
-        if measurement is not None and operator is None:
-            raise ValueError("measurement: name its operator, such as 'AveragePooling(factor=2)'")
-        if mask is not None:
-            image = _array("image", image, (num, *self._shape))
-            mask = _mask(mask, num, self._shape)
-            return Inverse(method or "KnownPixels", image, mask)
-        measurement = np.asarray(measurement, np.float32)
-        if len(measurement) not in (1, num):
-            raise ValueError(f"measurement has {len(measurement)} examples for {num} samples")
-        measurement = np.broadcast_to(measurement, (num, *measurement.shape[1:]))
-        return Inverse(method or "DPS", measurement=measurement, operator=operator)
 
     def _start(self, num, image, noise, chosen):
         if num < 1:
@@ -336,9 +287,9 @@ class Sampler:
         if image is not None and noise is not None:
             raise ValueError("image and noise are both given: sampling starts from one of them")
         if image is not None:
-            return {"image": _array("image", image, (num, *self._shape))}
+            return {"image": checked_array("image", image, (num, *self._shape))}
         if noise is not None:
-            return {"noise": _array("noise", noise, (num, *self._latent_shape))}
+            return {"noise": checked_array("noise", noise, (num, *self._latent_shape))}
         if chosen.t_start != 1:
             raise ValueError(
                 f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
@@ -366,25 +317,3 @@ def _times(
         times = sampling.within(times, t_start, t_end)
     process.check(parameterization, times[:-1])
     return times
-
-
-def _array(name, value, shape):
-    if np.shape(value) != shape:
-        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape}")
-    return np.asarray(value, np.float32)
-
-
-def _mask(mask, num, shape):
-    """Returns a mask [num, *size, 1] of one [*size], [*size, 1] or with an axis for examples.
-
-    Of points [d], which have no size, the mask is [d] or [num, d].
-    """
-    mask, points = np.asarray(mask) > 0.5, len(shape) == 1
-    wanted = shape if points else (*shape[:-1], 1)
-    if not points and (mask.shape == shape[:-1] or mask.shape[1:] == shape[:-1]):
-        mask = mask[..., None]
-    if mask.ndim == len(wanted):
-        mask = mask[None]
-    if mask.shape[1:] != wanted or mask.shape[0] not in (1, num):
-        raise ValueError(f"mask has shape {mask.shape}; expected {(num, *wanted)}")
-    return np.broadcast_to(mask, (num, *wanted))

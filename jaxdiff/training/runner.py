@@ -66,7 +66,8 @@ class Runner:
                 donate_argnums=0,
                 out_shardings=(self.devices.shardings(state), self.devices.replicated),
             )
-        self._step = step.lower(state, batch).compile()
+        with self.devices.algorithms():
+            self._step = step.lower(state, batch).compile()
         return time.perf_counter() - start
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:

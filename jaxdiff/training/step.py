@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from einops import reduce
 from jaxtyping import Array, Key
 
 from jaxdiff import random
@@ -150,7 +151,5 @@ def _summary(found: Losses):
         return summary
     level = jnp.clip(jnp.digitize(logsnr, LOGSNR_EDGES) - 1, 0, len(LOGSNR_EDGES) - 2)
     in_level = jax.nn.one_hot(level, len(LOGSNR_EDGES) - 1)
-    return summary | {
-        "level_loss": jnp.mean(in_level * loss[:, None], axis=0),
-        "level_share": jnp.mean(in_level * importance[:, None], axis=0),
-    }
+    over_all = lambda values: reduce(in_level * values[..., None], "... level -> level", "mean")
+    return summary | {"level_loss": over_all(loss), "level_share": over_all(importance)}

@@ -14,13 +14,14 @@ Weights = Mapping[str, Params]
 
 
 class Losses(NamedTuple):
-    """One loss [b] for each player, values [b] worth logging, and summaries for adaptive parts.
+    """One loss for each player, values worth logging, and summaries for adaptive parts.
 
-    Of the metrics, "logsnr" says each example's noise level, and "importance" the factor that its
-    loss has because its time was drawn by importance.
+    Losses and values are [b], or [b, f] where each frame has a time of its own. Of the metrics,
+    "logsnr" is the noise level of each, and "importance" the factor that a loss has because its
+    time was drawn by importance.
     """
 
-    by_player: Mapping[str, Float[Array, " b"]]
+    by_player: Mapping[str, Float[Array, "b *frames"]]
     metrics: Metrics
     observed: Any = ()
 

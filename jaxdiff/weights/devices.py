@@ -4,6 +4,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdiff.networks import algorithms
 
 AXIS = "data"
 """The mesh axis over which batches, and with FSDP parameters, are divided."""
@@ -83,6 +86,10 @@ class Devices:
     def divided(self) -> NamedSharding:
         """Returns the sharding of a batch: its first axis divided over the devices."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    def algorithms(self) -> AbstractContextManager[None]:
+        """Returns the context in which networks are traced for these devices."""
+        return algorithms.use(cpu_loops=self.count == 1)
 
     def shardings(self, state: Any) -> Any:
         """Returns the sharding of each array (or shape) of a state, by its name."""

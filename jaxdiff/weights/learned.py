@@ -45,7 +45,7 @@ class Adaptive(Protocol):
     def bind(self, statistics: Any) -> Any:
         """Returns the part with these statistics."""
 
-    def observe(self, draw: Draw, loss: Float[Array, " b"], metrics: Metrics) -> Any:
+    def observe(self, draw: Draw, loss: Float[Array, "b *frames"], metrics: Metrics) -> Any:
         """Returns a summary of a batch's losses, to be averaged over all batches."""
 
     def absorb(self, observed: Any) -> Any:
@@ -84,7 +84,7 @@ def bind(owner: Owner, values: Values, place: str) -> Owner:
 
 
 def observe(
-    owner: Any, draw: Draw, loss: Float[Array, " b"], metrics: Metrics, place: str
+    owner: Any, draw: Draw, loss: Float[Array, "b *frames"], metrics: Metrics, place: str
 ) -> dict[str, Any]:
     """Returns each adaptive part's summary of an objective's losses and metrics."""
     adaptive = (each for each in parts(owner, place) if isinstance(each[1], Adaptive))

@@ -11,6 +11,7 @@ from jaxdiff.diffusion.guidance import classifier_free
 from jaxdiff.diffusion.parameterizations import velocity
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior, sample, trajectory
+from jaxdiff.diffusion.solvers import DDIM, DPMpp2M, Heun
 from jaxdiff.diffusion.timesteps import Karras, Uniform
 from jaxdiff.typing import Condition, Prediction, Span
 
@@ -184,3 +185,27 @@ def test_guidance_of_two_gaussians_is_their_extrapolation():
 def test_guidance_without_a_condition_is_refused():
     with pytest.raises(ValueError, match="needs a condition"):
         classifier_free(two_gaussians, 3.0)(jnp.zeros((1, 1)), jnp.zeros(1), {})
+
+
+def test_each_frame_follows_its_own_grid():
+    """As if it were alone; fails if frames share a time, or a frame at rest moves."""
+    oracle = oracles.Gaussian(COSINE, mean=jnp.array([0.5]), std=0.4)
+
+    def frames(x, t, cond):
+        alone = [oracle(x[:, i], t[:, i], cond) for i in range(x.shape[1])]
+        return Prediction(
+            *(jnp.stack(part, axis=1) for part in zip(*(p[:2] for p in alone), strict=True))
+        )
+
+    x = jax.random.normal(jax.random.key(0), (4, 3, 1))
+    keys = random.example_keys(jax.random.key(1), jnp.arange(4))
+    grids = [jnp.linspace(0.9, 0.0, 9), jnp.linspace(0.6, 0.1, 9), jnp.full(9, 0.3)]
+    times = jnp.stack(grids, axis=1)
+    with pytest.raises(ValueError, match="remembers the times of earlier steps"):
+        sample(DPMpp2M(COSINE), frames, x, times, {}, keys)
+    for solver in (DDIM(COSINE), Heun(COSINE)):
+        found = sample(solver, frames, x, times, {}, keys)
+        for i, grid in enumerate(grids[:2]):
+            expected = sample(solver, oracle, x[:, i], grid, {}, keys)
+            np.testing.assert_allclose(found[:, i], expected, atol=1e-5)
+        np.testing.assert_allclose(found[:, 2], x[:, 2], atol=1e-5)

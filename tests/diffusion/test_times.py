@@ -9,10 +9,13 @@ import pytest
 
 from jaxdiff import random
 from jaxdiff.config.build import build
-from jaxdiff.diffusion import schedules, time_sampling
+from jaxdiff.diffusion import parameterizations, schedules, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Draw
+from jaxdiff.objectives import Denoising
+from jaxdiff.typing import Draw, Prediction, Roles
 from jaxdiff.weights import learned
+
+COSINE = Process(schedules.Cosine())
 
 FLOW = Process(schedules.RectifiedFlow())
 
@@ -181,3 +184,34 @@ def test_what_has_no_quantile_is_named():
     wrong = SimpleNamespace(of=time_sampling.Stratified(), steps=1000)
     with pytest.raises(ValueError, match=r"has no quantile.*Stratified around"):
         time_sampling.Discretized.__post_init__(wrong)
+
+
+def test_times_of_frames_are_independent_and_held_frames_count_for_nothing():
+    """Fails if frames share their draw, or a given frame has a loss."""
+    rule = time_sampling.PerFrame(3, held=1, held_at=0.02)
+    keys = random.example_keys(jax.random.key(0), jnp.arange(4096))
+    t, importance = rule(COSINE, Draw(keys, jnp.zeros(4096)))
+    assert t.shape == importance.shape == (4096, 3)
+    np.testing.assert_array_equal(t[:, 0], np.float32(0.02))
+    np.testing.assert_array_equal(importance, np.broadcast_to([0.0, 1.0, 1.0], (4096, 3)))
+    assert abs(np.corrcoef(t[:, 1], t[:, 2])[0, 1]) < 0.05
+    assert abs(float(t[:, 1].mean()) - 0.5) < 0.02
+    with pytest.raises(ValueError, match="held=3 fewer"):
+        time_sampling.PerFrame(3, held=3)
+
+
+def test_losses_of_frames_are_those_of_each_alone():
+    """Fails if the weight of one frame's time multiplies another's error."""
+    process, n = COSINE, 8
+    keys = random.example_keys(jax.random.key(0), jnp.arange(n))
+    x0 = jax.random.normal(jax.random.key(1), (n, 3, 2))
+    zero = lambda x, t, cond: Prediction(jnp.zeros_like(x), x)
+    objective = Denoising(
+        process, parameterizations.x0, time_sampling.PerFrame(3), weighting.MinSNR(5.0)
+    )
+    roles = Roles(zero, zero)
+    loss, metrics = objective(roles, x0, {}, Draw(keys, jnp.zeros(n)), jnp.zeros((), int))
+    t = time_sampling.PerFrame(3)(process, Draw(keys, jnp.zeros(n))).t
+    weight = jax.vmap(lambda t: weighting.MinSNR(5.0)(process, parameterizations.x0, t), 1, 1)(t)
+    np.testing.assert_allclose(loss, weight * (x0**2).mean(-1), rtol=1e-5)
+    np.testing.assert_allclose(metrics["logsnr"], process.logsnr(t), rtol=1e-5)

@@ -1,0 +1,101 @@
+"""Knowledge about samples: pixels of an image under a mask, or a measurement of the samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import inverse as problems
+from jaxdiff.diffusion.inverse import operators
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Known pixels of `image` under `mask`, or a `measurement` by an operator, of all samples.
+
+    `method` is a name of `jaxdiff.diffusion.inverse`.
+    """
+
+    method: Any
+    image: Float[np.ndarray, "n *shape"] | None = None
+    mask: Bool[np.ndarray, "n *shape"] | None = None
+    measurement: Float[np.ndarray, "n *measured"] | None = None
+    operator: Any = None
+
+    def problem(self, index: Int[np.ndarray, " b"], process: Process, solver: Solver) -> Any:
+        """Returns the method with the arrays of some examples: guidance, or a solver."""
+        take = lambda array: None if array is None else array[index]
+        operator = self.operator
+        if isinstance(operator, str | Mapping):
+            operator = build(operators, operator)
+        parts = {
+            "mask": take(self.mask),
+            "known": take(self.image),
+            "measurement": take(self.measurement),
+            "operator": operator,
+        }
+        given = {name: value for name, value in parts.items() if value is not None}
+        return build(problems, self.method, process=process, solver=solver, **given)
+
+
+def known_of(
+    num: int,
+    shape: tuple[int, ...],
+    image: Any,
+    mask: Any,
+    measurement: Any,
+    operator: Any,
+    method: Any,
+) -> Known | None:
+    """Returns the knowledge that arguments of a call give about `num` samples; None if none.
+
+    Raises:
+        ValueError: arguments do not belong together, or have other shapes.
+    """
+    if mask is None and measurement is None:
+        if method is not None:
+            raise ValueError(
+                f"inverse={method!r} needs image and mask, or measurement and operator"
+            )
+        return None
+    if mask is not None and (image is None or measurement is not None):
+        raise ValueError("mask: give the image whose pixels are known, and no measurement")
+    if measurement is not None and operator is None:
+        raise ValueError("measurement: name its operator, such as 'AveragePooling(factor=2)'")
+    if mask is not None:
+        image = checked_array("image", image, (num, *shape))
+        mask = _mask(mask, num, shape)
+        return Known(method or "KnownPixels", image, mask)
+    measurement = np.asarray(measurement, np.float32)
+    if len(measurement) not in (1, num):
+        raise ValueError(f"measurement has {len(measurement)} examples for {num} samples")
+    measurement = np.broadcast_to(measurement, (num, *measurement.shape[1:]))
+    return Known(method or "DPS", measurement=measurement, operator=operator)
+
+
+def checked_array(name: str, value: Any, shape: tuple[int, ...]) -> Shaped[np.ndarray, "n *shape"]:
+    """Returns an argument as float32; ValueError if it has another shape."""
+    if np.shape(value) != shape:
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape}")
+    return np.asarray(value, np.float32)
+
+
+def _mask(mask, num, shape):
+    """Returns a mask [num, *size, 1] of one [*size], [*size, 1] or with an axis for examples.
+
+    Of points [d], which have no size, the mask is [d] or [num, d].
+    """
+    mask, points = np.asarray(mask) > 0.5, len(shape) == 1
+    wanted = shape if points else (*shape[:-1], 1)
+    if not points and (mask.shape == shape[:-1] or mask.shape[1:] == shape[:-1]):
+        mask = mask[..., None]
+    if mask.ndim == len(wanted):
+        mask = mask[None]
+    if mask.shape[1:] != wanted or mask.shape[0] not in (1, num):
+        raise ValueError(f"mask has shape {mask.shape}; expected {(num, *wanted)}")
+    return np.broadcast_to(mask, (num, *wanted))
