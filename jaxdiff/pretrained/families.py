@@ -4,7 +4,6 @@ network, params = load_network("path/to/unet")
 params = read_network("path/to/unet", network, target)
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +19,10 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import fitting_groups
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained import peers
+from jaxdiff.pretrained.config import Config, read_config
 from jaxdiff.pretrained.convert import names, to_ours
 from jaxdiff.pretrained.files import open_tensors, resolve
-from jaxdiff.pretrained.peers import Config, Described
+from jaxdiff.pretrained.peers import Described
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.pretrained.tables import dit as dit_tables
 from jaxdiff.pretrained.tables.unet import unet2d as unet_table
@@ -101,23 +101,6 @@ def describe(file: Path, dtype: Any = jnp.float32) -> Described:
     described = FAMILIES[kind](config, dtype)
     config.finish()
     return described
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """Returns the fields of a config.json.
-
-    Raises:
-        ValueError: there is no such file, or it is no JSON object.
-    """
-    if not file.is_file():
-        raise ValueError(f"there is no file {str(file)!r}")
-    try:
-        fields = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{str(file)!r} is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{str(file)!r} must be a JSON object, not {type(fields).__name__}")
-    return fields
 
 
 def network_shapes(network: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Params:
