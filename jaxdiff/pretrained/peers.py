@@ -6,7 +6,7 @@ A field that changes the network and cannot be expressed here is an error that n
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxdiff.networks.dit import Centred, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.unet import UNet
@@ -104,7 +104,7 @@ def dit(config: Config, dtype: Any) -> Described:
     config.only(norm_type="ada_norm_zero", norm_eps=1e-6)
     network = DiT(
         **_transformer(config),
-        waves=SinCos(frequency_shift=1.0),
+        time_sinusoids=SinCos(frequency_shift=1.0),
         inputs=Inputs(num_classes=config.get("num_embeds_ada_norm", 1000)),
         dtype=dtype,
     )
@@ -125,7 +125,7 @@ def pixart(config: Config, dtype: Any) -> Described:
     network = DiT(
         **options,
         shared_modulation=True,
-        positions=Waves(Fitted(extent=size / patch / scale)),
+        positions=SinCosPositions(StretchedGrid(extent=size / patch / scale)),
         inputs=Inputs(text_features=config.need("caption_channels"), learned_null=False),
         dtype=dtype,
     )
@@ -145,7 +145,7 @@ def sd3(config: Config, dtype: Any) -> Described:
         depth=config.need("num_layers"),
         num_heads=heads,
         patch=(1, patch, patch),
-        positions=Waves(Centred(size / patch, config.need("pos_embed_max_size"))),
+        positions=SinCosPositions(CentredGrid(size / patch, config.need("pos_embed_max_size"))),
         qk_norm=norms[qk_norm],
         inputs=Inputs(
             text_features=config.need("joint_attention_dim"),
@@ -173,7 +173,7 @@ def wan(config: Config, dtype: Any) -> Described:
         shared_modulation=True,
         qk_norm="all",
         text_norm=True,
-        wave_features=config.get("freq_dim", 256),
+        time_features=config.get("freq_dim", 256),
         inputs=Inputs(text_features=config.need("text_dim"), learned_null=False),
         out_channels=config.get("out_channels"),
         dtype=dtype,
@@ -209,7 +209,7 @@ def _unet(config: Config) -> dict[str, Any]:
         "dropout": config.get("dropout", 0.0),
         "num_groups": config.need("norm_num_groups"),
         "eps": config.get("norm_eps", 1e-5),
-        "waves": _sinusoids(config),
+        "time_sinusoids": _sinusoids(config),
         "out_channels": config.need("out_channels"),
     }
 

@@ -142,9 +142,13 @@ def test_options_of_other_families_that_cannot_be_expressed(name, change, tmp_pa
 def test_another_network_is_named(tmp_path):
     """Fails if options that no shape shows, such as heads, are those of our network."""
     network, params = folder(tmp_path, CASES[SMALL][1], linear=False)
+    shifted = network.time_sinusoids.clone(frequency_shift=1.0)
     for change, message in (
         ({"num_heads": 8}, "num_heads=.*8, 8.* but .*4, 4"),
-        ({"waves": network.waves.clone(frequency_shift=1.0)}, "frequency_shift=1.0, but 0.0"),
+        (
+            {"time_sinusoids": shifted},
+            "frequency_shift=1.0, but 0.0",
+        ),
         ({"eps": 1e-6}, "eps=1e-06, but 1e-05"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -13,10 +13,10 @@ from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import Block, BlockInputs, Modulation, modulate
 from jaxdiff.networks.dit.packing import Packed, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
-from jaxdiff.networks.dit.positions import Positions, Waves
+from jaxdiff.networks.dit.positions import Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, SinCos, time_embedding, zero_init
 from jaxdiff.typing import Cond
 
 token_init = nn.initializers.normal(0.02)
@@ -32,7 +32,7 @@ class DiT(nn.Module):
         features: the width; `depth` and `num_heads` are those of the blocks.
         mlp_features: width of the perceptrons' hidden layer; None for `4 * features`.
         patch: frames, height and width of a patch.
-        positions: `Waves(...)` or `Rotary(...)`.
+        positions: `SinCosPositions(...)` or `Rotary(...)`.
         factored: whether tokens attend within their frame and then across frames, or to all. The
             parts across frames change nothing at first: weights of images load into a network of
             clips.
@@ -40,7 +40,7 @@ class DiT(nn.Module):
         qk_norm: None, "head" or "all", as in `Attention`.
         registers: learned tokens that take part and are left out at the end (Darcet et al., 2024).
         dropout: the rate, on what attention and perceptrons add.
-        waves: the features of the time, `wave_features` of them.
+        time_sinusoids: sines and cosines of the time; `time_features`, how many.
         inputs: the conditions; every block attends to the text, after an MLP. Packed rows have no
             maps.
         text_norm: whether a norm precedes the attention to the text.
@@ -56,14 +56,14 @@ class DiT(nn.Module):
     num_heads: int = 6
     mlp_features: int | None = None
     patch: Sequence[int] = (1, 2, 2)
-    positions: Positions = Waves()
+    positions: Positions = SinCosPositions()
     factored: bool = False
     shared_modulation: bool = False
     qk_norm: str | None = None
     registers: int = 0
     dropout: float = 0.0
-    waves: nn.Module = SinCos()
-    wave_features: int = 256
+    time_sinusoids: nn.Module = SinCos()
+    time_features: int = 256
     inputs: Inputs = Inputs()
     text_norm: bool = False
     remat: str | None = None
@@ -175,9 +175,7 @@ class DiT(nn.Module):
 
     def _vector(self, time: Array, cond: Cond) -> Float[Array, "b s d"]:
         """Returns a vector per example, or with times [b, f] per frame."""
-        embed_time = TimeEmbedding(
-            self.features, self.wave_features, self.waves, self.dtype, name="time"
-        )
+        embed_time = time_embedding(self, self.time_sinusoids, self.features, self.time_features)
         if time.ndim == 1:
             return embed(self.inputs, embed_time, time, cond)[:, None]
         frames = time.shape[1]

@@ -12,10 +12,10 @@ from jaxdiff.networks.attention import MultiHead, attend, num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, modulate
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
-from jaxdiff.networks.dit.positions import Centred, Positions, Waves
+from jaxdiff.networks.dit.positions import CentredGrid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, FeedForward, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding, zero_init
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
@@ -94,8 +94,8 @@ class MMDiT(nn.Module):
 
     Attributes:
         inputs: the conditions, among them a text.
-        features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout, waves,
-            wave_features, remat, unroll, out_channels, dtype: as in `DiT`.
+        features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout,
+            time_sinusoids, time_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
 
     features: int = 1536
@@ -103,11 +103,11 @@ class MMDiT(nn.Module):
     num_heads: int = 24
     mlp_features: int | None = None
     patch: Sequence[int] = (1, 2, 2)
-    positions: Positions = Waves(Centred(extent=64.0, most=192))
+    positions: Positions = SinCosPositions(CentredGrid(extent=64.0, most=192))
     qk_norm: str | None = None
     dropout: float = 0.0
-    waves: nn.Module = SinCos()
-    wave_features: int = 256
+    time_sinusoids: nn.Module = SinCos()
+    time_features: int = 256
     inputs: Inputs = Inputs(text_features=4096)
     remat: str | None = None
     unroll: int = 1
@@ -146,9 +146,7 @@ class MMDiT(nn.Module):
         h = h if added is None else h + added.astype(self.dtype)
         text, text_mask = read_text(self.inputs, cond, len(x), self.dtype)
         text = dense(self.features, "text_in")(text)
-        embed_time = TimeEmbedding(
-            self.features, self.wave_features, self.waves, self.dtype, name="time"
-        )
+        embed_time = time_embedding(self, self.time_sinusoids, self.features, self.time_features)
         vector = embed(self.inputs, embed_time, time, cond)[:, None]
         block_inputs = BlockInputs(
             vector,
