@@ -25,7 +25,7 @@ TINY = {"features": 8, "depth": 2, "num_heads": 2, "time_features": 4}
         ({"qk_norm": "l2"}, (2, 4, 4, 3), TIME, "qk_norm='l2' must be 'head', 'all' or None"),
         ({"features": 6}, (2, 4, 4, 3), TIME, "features=6 must be a multiple of 4"),
         ({"registers": 1, "factored": True}, (2, 2, 4, 4, 3), TIME, "registers=1 with factored"),
-        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True without inputs.text_features"),
+        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True needs inputs.text_features"),
         (
             {"positions": dit.Rotary(shares=(1, 1, 1))},
             (2, 4, 4, 3),
