@@ -20,7 +20,7 @@ def get_config():
         "channels": (128, 256, 256, 256),
         "layers_per_block": 2,
         "attention_at": (16,),
-        "waves": {"name": "SinCos", "cos_first": False, "frequency_shift": 1.0},
+        "time_sinusoids": {"name": "SinCos", "cos_first": False, "frequency_shift": 1.0},
         "downsample_padding": (0, 1),
         "eps": 1e-6,
         "dropout": 0.1,

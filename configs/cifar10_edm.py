@@ -29,7 +29,7 @@ def get_config():
         "skip_scale": 0.5**0.5,
         "eps": 1e-6,
         "dropout": 0.13,
-        "waves": {"name": "SinCos", "frequency_shift": 1.0},
+        "time_sinusoids": {"name": "SinCos", "frequency_shift": 1.0},
         "embedding_features": 512,
     }
     config.batch_size = 512

@@ -1,7 +1,15 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
 from jaxdiff.networks.discriminator import PatchDiscriminator
-from jaxdiff.networks.dit import Centred, Counted, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.dit import (
+    CentredGrid,
+    DiT,
+    MMDiT,
+    Rotary,
+    SinCosPositions,
+    SpacedGrid,
+    StretchedGrid,
+)
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
@@ -21,18 +29,18 @@ from jaxdiff.networks.unet import UNet
 
 __all__ = [
     "MLP",
-    "Centred",
-    "Counted",
+    "CentredGrid",
     "DiT",
-    "Fitted",
     "Fourier",
     "Inputs",
     "MMDiT",
     "PatchDiscriminator",
     "Rotary",
     "SinCos",
+    "SinCosPositions",
+    "SpacedGrid",
+    "StretchedGrid",
     "UNet",
-    "Waves",
     "dit_b",
     "dit_l",
     "dit_s",

@@ -68,18 +68,29 @@ def sin_cos(angle: Float[Array, "*b f"], cos_first: bool = False) -> Float[Array
 
 
 class TimeEmbedding(nn.Module):
-    """Features of the time through two affine maps."""
+    """Sines and cosines of the time through two affine maps."""
 
     features: int
-    wave_features: int
-    waves: nn.Module
+    time_features: int
+    sinusoids: nn.Module
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, time: Float[Array, " b"]) -> Float[Array, "b f"]:
         """Returns one vector per time."""
-        waves = self.waves(time, self.wave_features)
-        return feed_forward(waves, self.features, self.features, nn.silu, dtype=self.dtype)
+        h = self.sinusoids(time, self.time_features)
+        return feed_forward(h, self.features, self.features, nn.silu, dtype=self.dtype)
+
+
+def time_embedding(
+    network: nn.Module, sinusoids: nn.Module, features: int, time_features: int
+) -> TimeEmbedding:
+    """Returns the embedding of a network's time, inside of its compact method.
+
+    The parameters of `sinusoids` are at "waves" in the network, those of the maps at "time".
+    """
+    sinusoids = sinusoids.clone(parent=network, name="waves")
+    return TimeEmbedding(features, time_features, sinusoids, network.dtype, name="time")
 
 
 def feed_forward(

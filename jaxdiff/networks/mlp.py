@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.conditioning import embed
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, Dropout, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, Dropout, SinCos, time_embedding, zero_init
 from jaxdiff.typing import Cond
 
 
@@ -19,7 +19,7 @@ class MLP(nn.Module):
         features: the width.
         num_blocks: how many blocks.
         dropout: the rate, inside the blocks.
-        waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
+        time_sinusoids: sines and cosines of the time, `SinCos(...)` or `Fourier(...)`.
         inputs: the conditions; text and maps are not read.
         out_channels: None for those of the input.
         dtype: of the compute and of the output.
@@ -28,7 +28,7 @@ class MLP(nn.Module):
     features: int = 128
     num_blocks: int = 3
     dropout: float = 0.0
-    waves: nn.Module = SinCos()
+    time_sinusoids: nn.Module = SinCos()
     inputs: Inputs = Inputs()
     out_channels: int | None = None
     dtype: Any = jnp.float32
@@ -43,9 +43,7 @@ class MLP(nn.Module):
     ) -> Float[Array, "b out"]:
         """Returns points of `out_channels`; without `dropout_keys` there is no dropout."""
         dense = lambda features, name, **kw: Dense(features, dtype=self.dtype, name=name, **kw)
-        embed_time = TimeEmbedding(
-            self.features, self.features, self.waves, self.dtype, name="time"
-        )
+        embed_time = time_embedding(self, self.time_sinusoids, self.features, self.features)
         embedding = embed(self.inputs, embed_time, time, cond)
 
         h = dense(self.features, "in")(x)

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxdiff.networks.dit import Centred, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.unet import UNet
 
@@ -92,11 +92,11 @@ def pixart_alpha(
     """Returns PixArt-alpha for images of 256 or 512 (Chen et al., 2023): 611 M parameters.
 
     It reads cond["text"] [b, 120, 4096], of T5 v1.1 XXL, and its mask. `positions` are those of
-    256; for 512, the places are `Fitted(extent=16.0)` as well.
+    256; for 512, the places are `StretchedGrid(extent=16.0)` as well.
     """
     options = {
         "shared_modulation": True,
-        "positions": Waves(Fitted(extent=16.0)),
+        "positions": SinCosPositions(StretchedGrid(extent=16.0)),
         "out_channels": 8,
     }
     return _dit(1152, 28, 16, dtype, inputs, options | changes)
@@ -115,7 +115,7 @@ def sd3_medium(
         "features": 1536,
         "depth": 24,
         "num_heads": 24,
-        "positions": Waves(Centred(extent=64.0, most=192)),
+        "positions": SinCosPositions(CentredGrid(extent=64.0, most=192)),
     }
     return MMDiT(**options | changes, inputs=inputs, dtype=dtype)
 

@@ -16,9 +16,9 @@ from jaxdiff.networks.layers import (
     Downsample,
     GroupNorm,
     SinCos,
-    TimeEmbedding,
     Upsample,
     level_sizes,
+    time_embedding,
     zero_init,
 )
 from jaxdiff.networks.transformer import SpatialTransformer
@@ -82,8 +82,8 @@ class UNet(nn.Module):
         dropout: the rate, inside the residual blocks.
         num_groups: groups of the norms, reduced if it does not divide the width; `eps`: epsilon of
             the norms.
-        waves: the features of the time, `SinCos(...)` or `Fourier(...)`.
-        embedding_features: width of the embedding, four times that of the waves; None for
+        time_sinusoids: sines and cosines of the time, `SinCos(...)` or `Fourier(...)`.
+        embedding_features: width of the embedding, four times that of the sinusoids; None for
             `4 * channels[0]`.
         inputs: the conditions; the transformers attend to the text.
         out_channels: None for those of the input.
@@ -105,7 +105,7 @@ class UNet(nn.Module):
     dropout: float = 0.0
     num_groups: int = 32
     eps: float = 1e-5
-    waves: nn.Module = SinCos()
+    time_sinusoids: nn.Module = SinCos()
     embedding_features: int | None = None
     inputs: Inputs = Inputs()
     out_channels: int | None = None
@@ -136,7 +136,7 @@ class UNet(nn.Module):
 
     def _block_inputs(self, time: Array, cond: Cond, dropout_keys: Array | None) -> _BlockInputs:
         features = self.embedding_features or 4 * self.channels[0]
-        embed_time = TimeEmbedding(features, features // 4, self.waves, self.dtype, name="time")
+        embed_time = time_embedding(self, self.time_sinusoids, features, features // 4)
         vector = embed(self.inputs, embed_time, time, cond)
         text, text_mask = read_text(self.inputs, cond, len(time), self.dtype)
         return _BlockInputs(vector, text, text_mask, dropout_keys)

@@ -24,6 +24,7 @@ from jaxdiff.diffusion import (
 )
 from jaxdiff.diffusion.process import Process
 from jaxdiff.networks.inputs import Inputs
+from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Options, Sampler
 from jaxdiff.training.task import Losses
@@ -206,7 +207,7 @@ class Diffusion:
         return ("network", *(place for place, _ in self._learned()), *self.config.adapters)
 
     def _read_network(self, path: Path, target: Params) -> Params:
-        raise ValueError(f"{path}: released weights of {type(self.model.network).__name__}")
+        return read_network(path, self.model.network, target)
 
 
 def build_model(config: Any) -> Model:

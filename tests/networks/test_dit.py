@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 DRAW = lambda *shape: RNG.standard_normal(shape).astype(np.float32)
 TIME = np.array([3.0, 700.0], np.float32)
 TEXT = Inputs(text_features=5)
-TINY = {"features": 8, "depth": 2, "num_heads": 2, "mlp_features": 12, "wave_features": 4}
+TINY = {"features": 8, "depth": 2, "num_heads": 2, "mlp_features": 12, "time_features": 4}
 
 
 def variables(network, *inputs):
@@ -41,10 +41,10 @@ def test_patches_are_the_clip():
     np.testing.assert_array_equal(from_patches(patches, grid, (2, 3, 4)), x)
 
 
-def test_waves_are_peebles_and_xie_s():
+def test_sinusoids_are_peebles_and_xie_s():
     """Catches rows for columns, sines for cosines, and other frequencies."""
     places = np.array([[0, 2.0, 5.0], [3, 2.0, 5.0]], np.float32)
-    found = np.asarray(dit.Waves().added(places, 8))
+    found = np.asarray(dit.SinCosPositions().added(places, 8))
     wave = lambda place: [f(place / d) for f in (np.sin, np.cos) for d in (1, 100)]
     np.testing.assert_allclose(found[0], [*wave(5), *wave(2)], atol=1e-6)
     angles = 3 / 10000 ** (np.arange(4) / 4)
@@ -55,10 +55,10 @@ def test_waves_are_peebles_and_xie_s():
 @pytest.mark.parametrize(
     ("places", "row", "column"),
     [
-        (dit.Counted(), [0, 1], [0, 1, 2, 3]),
-        (dit.Counted(spacing=0.5), [0, 0.5], [0, 0.5, 1, 1.5]),
-        (dit.Fitted(extent=6.0), [0, 3], [0, 1.5, 3, 4.5]),
-        (dit.Centred(extent=4.0, most=8), [1.5, 2], [1, 1.5, 2, 2.5]),
+        (dit.SpacedGrid(), [0, 1], [0, 1, 2, 3]),
+        (dit.SpacedGrid(spacing=0.5), [0, 0.5], [0, 0.5, 1, 1.5]),
+        (dit.StretchedGrid(extent=6.0), [0, 3], [0, 1.5, 3, 4.5]),
+        (dit.CentredGrid(extent=4.0, most=8), [1.5, 2], [1, 1.5, 2, 2.5]),
     ],
 )
 def test_places_of_other_sizes(places, row, column):
@@ -175,7 +175,7 @@ def test_a_time_for_each_frame(clips):
 
 
 @pytest.mark.parametrize(
-    "positions", [dit.Rotary(), pytest.param(dit.Waves(), marks=pytest.mark.slow)]
+    "positions", [dit.Rotary(), pytest.param(dit.SinCosPositions(), marks=pytest.mark.slow)]
 )
 def test_packed_clips_are_as_alone(positions):
     """Catches tokens that see other clips, and places, times, labels or text of another clip."""
@@ -273,8 +273,8 @@ def test_a_text_s_mask_and_order():
 
 def test_places_are_relative_in_both_streams():
     """Among the image's tokens: catches a key, or a query, that is not turned."""
-    moved = lambda grid: dit.Counted()(grid) + np.array([3, 2, 7], np.float32)
-    near, far = (dit.Rotary(places) for places in (dit.Counted(), moved))
+    moved = lambda grid: dit.SpacedGrid()(grid) + np.array([3, 2, 7], np.float32)
+    near, far = (dit.Rotary(places) for places in (dit.SpacedGrid(), moved))
     network = dit.MMDiT(**TINY, inputs=TEXT, positions=near)
     x, cond = DRAW(2, 4, 4, 3), {"text": Condition(DRAW(2, 3, 5), np.zeros((2, 3), bool))}
     params = variables(network, x, TIME, cond)

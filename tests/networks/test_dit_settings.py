@@ -10,7 +10,7 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.typing import Condition
 
 TIME = np.array([3.0, 700.0], np.float32)
-TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
+TINY = {"features": 8, "depth": 2, "num_heads": 2, "time_features": 4}
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ TINY = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
         ({"depth": 0}, (2, 4, 4, 3), TIME, "depth=0 must be at least 1"),
         ({"remat": "all"}, (2, 4, 4, 3), TIME, "remat='all' must be None or one of nothing_sav"),
         ({"qk_norm": "l2"}, (2, 4, 4, 3), TIME, "qk_norm='l2' must be 'head', 'all' or None"),
-        ({"features": 6}, (2, 4, 4, 3), TIME, "features=6: waves of rows and columns need"),
+        ({"features": 6}, (2, 4, 4, 3), TIME, "features=6 must be a multiple of 4"),
         ({"registers": 1, "factored": True}, (2, 2, 4, 4, 3), TIME, "registers=1 with factored"),
-        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True without inputs.text_features"),
+        ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True needs inputs.text_features"),
         (
             {"positions": dit.Rotary(shares=(1, 1, 1))},
             (2, 4, 4, 3),

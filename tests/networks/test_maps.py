@@ -16,7 +16,7 @@ X = RNG.standard_normal((2, 4, 4, 3)).astype(np.float32)
 MASK = RNG.standard_normal((2, 4, 4, 1)).astype(np.float32)
 IMAGE = RNG.standard_normal((2, 4, 4, 3)).astype(np.float32)
 MAPS = {"mask": 1, "image": 3}
-DIT = {"features": 8, "depth": 2, "num_heads": 2, "wave_features": 4}
+DIT = {"features": 8, "depth": 2, "num_heads": 2, "time_features": 4}
 NETWORKS = {
     "UNet": UNet((8,), 1, middle_attention=False, inputs=Inputs(maps=MAPS)),
     "DiT": DiT(**DIT, inputs=Inputs(maps=MAPS)),

@@ -109,7 +109,11 @@ def test_forward_and_reverse_mode_agree(x):
         {"layers_per_block": 2, "head_channels": 4, "attention_at": (8, 2)},
         {"resample_in_block": True, "scale_shift": True, "skip_scale": 0.5**0.5},
         {"downsample_padding": (0, 1), "middle_attention": False, "out_channels": 6},
-        {"waves": layers.Fourier(2.0), "dtype": "bfloat16", "inputs": Inputs(num_classes=2)},
+        {
+            "time_sinusoids": layers.Fourier(2.0),
+            "dtype": "bfloat16",
+            "inputs": Inputs(num_classes=2),
+        },
     ],
 )
 def test_shapes_and_types(options):

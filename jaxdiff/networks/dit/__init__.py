@@ -3,17 +3,23 @@
 from jaxdiff.networks.dit.dit import DiT
 from jaxdiff.networks.dit.joint import MMDiT
 from jaxdiff.networks.dit.packing import Packed, in_slots, pack, plan, unpack
-from jaxdiff.networks.dit.positions import Centred, Counted, Fitted, Rotary, Waves
+from jaxdiff.networks.dit.positions import (
+    CentredGrid,
+    Rotary,
+    SinCosPositions,
+    SpacedGrid,
+    StretchedGrid,
+)
 
 __all__ = [
-    "Centred",
-    "Counted",
+    "CentredGrid",
     "DiT",
-    "Fitted",
     "MMDiT",
     "Packed",
     "Rotary",
-    "Waves",
+    "SinCosPositions",
+    "SpacedGrid",
+    "StretchedGrid",
     "in_slots",
     "pack",
     "plan",

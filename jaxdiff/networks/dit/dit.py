@@ -6,17 +6,19 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxdiff.networks.attention import num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
-from jaxdiff.networks.dit.blocks import Block, BlockInputs, Modulation, modulate
-from jaxdiff.networks.dit.packing import Packed, same_segment
+from jaxdiff.networks.dit.blocks import Block, BlockInputs, Modulation
+from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
+from jaxdiff.networks.dit.packing import Packed, same_clip_as_text, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
-from jaxdiff.networks.dit.positions import Positions, Waves
+from jaxdiff.networks.dit.positions import Grid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, SinCos, feed_forward, time_embedding, zero_init
 from jaxdiff.typing import Cond
 
 token_init = nn.initializers.normal(0.02)
@@ -29,24 +31,24 @@ class DiT(nn.Module):
     the video transformer of Wan (2025), and factored attention as in Latte (Ma et al., 2024).
 
     Attributes:
-        features: the width; `depth` and `num_heads` are those of the blocks.
-        mlp_features: width of the perceptrons' hidden layer; None for `4 * features`.
+        features: width of the tokens; `depth`, number of blocks; `num_heads`, of each attention.
+        mlp_features: width of the hidden layer of each block's MLP; None for `4 * features`.
         patch: frames, height and width of a patch.
-        positions: `Waves(...)` or `Rotary(...)`.
-        factored: whether tokens attend within their frame and then across frames, or to all. The
-            parts across frames change nothing at first: weights of images load into a network of
-            clips.
-        shared_modulation: whether one linear map serves all blocks, each adding a table.
-        qk_norm: None, "head" or "all", as in `Attention`.
-        registers: learned tokens that take part and are left out at the end (Darcet et al., 2024).
-        dropout: the rate, on what attention and perceptrons add.
-        waves: the features of the time, `wave_features` of them.
+        positions: `SinCosPositions(...)` or `Rotary(...)`.
+        factored: whether tokens attend within their frame and then across frames, instead of to
+            all. The layers across frames change nothing at first, so weights of a network of images
+            load into a network of clips.
+        shared_modulation: whether all blocks share one linear map, to which each adds a table.
+        qk_norm: None, "head" or "all", as in `MultiHead`.
+        registers: number of learned tokens, left out at the end (Darcet et al., 2024).
+        dropout: the rate, on each branch.
+        time_sinusoids: sines and cosines of the time; `time_features`, how many.
         inputs: the conditions; every block attends to the text, after an MLP. Packed rows have no
             maps.
         text_norm: whether a norm precedes the attention to the text.
-        remat: what the gradient saves of a block, a policy of `jax.checkpoint_policies`; None for
-            everything.
-        unroll: how many blocks the scan over them compiles at a time.
+        remat: policy of `jax.checkpoint_policies` for the values that the gradient saves of a
+            block; None for all.
+        unroll: number of blocks that the scan compiles at a time.
         out_channels: None for those of the input; twice as many for a learned variance.
         dtype: of the compute and of the output.
     """
@@ -56,14 +58,14 @@ class DiT(nn.Module):
     num_heads: int = 6
     mlp_features: int | None = None
     patch: Sequence[int] = (1, 2, 2)
-    positions: Positions = Waves()
+    positions: Positions = SinCosPositions()
     factored: bool = False
     shared_modulation: bool = False
     qk_norm: str | None = None
     registers: int = 0
     dropout: float = 0.0
-    waves: nn.Module = SinCos()
-    wave_features: int = 256
+    time_sinusoids: nn.Module = SinCos()
+    time_features: int = 256
     inputs: Inputs = Inputs()
     text_norm: bool = False
     remat: str | None = None
@@ -82,77 +84,41 @@ class DiT(nn.Module):
     ) -> Float[Array, "b *space out"]:
         """Returns an image or a clip of `out_channels`; without `dropout_keys` there is no dropout.
 
-        A time [b, f] is each frame's own, where a patch is one frame long. Of a `Packed` row, whose
-        segments have times [b, s] and conditions [b, s, ...], patches [b, n, p] come out.
+        Times [b, f] are those of frames; patches must then be one frame long. The clips of a
+        `Packed` row have times [b, s] and conditions [b, s, ...]; the output is patches [b, n, p].
 
         Raises:
-            ValueError: the size is not made of patches; an option does not suit another; a
-                condition has another shape than it should, or is missing.
+            ValueError: the size is not made of patches; options contradict each other; a condition
+                has the wrong shape, or is missing.
         """
         self._check()
         if isinstance(x, Packed):
-            return self._packed(x, time, cond, dropout_keys)
-        image = x.ndim == 4
-        whole = with_maps(self.inputs, x, cond, self.dtype)
-        patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
-        owner = self._frame_of_each(time, grid) if time.ndim == 2 else None
-        vector = self._vector(time, cond)
-        text, text_mask = self._text(cond, len(x))
-        block_inputs = BlockInputs(
-            vector,
-            self._shared(vector),
-            owner,
-            text=text,
-            text_mask=None if text_mask is None else text_mask[:, None],
-            dropout_keys=dropout_keys,
-        )
-        places = jnp.asarray(self.positions.places(grid))[None]
-        channels, frames = self.out_channels or x.shape[-1], grid[0] if self.factored else None
-        out = self._tokens(patches, places, block_inputs, channels, frames)
-        clip = from_patches(out, grid, self.patch)
-        return clip[:, 0] if image else clip
+            channels = x.patches.shape[-1] // patch_size(self.patch)
+            block_inputs = self._inputs_of_packed(x, time, cond, dropout_keys)
+            return self._transform(x.patches, x.places, block_inputs, channels)
+        clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
+        patches, grid = to_patches(clip, self.patch)  # [b n p]
+        places = jnp.asarray(self.positions.places(grid))[None]  # [1 n 3]
+        block_inputs = self._inputs_of_blocks(time, cond, grid, dropout_keys)
+        frames = grid[0] if self.factored else None
+        out = self._transform(patches, places, block_inputs, x.shape[-1], frames)  # [b n p2]
+        clip = from_patches(out, grid, self.patch)  # [b f h w out]
+        return clip[:, 0] if x.ndim == 4 else clip
 
-    def _packed(
-        self, x: Packed, time: Array, cond: Cond, dropout_keys: Array | None
-    ) -> Float[Array, "b n out"]:
-        if self.factored or self.registers or self.inputs.maps:
-            raise ValueError("packed rows need full attention without registers, and have no maps")
-        b, s = time.shape
-        flat = jax.tree.map(lambda a: a.reshape(b * s, *a.shape[2:]), dict(cond))
-        vector = self._vector(time.reshape(-1), flat).reshape(b, s, -1)
-        text, text_mask = self._text(flat, b * s)
-        if text is not None:
-            each = text.shape[1]
-            text = text.reshape(b, s * each, -1)
-            mine = x.segments[:, :, None] == jnp.repeat(jnp.arange(s), each)
-            text_mask = mine if text_mask is None else mine & text_mask.reshape(b, 1, -1)
-        block_inputs = BlockInputs(
-            vector,
-            self._shared(vector),
-            jnp.maximum(x.segments, 0),
-            mask=same_segment(x.segments),
-            text=text,
-            text_mask=text_mask,
-            dropout_keys=dropout_keys,
-        )
-        channels = self.out_channels or x.patches.shape[-1] // patch_size(self.patch)
-        return self._tokens(x.patches, x.places, block_inputs, channels, None)
-
-    def _tokens(
+    def _transform(
         self,
         patches: Array,
         places: Array,
         block_inputs: BlockInputs,
         channels: int,
-        frames: int | None,
+        frames: int | None = None,
     ) -> Float[Array, "b n out"]:
-        """Maps patches to tokens, through all blocks, and to patches again."""
-        h = Dense(self.features, dtype=self.dtype, name="patches")(patches)
-        added = self.positions.added(places, self.features)
-        h = h if added is None else h + added.astype(self.dtype)
+        """Returns the output for each patch."""
+        h = to_tokens(patches, places, self.positions, self.features, self.dtype)
         rotation = self.positions.rotation(places, self.features // self.num_heads)
+        block_inputs = block_inputs._replace(rotation=rotation)
         if self.registers:
-            h, rotation, block_inputs = self._with_registers(h, rotation, block_inputs)
+            h, block_inputs = self._with_registers(h, block_inputs)
         blocks = stacked(Block, self.depth, self.remat, self.unroll)(
             self.num_heads,
             self.mlp_features or 4 * self.features,
@@ -164,26 +130,59 @@ class DiT(nn.Module):
             self.dtype,
             name="blocks",
         )
-        h = blocks(h, block_inputs._replace(rotation=rotation))
-        h, owner = h[:, self.registers :], block_inputs.owner
+        h = blocks(h, block_inputs)[:, self.registers :]
+        owner = block_inputs.owner
         owner = None if owner is None else owner[:, self.registers :]
         shared = jnp.tile(block_inputs.vector, 2) if self.shared_modulation else None
-        modulation = Modulation(2, self.dtype, name="modulation")
-        h = modulate(h, *modulation(block_inputs.vector, shared, owner), self.eps, self.dtype)
-        width = channels * patch_size(self.patch)
-        return Dense(width, kernel_init=zero_init, dtype=self.dtype, name="out")(h)
+        parts = Modulation(2, self.dtype, name="modulation")(block_inputs.vector, shared, owner)
+        width = (self.out_channels or channels) * patch_size(self.patch)
+        return to_output(h, parts, width, self.eps, self.dtype)
+
+    def _inputs_of_blocks(
+        self, time: Array, cond: Cond, grid: Grid, dropout_keys: Array | None
+    ) -> BlockInputs:
+        vector = self._vector(time, cond)
+        text, text_mask = self._text(cond, len(time))
+        return BlockInputs(
+            vector,
+            self._shared(vector),
+            self._frame_of_each(time, grid) if time.ndim == 2 else None,
+            text=text,
+            text_mask=None if text_mask is None else text_mask[:, None],
+            dropout_keys=dropout_keys,
+        )
+
+    def _inputs_of_packed(
+        self, x: Packed, time: Array, cond: Cond, dropout_keys: Array | None
+    ) -> BlockInputs:
+        if self.factored or self.registers or self.inputs.maps:
+            raise ValueError("packed rows need factored=False, registers=0 and no inputs.maps")
+        b, s = time.shape
+        flat = jax.tree.map(lambda a: rearrange(a, "b s ... -> (b s) ..."), dict(cond))
+        vector = rearrange(self._vector(time.reshape(-1), flat), "(b s) 1 d -> b s d", b=b)
+        text, text_mask = self._text(flat, b * s)
+        if text is not None:
+            text_mask = same_clip_as_text(x.segments, s, text.shape[1], text_mask)
+            text = rearrange(text, "(b s) n d -> b (s n) d", b=b)
+        return BlockInputs(
+            vector,
+            self._shared(vector),
+            jnp.maximum(x.segments, 0),
+            mask=same_segment(x.segments),
+            text=text,
+            text_mask=text_mask,
+            dropout_keys=dropout_keys,
+        )
 
     def _vector(self, time: Array, cond: Cond) -> Float[Array, "b s d"]:
-        """Returns a vector per example, or with times [b, f] per frame."""
-        embed_time = TimeEmbedding(
-            self.features, self.wave_features, self.waves, self.dtype, name="time"
-        )
+        """Returns an embedding per example, or with times [b, f] per frame."""
+        embed_time = time_embedding(self, self.time_sinusoids, self.features, self.time_features)
         if time.ndim == 1:
             return embed(self.inputs, embed_time, time, cond)[:, None]
         frames = time.shape[1]
-        along = jax.tree.map(lambda a: jnp.repeat(a, frames, axis=0), dict(cond))
-        vectors = embed(self.inputs, embed_time, time.reshape(-1), along)
-        return vectors.reshape(len(time), frames, -1)
+        repeated = jax.tree.map(lambda a: repeat(a, "b ... -> (b f) ...", f=frames), dict(cond))
+        vectors = embed(self.inputs, embed_time, time.reshape(-1), repeated)
+        return rearrange(vectors, "(b f) d -> b f d", f=frames)
 
     def _shared(self, vector: Array) -> Float[Array, "b s d6"] | None:
         if not self.shared_modulation:
@@ -194,44 +193,43 @@ class DiT(nn.Module):
 
     def _text(
         self, cond: Cond, batch: int
-    ) -> tuple[Float[Array, "b n d"] | None, Bool[Array, "b n"] | None]:
-        """Returns the text's tokens in the width of ours, and which of them count."""
+    ) -> tuple[Float[Array, "b n features"] | None, Bool[Array, "b n"] | None]:
+        """Returns the tokens of the text after an MLP, and their mask."""
         text, mask = read_text(self.inputs, cond, batch, self.dtype)
-        if text is None:
-            return None, None
-        hidden = nn.gelu(Dense(self.features, dtype=self.dtype, name="text_hidden")(text))
-        return Dense(self.features, dtype=self.dtype, name="text_out")(hidden), mask
+        if text is not None:
+            width = self.features
+            text = feed_forward(text, width, width, dtype=self.dtype, prefix="text_")
+        return text, mask
 
-    def _with_registers(
-        self, h: Array, rotation: Array | None, block_inputs: BlockInputs
-    ) -> tuple[Array, Array | None, BlockInputs]:
-        """Puts learned tokens in front, unrotated, with the first token's owner."""
+    def _with_registers(self, h: Array, block_inputs: BlockInputs) -> tuple[Array, BlockInputs]:
+        """Puts learned tokens in front, unrotated, with the first vector of their row."""
         count = self.registers
-        registers = self.param("registers", token_init, (count, self.features))
-        registers = jnp.broadcast_to(registers.astype(self.dtype), (len(h), *registers.shape))
+        registers = self.param("registers", token_init, (count, self.features)).astype(self.dtype)
         front = lambda a: jnp.pad(a, ((0, 0), (count, 0)) + ((0, 0),) * (a.ndim - 2))
-        return (
-            jnp.concatenate([registers, h], axis=1),
-            None if rotation is None else front(rotation),
-            block_inputs
-            if block_inputs.owner is None
-            else block_inputs._replace(owner=front(block_inputs.owner)),
-        )
+        padded = {
+            name: front(value)
+            for name in ("owner", "rotation")
+            if (value := getattr(block_inputs, name)) is not None
+        }
+        h = jnp.concatenate([repeat(registers, "n d -> b n d", b=len(h)), h], axis=1)
+        return h, block_inputs._replace(**padded)
 
-    def _frame_of_each(self, time: Array, grid: tuple[int, int, int]) -> Integer[Array, "1 n"]:
+    def _frame_of_each(self, time: Array, grid: Grid) -> Integer[Array, "1 n"]:
         if self.patch[0] != 1 or time.shape[1] != grid[0]:
             raise ValueError(
-                f"time has shape {time.shape} for {grid[0]} patches in time, {self.patch[0]} frames"
-                " long: a time for each frame needs patches of one frame"
+                f"time has shape {time.shape}, for {grid[0]} patches of {self.patch[0]} frames;"
+                " a time for each frame needs patches of one frame"
             )
-        return jnp.repeat(jnp.arange(grid[0]), grid[1] * grid[2])[None]
+        return repeat(jnp.arange(grid[0]), "f -> 1 (f p)", p=grid[1] * grid[2])
 
     def _check(self) -> None:
         num_heads(self.features, self.num_heads, None)
         patch_size(self.patch)
         if self.factored and self.registers:
             raise ValueError(
-                f"registers={self.registers} with factored=True: registers belong to no frame"
+                f"registers={self.registers} with factored=True: registers need factored=False"
             )
         if self.text_norm and self.inputs.text_features is None:
-            raise ValueError("text_norm=True without inputs.text_features: there is no text")
+            raise ValueError(
+                "text_norm=True needs inputs.text_features, the width of the text's tokens"
+            )

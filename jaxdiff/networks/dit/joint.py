@@ -11,11 +11,12 @@ from jaxtyping import Array, Float, Integer, Key
 from jaxdiff.networks.attention import MultiHead, attend, num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, modulate
+from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
-from jaxdiff.networks.dit.positions import Centred, Positions, Waves
+from jaxdiff.networks.dit.positions import CentredGrid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, FeedForward, SinCos, TimeEmbedding, zero_init
+from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
@@ -90,12 +91,12 @@ def _attend_jointly(
 
 
 class MMDiT(nn.Module):
-    """Joint attention of the patches of an image or a clip and of the tokens of a text.
+    """A transformer with joint attention to patches of an image or a clip and to tokens of a text.
 
     Attributes:
-        inputs: the conditions, among them a text.
-        features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout, waves,
-            wave_features, remat, unroll, out_channels, dtype: as in `DiT`.
+        inputs: the conditions, with a text.
+        features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout,
+            time_sinusoids, time_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
 
     features: int = 1536
@@ -103,11 +104,11 @@ class MMDiT(nn.Module):
     num_heads: int = 24
     mlp_features: int | None = None
     patch: Sequence[int] = (1, 2, 2)
-    positions: Positions = Waves(Centred(extent=64.0, most=192))
+    positions: Positions = SinCosPositions(CentredGrid(extent=64.0, most=192))
     qk_norm: str | None = None
     dropout: float = 0.0
-    waves: nn.Module = SinCos()
-    wave_features: int = 256
+    time_sinusoids: nn.Module = SinCos()
+    time_features: int = 256
     inputs: Inputs = Inputs(text_features=4096)
     remat: str | None = None
     unroll: int = 1
@@ -127,29 +128,21 @@ class MMDiT(nn.Module):
 
         Raises:
             ValueError: the size is not made of patches; the heads do not divide the width; a
-                condition has another shape than it should, or is missing.
+                condition has the wrong shape, or is missing.
         """
-        image = x.ndim == 4
-        whole = with_maps(self.inputs, x, cond, self.dtype)
-        patches, grid = to_patches(whole[:, None] if image else whole, self.patch)
         heads = num_heads(self.features, self.num_heads, None)
         if self.depth < 2:
-            raise ValueError(f"depth={self.depth}: at least 2, of which the last ends the text")
+            raise ValueError(f"depth={self.depth} must be at least 2: the last block ends the text")
         if self.inputs.text_features is None:
             raise ValueError("MMDiT needs inputs.text_features, the width of the text's tokens")
-        dense = lambda features, name, **options: Dense(
-            features, dtype=self.dtype, name=name, **options
-        )
-        places = jnp.asarray(self.positions.places(grid))[None]
-        h = dense(self.features, "patches")(patches)
-        added = self.positions.added(places, self.features)
-        h = h if added is None else h + added.astype(self.dtype)
+        clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
+        patches, grid = to_patches(clip, self.patch)  # [b n p]
+        places = jnp.asarray(self.positions.places(grid))[None]  # [1 n 3]
+        h = to_tokens(patches, places, self.positions, self.features, self.dtype)  # [b n d]
         text, text_mask = read_text(self.inputs, cond, len(x), self.dtype)
-        text = dense(self.features, "text_in")(text)
-        embed_time = TimeEmbedding(
-            self.features, self.wave_features, self.waves, self.dtype, name="time"
-        )
-        vector = embed(self.inputs, embed_time, time, cond)[:, None]
+        text = Dense(self.features, dtype=self.dtype, name="text_in")(text)  # [b m d]
+        embed_time = time_embedding(self, self.time_sinusoids, self.features, self.time_features)
+        vector = embed(self.inputs, embed_time, time, cond)[:, None]  # [b 1 d]
         block_inputs = BlockInputs(
             vector,
             rotation=self.positions.rotation(places, self.features // heads),
@@ -167,11 +160,9 @@ class MMDiT(nn.Module):
         both = stacked(JointBlock, self.depth - 1, self.remat, self.unroll)
         streams = both(**options, name="blocks")((h, text), block_inputs)
         ending = JointBlock(**options, last=True, name="last_block")
-        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)
-
-        shift, scale = Modulation(2, self.dtype, name="modulation")(vector)
-        h = modulate(h, shift, scale, self.eps, self.dtype)
+        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)  # [b n d]
+        parts = Modulation(2, self.dtype, name="modulation")(vector)
         width = (self.out_channels or x.shape[-1]) * patch_size(self.patch)
-        out = dense(width, "out", kernel_init=zero_init)(h)
-        clip = from_patches(out, grid, self.patch)
-        return clip[:, 0] if image else clip
+        out = to_output(h, parts, width, self.eps, self.dtype)  # [b n p2]
+        clip = from_patches(out, grid, self.patch)  # [b f h w out]
+        return clip[:, 0] if x.ndim == 4 else clip

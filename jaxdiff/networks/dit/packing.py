@@ -1,14 +1,16 @@
-"""Clips of different sizes and durations, side by side in rows (Dehghani et al., 2023).
+"""Packing clips of different sizes and durations into rows (Dehghani et al., 2023).
 
-Rows have one length, so that one compiled program serves them all. A token attends to those of its
-own clip only, and is told its own clip's time and conditions: what comes out is what each clip
-alone would give.
+Rows have one length, so that one compiled program serves all sizes. A token attends to tokens of
+its own clip and has the time and conditions of its own clip: the output equals that of each clip
+alone.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from jaxdiff.networks.dit.patches import from_patches, grid_of, to_patches
@@ -18,7 +20,7 @@ from jaxdiff.networks.dit.positions import Grid, Places
 class Packed(NamedTuple):
     """Rows of patches, each with its place in its clip and its clip's number in the row.
 
-    The number is -1 where there is nothing.
+    The number of padding is -1.
     """
 
     patches: Float[Array | np.ndarray, "b n p"]
@@ -27,7 +29,7 @@ class Packed(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where a clip is: its row, its number there, its first patch, and its grid."""
+    """The slot of a clip: its row, its number in the row, its first patch, and its grid."""
 
     row: int
     segment: int
@@ -38,9 +40,9 @@ class Slot(NamedTuple):
 def plan(
     sizes: Sequence[Sequence[int]], patch: Sequence[int], length: int
 ) -> tuple[list[Slot], int]:
-    """Finds a place for clips of sizes (frames, height, width) in rows of `length` patches.
+    """Assigns clips of sizes (frames, height, width) to rows of `length` patches.
 
-    The longest is placed first, each in the first row that has room. Returns a slot for each clip
+    Each clip, the longest first, goes into the first row with room. Returns a slot for each clip
     and the number of rows.
 
     Raises:
@@ -73,7 +75,7 @@ def pack(
     patch: Sequence[int],
     places: Places,
 ) -> Packed:
-    """Returns clips in their slots; `places` are those of the network's positions."""
+    """Returns clips in their slots; `places` is that of the network's positions."""
     width = int(np.prod(patch)) * clips[0].shape[-1]
     patches = np.zeros((rows, length, width), np.float32)
     where = np.zeros((rows, length, 3), np.float32)
@@ -100,7 +102,7 @@ def unpack(
 def in_slots(
     values: Shaped[np.ndarray, "clips *shape"], slots: Sequence[Slot], rows: int, segments: int
 ) -> Shaped[np.ndarray, "rows segments *shape"]:
-    """Returns each clip's time or condition at its row and number, zeros where no clip is."""
+    """Returns each clip's time or condition at its row and number, and zeros elsewhere."""
     out = np.zeros((rows, segments, *values.shape[1:]), values.dtype)
     for value, slot in zip(values, slots, strict=True):
         out[slot.row, slot.segment] = value
@@ -108,5 +110,18 @@ def in_slots(
 
 
 def same_segment(segments: Integer[Array, "b n"]) -> Bool[Array, "b n n"]:
-    """Returns which tokens belong to one clip; those of none attend to each other."""
+    """Returns whether two tokens belong to one clip; padding attends to padding."""
     return segments[:, :, None] == segments[:, None, :]
+
+
+def same_clip_as_text(
+    segments: Integer[Array, "b n"], clips: int, tokens: int, mask: Bool[Array, "b_clips m"] | None
+) -> Bool[Array, "b n clips_m"]:
+    """Returns whether a token and a token of a text belong to one clip.
+
+    Texts of `tokens` tokens are in the order of the clips in a row; tokens where their `mask` is
+    False belong to no clip.
+    """
+    owner = repeat(jnp.arange(clips), "s -> (s m)", m=tokens)
+    same = segments[:, :, None] == owner
+    return same if mask is None else same & rearrange(mask, "(b s) m -> b 1 (s m)", s=clips)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.networks.dit import Centred, DiT, Fitted, MMDiT, Rotary, Waves
+from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.pretrained.tables import dit as tables
@@ -19,19 +19,19 @@ READ_TEXT = Inputs(text_features=TEXT, learned_null=False)
 NETWORKS = {
     "DiT": DiT(
         24, 3, 2, unroll=3, inputs=Inputs(num_classes=CLASSES), out_channels=8,
-        waves=SinCos(frequency_shift=1.0),
+        time_sinusoids=SinCos(frequency_shift=1.0),
     ),
     "PixArt": DiT(
-        24, 2, 2, positions=Waves(Fitted(2.0)), shared_modulation=True, inputs=READ_TEXT,
-        out_channels=8, unroll=2,
+        24, 2, 2, positions=SinCosPositions(StretchedGrid(2.0)), shared_modulation=True,
+        inputs=READ_TEXT, out_channels=8, unroll=2,
     ),
     "Stable Diffusion 3": MMDiT(
-        32, 3, 2, positions=Waves(Centred(4.0, 12)), unroll=2,
+        32, 3, 2, positions=SinCosPositions(CentredGrid(4.0, 12)), unroll=2,
         inputs=Inputs(text_features=TEXT, pooled_features=POOLED, learned_null=False),
     ),
     "Wan": DiT(
         48, 2, 2, mlp_features=40, positions=Rotary(), shared_modulation=True, qk_norm="all",
-        inputs=READ_TEXT, text_norm=True, wave_features=16, unroll=2,
+        inputs=READ_TEXT, text_norm=True, time_features=16, unroll=2,
     ),
 }  # fmt: skip
 NETWORKS["Stable Diffusion 3.5"] = NETWORKS["Stable Diffusion 3"].clone(qk_norm="head")

@@ -25,7 +25,7 @@ DDPM = (
         **OPTIONS,
         attention_at=(8,),
         downsample_padding=(0, 1),
-        waves=SinCos(cos_first=False, frequency_shift=1.0),
+        time_sinusoids=SinCos(cos_first=False, frequency_shift=1.0),
     ),
     {
         **PEER_OPTIONS,

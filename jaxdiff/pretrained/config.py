@@ -1,0 +1,84 @@
+"""The config.json of a released network, read field by field so that none is ignored."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+IGNORED = {
+    "addition_embed_type_num_heads",
+    "norm_num_groups",
+    "num_embeds_ada_norm",
+    "num_train_timesteps",
+    "rope_max_seq_len",
+    "upcast_attention",
+    "use_linear_projection",
+}
+"""Fields without effect on the output, or only on its precision or on the layout of the file."""
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Returns the fields of a config.json.
+
+    Raises:
+        ValueError: there is no such file, or it is no JSON object.
+    """
+    if not file.is_file():
+        raise ValueError(f"there is no file {str(file)!r}")
+    try:
+        fields = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{str(file)!r} must be a JSON object, not {type(fields).__name__}")
+    return fields
+
+
+class Config:
+    """The fields of a config.json; errors name `file`."""
+
+    def __init__(self, fields: Mapping[str, Any], file: str):
+        self._fields, self._file = dict(fields), file
+        self._unread = {name for name in fields if not name.startswith("_")}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Returns a field, a list as a tuple, or `default` where the field is absent."""
+        self._unread.discard(name)
+        value = self._fields.get(name, default)
+        return tuple(value) if isinstance(value, list) else value
+
+    def need(self, name: str, kind: type | tuple[type, ...] = int) -> Any:
+        """Returns a field that must be present.
+
+        Raises:
+            ValueError: it is absent, or of another type.
+        """
+        value = self.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            names = [each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,))]
+            raise self.error(name, value, f"must be of type {' or '.join(names)}")
+        return value
+
+    def only(self, **expected: Any) -> None:
+        """Checks fields that may have one value only; an absent field has it.
+
+        Raises:
+            ValueError: a field has another value.
+        """
+        for name, value in expected.items():
+            if (found := self.get(name, value)) != value:
+                raise self.error(name, found, f"only {value!r} can be expressed")
+
+    def error(self, name: str, value: Any, reason: str) -> ValueError:
+        """Returns an error that names the file, the field and its value."""
+        return ValueError(f"{self._file!r}: {name}={value!r}: {reason}")
+
+    def finish(self) -> None:
+        """Checks that every field was read, is in `IGNORED`, or is off (null, false or empty).
+
+        Raises:
+            ValueError: an unknown field has a value.
+        """
+        for name in sorted(self._unread - IGNORED):
+            if self._fields[name] not in (None, False, [], {}):
+                raise self.error(name, self._fields[name], "this field is not known")
