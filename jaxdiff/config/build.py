@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 Spec = Annotated[Any, "spec"]
 """Marks an option in a signature that `build` passes on unchanged."""
 
@@ -34,6 +36,8 @@ def build(family: ModuleType, spec: Any, **context: Any) -> Any:
     Raises:
         ValueError: a name or an option is unknown, or one is missing; lists the known ones.
     """
+    if isinstance(spec, ConfigDict):
+        spec = spec.to_dict()
     if isinstance(spec, str):
         return _evaluate(family, _parse(spec), spec, context)
     if isinstance(spec, Mapping):

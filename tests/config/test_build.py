@@ -1,11 +1,15 @@
 """Specs in configs and flags become objects, and mistakes in them are named."""
 
 import pytest
+from ml_collections import ConfigDict
 
+from jaxdiff import networks
+from jaxdiff.conditioning import encoders
 from jaxdiff.config import build as build_module
 from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import schedules, solvers, time_sampling
 from jaxdiff.diffusion.process import Process
+from jaxdiff.networks import Inputs, text
 
 PROCESS = Process(schedules.Cosine())
 
@@ -15,6 +19,7 @@ PROCESS = Process(schedules.Cosine())
     [
         "EDM(sigma_max=5.0)",
         {"name": "EDM", "sigma_max": 5.0},
+        ConfigDict({"name": "EDM", "sigma_max": 5.0}),
         schedules.EDM(5.0),
         "jaxdiff.diffusion.schedules:EDM(sigma_max=5.0)",
     ],
@@ -71,3 +76,20 @@ def test_a_family_lists_its_own_members_only():
     assert build_module.closest("lerning_rate", ["learning_rate", "name"]).endswith(
         "'learning_rate'?"
     )
+
+
+def test_a_nested_field_takes_its_family_from_its_annotation():
+    """Fails if a mapping without a name is passed on, or forgets the default's other fields."""
+    plain = build(networks, {"name": "UNet", "inputs": {"text_features": 5}}, num_classes=3)
+    assert plain.inputs == Inputs(num_classes=3, text_features=5)
+    assert build(networks, "UNet", num_classes=3).inputs == Inputs(num_classes=3)
+    changed = build(networks, {"name": "sdxl", "inputs": {"pooled_features": 4}}).inputs
+    assert (changed.text_features, changed.pooled_features) == (2048, 4)
+    with pytest.raises(ValueError, match="Inputs has no option 'text_feature'; did you mean"):
+        build(networks, {"name": "UNet", "inputs": {"text_feature": 5}})
+
+
+def test_a_string_of_an_annotated_option_is_a_spec_of_its_family():
+    """Fails if the name of a factory stays a string, or is looked up in the outer family."""
+    encoder = build(encoders, {"name": "TextEncoder", "settings": "minilm_l6"})
+    assert encoder.settings == text.minilm_l6()
