@@ -1,35 +1,28 @@
 """Diffusion on the latents of a frozen autoencoder (Rombach et al., 2022)."""
 
 import functools
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.codecs.tiles import Tiled
-from jaxdiff.config.build import build, different, names
+from jaxdiff.config.build import build, names
 from jaxdiff.networks import autoencoder as image_autoencoder
 from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import (
     AutoencoderKL,
     AutoencoderSettings,
     Gaussian,
-    settings_from_config,
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
-from jaxdiff.pretrained import fingerprint, open_tensors, resolve, to_ours
-from jaxdiff.pretrained.tables import autoencoder as image_tables
-from jaxdiff.pretrained.tables import video_autoencoder as video_tables
+from jaxdiff.pretrained import fingerprint, resolve
+from jaxdiff.pretrained.families import Autoencoder, load_network, network_shapes, read_network
 from jaxdiff.typing import Params
-
-Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 
 
 @dataclass(frozen=True)
@@ -77,13 +70,7 @@ class Latents:
             ValueError: files are missing, damaged or of another network; config.json has other
                 sizes.
         """
-        path = resolve(self.weights)
-        said = path / "config.json"
-        if said.is_file():
-            theirs = _configured(said, self._network.dtype)
-            if others := different(self._network, theirs):
-                raise ValueError(f"autoencoder: {others} in {str(said)!r}")
-        return _read(self._network, path, target)
+        return read_network(self.weights, self._network, target)
 
     def fingerprint(self) -> str:
         """Returns a hash of the files."""
@@ -141,9 +128,9 @@ def load_autoencoder(
     Raises:
         ValueError: files are missing, damaged or of another network.
     """
-    path = resolve(source)
-    network = _configured(path / "config.json", dtype) if network is None else network
-    return network, _read(network, path, _shapes(network, param_dtype))
+    if network is None:
+        return load_network(source, dtype=dtype, param_dtype=param_dtype)
+    return network, read_network(source, network, _shapes(network, param_dtype))
 
 
 def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
@@ -175,35 +162,6 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
 @functools.lru_cache(maxsize=4)
 def _shapes(network: Any, dtype: Any) -> Params:
     settings = network.settings
-    clips = isinstance(network, VideoAutoencoder)
-    frames = (1,) if clips else ()
-    x = jnp.zeros((1, *frames, settings.factor, settings.factor, settings.image_channels))
-    shapes = jax.eval_shape(network.init, jax.random.key(0), x)["params"]
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
-
-
-def _read(network: Any, path: Path, target: Params) -> Params:
-    settings, tensors = network.settings, image_tables.part_of(open_tensors(path))
-    levels = len(settings.channels)
-    if isinstance(network, VideoAutoencoder):
-        table = video_tables.table_of(tensors, levels, settings.layers_per_block)
-    else:
-        table = image_tables.table_of(tensors, levels)
-    return to_ours(table, tensors, target, source=str(path))
-
-
-def _configured(path: Path, dtype: Any) -> Autoencoder:
-    if not path.is_file():
-        raise ValueError(f"there is no {str(path)!r}: pass the network, such as AutoencoderKL()")
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
-    if config.get("_class_name") == "AutoencoderKLWan":
-        return VideoAutoencoder(video_autoencoder.settings_from_config(config), dtype)
-    settings = settings_from_config(config)
-    if "num_vq_embeddings" in config:
-        return AutoencoderVQ(
-            settings, config["num_vq_embeddings"], config.get("vq_embed_dim"), dtype
-        )
-    return AutoencoderKL(settings, dtype)
+    frames = (1,) if isinstance(network, VideoAutoencoder) else ()
+    shape = (*frames, settings.factor, settings.factor, settings.image_channels)
+    return network_shapes(network, shape, dtype)

@@ -1,6 +1,6 @@
 """The convolutional autoencoder of latent diffusion (Rombach et al., 2022), with a KL penalty."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,8 +84,8 @@ def ldm_f4() -> AutoencoderSettings:
     return AutoencoderSettings(channels=(128, 256, 512), latent_channels=3, scale=1.0)
 
 
-def settings_from_config(config: Mapping[str, Any]) -> AutoencoderSettings:
-    """Reads config.json of diffusers' AutoencoderKL or VQModel.
+def settings_from_config(config: Any) -> AutoencoderSettings:
+    """Returns the settings in a config.json of diffusers' AutoencoderKL or VQModel.
 
     Raises:
         ValueError: an option cannot be expressed.

@@ -7,10 +7,12 @@ from typing import Any
 
 IGNORED = {
     "addition_embed_type_num_heads",
+    "force_upcast",
     "norm_num_groups",
     "num_embeds_ada_norm",
     "num_train_timesteps",
     "rope_max_seq_len",
+    "sample_size",
     "upcast_attention",
     "use_linear_projection",
 }
@@ -46,6 +48,9 @@ class Config:
         self._unread.discard(name)
         value = self._fields.get(name, default)
         return tuple(value) if isinstance(value, list) else value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
 
     def need(self, name: str, kind: type | tuple[type, ...] = int) -> Any:
         """Returns a field that must be present.

@@ -14,19 +14,26 @@ import jax.numpy as jnp
 
 from jaxdiff.config.build import closest, different
 from jaxdiff.networks.attention import num_heads
+from jaxdiff.networks.autoencoder import AutoencoderKL
 from jaxdiff.networks.dit import DiT, MMDiT
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import fitting_groups
 from jaxdiff.networks.unet import UNet
+from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.pretrained import peers
 from jaxdiff.pretrained.config import Config, read_config
 from jaxdiff.pretrained.convert import names, to_ours
 from jaxdiff.pretrained.files import open_tensors, resolve
 from jaxdiff.pretrained.peers import Described
 from jaxdiff.pretrained.rules import Table
+from jaxdiff.pretrained.tables import autoencoder as autoencoder_tables
 from jaxdiff.pretrained.tables import dit as dit_tables
+from jaxdiff.pretrained.tables import video_autoencoder as clip_tables
 from jaxdiff.pretrained.tables.unet import unet2d as unet_table
 from jaxdiff.typing import Params
+
+Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 
 FAMILIES: Mapping[str, Callable[[Config, Any], Described]] = {
     "UNet2DModel": peers.unet2d,
@@ -36,6 +43,9 @@ FAMILIES: Mapping[str, Callable[[Config, Any], Described]] = {
     "PixArtTransformer2DModel": peers.pixart,
     "SD3Transformer2DModel": peers.sd3,
     "WanTransformer3DModel": peers.wan,
+    "AutoencoderKL": peers.image_autoencoder,
+    "VQModel": peers.image_autoencoder,
+    "AutoencoderKLWan": peers.clip_autoencoder,
 }
 """The function that reads config.json, by its field `_class_name`."""
 
@@ -66,7 +76,7 @@ def read_network(path: str | os.PathLike, network: Any, target: Params) -> Param
 
     Args:
         path: a folder, a file of tensors, or a name on the hub.
-        network: a UNet, DiT or MMDiT.
+        network: a UNet, DiT, MMDiT or an autoencoder.
         target: tree of arrays or of shapes, whose types and shardings the parameters take.
 
     Raises:
@@ -74,12 +84,14 @@ def read_network(path: str | os.PathLike, network: Any, target: Params) -> Param
             or the tensor.
     """
     source = resolve(path)
-    config = source / "config.json" if source.is_dir() else source.parent / "config.json"
-    if config.is_file():
+    config = (source if source.is_dir() else source.parent) / "config.json"
+    if config.is_file() and (source.is_dir() or _is_known(config)):
         theirs = describe(config, getattr(network, "dtype", jnp.float32)).network
         if others := different(_comparable(network), _comparable(theirs)):
-            raise ValueError(f"network: {others} in {str(config)!r}")
+            raise ValueError(f"{others} in {str(config)!r}")
     tensors = open_tensors(source)
+    if isinstance(network, Autoencoder):
+        tensors = autoencoder_tables.part_of(tensors)
     check_groups(network, target, str(source))
     return to_ours(table_of(network, tensors), tensors, target, source=str(source))
 
@@ -105,12 +117,13 @@ def describe(file: Path, dtype: Any = jnp.float32) -> Described:
 
 def network_shapes(network: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Params:
     """Returns the shapes of a network's parameters for an input of shape [*space, c]."""
-    x, time = jnp.zeros((1, *shape)), jnp.zeros(1)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), x, time, {})["params"]
+    x = jnp.zeros((1, *shape))
+    given = (x,) if isinstance(network, Autoencoder) else (x, jnp.zeros(1), {})
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *given)["params"]
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
 
 
-def table_of(network: Any, tensors: Mapping[str, Any]) -> Table:
+def table_of(network: Any, tensors: Mapping[str, Any]) -> Table:  # noqa: PLR0911 - one a network
     """Returns the table between a network's parameters and the tensors of a file.
 
     Raises:
@@ -129,7 +142,17 @@ def table_of(network: Any, tensors: Mapping[str, Any]) -> Table:
             return dit_tables.pixart(network.patch[1])
         case DiT():
             return dit_tables.dit(network.depth, network.patch[1])
+        case AutoencoderKL() | AutoencoderVQ():
+            return autoencoder_tables.table_of(tensors, len(network.settings.channels))
+        case VideoAutoencoder():
+            settings = network.settings
+            levels = len(settings.channels)
+            return clip_tables.table_of(tensors, levels, settings.layers_per_block)
     raise ValueError(f"{type(network).__name__} has no released weights that could be read")
+
+
+def _is_known(config: Path) -> bool:
+    return read_config(config).get("_class_name") in FAMILIES
 
 
 def check_groups(network: Any, target: Params, source: str) -> None:
@@ -154,6 +177,8 @@ def _comparable(network: Any) -> Any:
 
     Options with several spellings have one.
     """
+    if isinstance(network, Autoencoder):
+        return network.clone(dtype=jnp.float32)
     inputs = network.inputs
     kept = Inputs(number_sinusoids=inputs.number_sinusoids) if inputs.joint_numbers else Inputs()
     changes = {"inputs": kept, "dropout": 0.0, "out_channels": None, "dtype": jnp.float32}

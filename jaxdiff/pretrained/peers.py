@@ -1,4 +1,4 @@
-"""Networks from diffusers' config.json: U-Nets and diffusion transformers.
+"""Networks from diffusers' config.json: U-Nets, diffusion transformers, autoencoders.
 
 A field that changes the network and cannot be expressed here is an error that names it.
 """
@@ -6,10 +6,14 @@ A field that changes the network and cannot be expressed here is an error that n
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jaxdiff.networks import autoencoder, video_autoencoder
+from jaxdiff.networks.autoencoder import AutoencoderKL
 from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.unet import UNet
+from jaxdiff.networks.vector_quantized import AutoencoderVQ
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.pretrained.config import Config
 
 
@@ -180,6 +184,23 @@ def wan(config: Config, dtype: Any) -> Described:
     )
     channels = config.need("in_channels")
     return Described(network, (*network.patch, channels))
+
+
+def image_autoencoder(config: Config, dtype: Any) -> Described:
+    """Returns the network of AutoencoderKL or VQModel (Rombach et al., 2022)."""
+    settings = autoencoder.settings_from_config(config)
+    network: Any = AutoencoderKL(settings, dtype)
+    if "num_vq_embeddings" in config:
+        codes = config.need("num_vq_embeddings"), config.get("vq_embed_dim")
+        network = AutoencoderVQ(settings, *codes, dtype)
+    return Described(network, (settings.factor, settings.factor, settings.image_channels))
+
+
+def clip_autoencoder(config: Config, dtype: Any) -> Described:
+    """Returns the network of AutoencoderKLWan (Wan team, 2025)."""
+    settings = video_autoencoder.settings_from_config(config)
+    shape = (1, settings.factor, settings.factor, settings.image_channels)
+    return Described(VideoAutoencoder(settings, dtype), shape)
 
 
 def _unet(config: Config) -> dict[str, Any]:

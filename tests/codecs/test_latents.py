@@ -151,6 +151,7 @@ def write(folder, tensors, config):
 
 
 CONFIG = {
+    "_class_name": "AutoencoderKL",
     "block_out_channels": [4, 8],
     "layers_per_block": 1,
     "latent_channels": 2,
@@ -181,7 +182,12 @@ def test_files_of_a_codebook(tmp_path):
     network = AutoencoderVQ(SETTINGS, num_codes=5, code_channels=3)
     params = drawn(network)
     save(autoencoder(2), params, tmp_path / "diffusion_pytorch_model.safetensors")
-    codes = {"num_vq_embeddings": 5, "vq_embed_dim": 3, "mid_block_add_attention": False}
+    codes = {
+        "_class_name": "VQModel",
+        "num_vq_embeddings": 5,
+        "vq_embed_dim": 3,
+        "mid_block_add_attention": False,
+    }
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **codes}))
     found, theirs = load_autoencoder(tmp_path)
     assert found == network
@@ -215,7 +221,7 @@ def test_the_file_of_a_whole_model(tmp_path):
     tensors = {**ours, "model.diffusion_model.out.2.bias": np.zeros(4, np.float32)}
     write(tmp_path, {k: np.ascontiguousarray(v) for k, v in tensors.items()}, None)
     same(params, load_autoencoder(tmp_path, ATTENTIVE)[1])
-    with pytest.raises(ValueError, match=r"no .*config.json.*pass the network"):
+    with pytest.raises(ValueError, match=r"there is no file .*config.json"):
         load_autoencoder(tmp_path)
 
 
@@ -224,5 +230,8 @@ def test_files_of_something_else(tmp_path):
     write(tmp_path, {"conv_in.weight": np.zeros((4, 3, 3, 3), np.float32)}, CONFIG)
     with pytest.raises(ValueError, match="not an autoencoder"):
         load_autoencoder(tmp_path)
+    with pytest.raises(ValueError, match=r"VideoAutoencoder, but AutoencoderKL in .*config.json"):
+        load_autoencoder(tmp_path, VideoAutoencoder(ClipStub.settings))
+    (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match="not an autoencoder of clips"):
         load_autoencoder(tmp_path, VideoAutoencoder(ClipStub.settings))

@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff import Experiment
 from jaxdiff.config.build import different
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained import families, save
 from jaxdiff.pretrained.families import load_network, read_network
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.parity.cases import dit, unet, unet_text
+from tests.support.tiny import tiny_config
 
 IMAGES = {"in_channels": 3, "out_channels": 3}
 LATENTS = {"in_channels": 4, "out_channels": 4}
@@ -173,3 +176,25 @@ def test_files_that_are_missing_or_damaged(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             load_network(tmp_path)
+
+
+def test_a_run_begins_with_a_released_network(tmp_path):
+    """Fails if config.weights.network does not read the folder, or another network is trained."""
+    config = tiny_config()
+    config.conditions, config.objective = (), "Denoising()"
+    config.network = {
+        "name": "UNet", "channels": (8,), "layers_per_block": 1, "num_heads": 1, "num_groups": 4
+    }  # fmt: skip
+    config.weights.network = str(tmp_path)
+    peer = {
+        "_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1, "layers_per_block": 1,
+        "block_out_channels": [8], "norm_num_groups": 4, "attention_head_dim": 8,
+        "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+    }  # fmt: skip
+    _, params = folder(tmp_path, peer)
+    experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+    jax.tree.map(np.testing.assert_array_equal, experiment.init().params["network"], params)
+    config.network.num_groups = 2
+    experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+    with pytest.raises(ValueError, match=r"weights\.network: num_groups=2, but 4 in .*config.json"):
+        experiment.init()

@@ -47,6 +47,7 @@ def write_autoencoder(folder, seed=0):
     params = drawn(AutoencoderKL(settings), jnp.zeros((1, 2, 2, 1)), seed=seed)
     save(autoencoder(2), params, folder / "diffusion_pytorch_model.safetensors")
     config = {
+        "_class_name": "AutoencoderKL",
         "block_out_channels": [4, 8],
         "layers_per_block": 1,
         "latent_channels": 2,

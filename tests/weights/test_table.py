@@ -262,9 +262,7 @@ def test_weights_that_are_not_named_or_of_another_network_are_named_by_field(fil
     assert not (tmp_path / "run").exists()
     config = latent_text_config(files[0])
     config.codec.autoencoder.scale = 0.18
-    with pytest.raises(
-        ValueError, match=r"weights\.codec: autoencoder: scale=0\.18, but 0\.5 in .*config"
-    ):
+    with pytest.raises(ValueError, match=r"weights\.codec: scale=0\.18, but 0\.5 in .*config"):
         Experiment(config, one()).load_frozen()
     config = latent_text_config(files[0])
     config.encoders.text.settings = SETTINGS.replace("heads=2", "heads=4")

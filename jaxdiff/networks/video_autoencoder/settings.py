@@ -1,6 +1,6 @@
 """The sizes of video autoencoders, and the scale of their latents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,8 @@ def wan_vae() -> VideoAutoencoderSettings:
     return VideoAutoencoderSettings(scale=_inverse(WAN_DEVIATION), shift=WAN_MEAN)
 
 
-def settings_from_config(config: Mapping[str, Any]) -> VideoAutoencoderSettings:
-    """Reads config.json of diffusers' AutoencoderKLWan.
+def settings_from_config(config: Any) -> VideoAutoencoderSettings:
+    """Returns the settings in a config.json of diffusers' AutoencoderKLWan.
 
     Raises:
         ValueError: an option cannot be expressed, such as those of Wan 2.2.
