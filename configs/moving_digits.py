@@ -1,8 +1,7 @@
 """Digits that move and bounce, 8 frames of 16×16 pixels: a video transformer in minutes.
 
 A factored space-time transformer (attention within frames, and across them behind a gate that is
-closed at first), conditioned on the digit. After its 3,000 steps (about a quarter of an hour on two
-cores) clips move smoothly and bounce, but the shapes are not yet legible digits: train longer.
+closed at first), conditioned on the digit.
 
     python experiments/train.py  --config=configs/moving_digits.py --workdir=runs/moving_digits
     python experiments/sample.py --workdir=runs/moving_digits --num=40 --out=clips.gif
