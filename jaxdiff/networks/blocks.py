@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
         embedding: Float[Array, "b d"] | None = None,
         dropout_keys: Key[Array, " b"] | None = None,
     ) -> Float[Array, "b h2 w2 f"]:
-        """Returns `(shortcut(x) + branch) · skip_scale`; without an embedding it has no part."""
+        """Returns `(shortcut(x) + branch) · skip_scale`."""
         norm = lambda name: GroupNorm(self.num_groups, self.eps, self.dtype, name=name)
         resample = {None: lambda x: x, "down": average_pool, "up": nearest}[self.resample]
 

@@ -1,4 +1,4 @@
-"""A residual perceptron for points in a few dimensions."""
+"""A residual MLP for points in a few dimensions."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from jaxdiff.typing import Cond
 
 
 class MLP(nn.Module):
-    """Residual blocks of two layers, each told the time and the conditions.
+    """Residual blocks of two layers, with the embedding of time and conditions in each.
 
     Attributes:
         features: the width.
-        num_blocks: how many blocks.
+        num_blocks: number of blocks.
         dropout: the rate, inside the blocks.
         time_sinusoids: sines and cosines of the time, `SinCos(...)` or `Fourier(...)`.
         inputs: the conditions; text and maps are not read.
         out_channels: None for those of the input.
-        dtype: of the compute and of the output.
+        dtype: of the computation and of the output.
     """
 
     features: int = 128

@@ -66,7 +66,7 @@ class TransformerBlock(nn.Module):
         text: Float[Array, "b m d"] | None = None,
         text_mask: Bool[Array, "b m"] | None = None,
     ) -> Float[Array, "b n c"]:
-        """Returns tokens of the same width; without text there is no attention to it."""
+        """Returns tokens of the same width; without text, attention to text is left out."""
         norm = lambda name: LayerNorm(dtype=self.dtype, name=name)
         heads = MultiHead(self.num_heads, use_bias=False, dtype=self.dtype)
         mask = None if text_mask is None else text_mask[:, None, None]

@@ -87,7 +87,7 @@ class UNet(nn.Module):
             `4 * channels[0]`.
         inputs: the conditions; the transformers attend to the text.
         out_channels: None for those of the input.
-        dtype: of the compute and of the output.
+        dtype: of the computation and of the output.
     """
 
     channels: Sequence[int] = (128, 256, 256, 256)

@@ -94,6 +94,17 @@ def test_only_cpu_takes_one_example_after_another(one_device, platform, loops):
         assert ("stablehlo.while" in lowered) == loops
 
 
+def test_without_loops_a_cpu_takes_the_plain_algorithm():
+    """Fails if the setting is not read, or the number of the process's devices counts instead."""
+    x, kernel = jnp.ones((2, 16, 16, 2)), jnp.ones((3, 3, 2, 2))
+    loss = lambda kernel: convolve(x, kernel, 1, ((1, 1), (1, 1))).sum()
+    for cpu_loops in (True, False):
+        with algorithms.use(cpu_loops=cpu_loops):
+            # `jax.grad` makes a new function: a traced one would keep its algorithm.
+            lowered = jax.jit(jax.grad(loss)).lower(kernel).as_text()
+        assert ("stablehlo.while" in lowered) == cpu_loops
+
+
 def test_attention_in_blocks_is_attention(one_device):
     """Catches queries of another head or block, keys for values, and a scale that is left out."""
     draw = jax.random.normal(jax.random.key(0), (3, 2, 288, 2, 4))

@@ -84,7 +84,7 @@ class Modulation(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, attention to text if there is any, and a feed-forward part, each added.
+    """Self-attention, attention to text, and a feed-forward part, each added to the tokens.
 
     Attributes:
         num_heads: of each attention.

@@ -117,7 +117,7 @@ class FrameAttention(nn.Module):
 class DownsampleClip(nn.Module):
     """Halves height and width by a convolution of stride 2, then with `halve_frames` the frames.
 
-    The first frame of a clip is kept as it is: 1 + 2n frames become 1 + n.
+    The first frame of a clip has no pair: 1 + 2n frames become 1 + n.
     """
 
     halve_frames: bool

@@ -38,7 +38,7 @@ QUANTIZERS = (
 
 
 def autoencoder(levels: int, attention: Table = ATTENTION) -> Table:
-    """Returns the table of diffusers' AutoencoderKL or VQModel of so many levels."""
+    """Returns the table of diffusers' AutoencoderKL or VQModel with `levels` levels."""
 
     def half(way: str, theirs: list[int]) -> Table:
         ends = (

@@ -21,7 +21,7 @@ def _perceptron(ours: str, theirs: str) -> Table:
 
 
 def dit(depth: int, patch: int = 2) -> Table:
-    """Returns the table of DiTTransformer2DModel, which has the embeddings in each block."""
+    """Returns the table of DiTTransformer2DModel, which repeats the embeddings in each block."""
     embeddings = (
         *within("time", "timestep_embedder", _TIME),
         *rule(
@@ -46,7 +46,7 @@ def dit(depth: int, patch: int = 2) -> Table:
 
 
 def pixart(patch: int = 2) -> Table:
-    """Returns the table of PixArtTransformer2DModel, at sizes without conditions on the size."""
+    """Returns the table of PixArtTransformer2DModel without conditions on the size."""
     block = (
         *rule("modulation/table", "scale_shift_table"),
         *_attention("self", "attn1"),
@@ -91,7 +91,7 @@ def wan(patch: Sequence[int] = (1, 2, 2)) -> Table:
 def sd3(depth: int, patch: int = 2) -> Table:
     """Returns the table of SD3Transformer2DModel: Stable Diffusion 3, or 3.5 large.
 
-    Their table of positions, which follows from a formula, is left out.
+    Its table of positions is skipped: a formula gives the same numbers.
     """
     swapped = {"layout": SWAPPED_KERNEL, "bias": SWAPPED}
     joint = (

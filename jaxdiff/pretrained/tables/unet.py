@@ -21,7 +21,7 @@ ATTENTION = (*norm("norm", "group_norm"), *HEADS)
 
 
 def transformer(projection: Layout) -> Table:
-    """Returns the table of `SpatialTransformer`, whose outer maps may be their convolutions."""
+    """Returns the table of `SpatialTransformer`, with the layout of its outer maps."""
     block = (
         *norm("norm_self", "norm1"),
         *within("self", "attn1", HEADS),
@@ -40,10 +40,10 @@ def transformer(projection: Layout) -> Table:
 
 
 def unet2d(levels: int, *, linear_projection: bool = True) -> Table:
-    """Returns the table of a U-Net of so many sizes: DDPM, ADM, Stable Diffusion 1 and 2, SDXL.
+    """Returns the table of a U-Net with `levels` levels: DDPM, ADM, Stable Diffusion, SDXL.
 
-    `linear_projection` is their `use_linear_projection`: False for Stable Diffusion 1, whose
-    transformers are entered and left by convolutions.
+    `linear_projection` is `use_linear_projection` in config.json: False for Stable Diffusion 1,
+    whose transformers have 1×1 convolutions in place of the outer linear maps.
     """
     inside = transformer(KERNEL if linear_projection else POINTWISE_CONV)
 

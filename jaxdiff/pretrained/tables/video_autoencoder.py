@@ -33,7 +33,7 @@ RESAMPLE = (*affine("conv", "resample.1"), *affine("time", "time_conv"))
 
 
 def video_autoencoder(levels: int, layers_per_block: int) -> Table:
-    """Returns the table of diffusers' AutoencoderKLWan of so many levels and blocks in each."""
+    """Returns the table of diffusers' AutoencoderKLWan, for these numbers of levels and blocks."""
     ends = (
         *affine("conv_in", "conv_in"),
         *_norm("norm_out", "norm_out"),
