@@ -1,5 +1,6 @@
 """One part of each kind from outside the package, in one file and by one name each."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,3 +191,33 @@ def test_an_adapter_freezes_its_base_and_alone_is_trained(base, tmp_path):
     assert not same(jax.device_get(run.weights["network"]), state.ema["network"])
     with pytest.raises(ValueError, match=r"adapters\.lora\.of='netwrk'; the weights are network"):
         Experiment(tiny(adapters={"lora": f"{HERE}:LowRank(of='netwrk')"}), one())
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """An objective that asks a teacher."""
+
+    process: Any
+
+    def __call__(self, roles, x0, cond, draw, step):
+        t = random.uniform(random.stream(draw.keys, "time"))
+        x = self.process.perturb(Prediction(x0, random.normal(draw.keys, x0)), t)
+        wanted, found = (role(x, t, cond).x0 for role in (roles.teacher, roles.student))
+        return ((wanted - found) ** 2).mean(-1), {"logsnr": self.process.logsnr(t)}
+
+
+def test_a_teacher_and_a_weak_model_are_named_by_their_runs(base, tmp_path):
+    """Fails if a teacher is trained, in checkpoints, random, or a weak model is not asked."""
+    folder, _, state = base
+    fields = {"weights.teacher": str(folder / "run"), "weights.network": str(folder / "run")}
+    _, after = train(tmp_path, objective=f"{HERE}:Distilled", **fields)
+    assert same(after.frozen["teacher"]["network"], state.ema["network"])
+    assert set(after.params) == {"network"}
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().split("\n")[1])
+    assert first["loss"] < 1e-10  # the student begins as its teacher
+    with pytest.raises(ValueError, match=r"weights\.teacher: .*holds no run"):
+        Experiment(tiny(**{"weights.teacher": str(tmp_path / "none")}), one())
+    run = jaxdiff.load(folder / "run", devices=one())
+    guided = {"guidance": f"AutoGuidance(weak='{folder}/run')", "guidance_scale": 3.0}
+    plain = run.sample(3, {"label": 1}, guidance_scale=1.0)
+    np.testing.assert_allclose(run.sample(3, {"label": 1}, **guided), plain, atol=1e-5)

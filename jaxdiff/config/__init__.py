@@ -1,6 +1,15 @@
 """How names in configs and flags become objects; the defaults and checks of config fields."""
 
-from jaxdiff.config.checks import Config, as_dict, check, differences, plain
+from jaxdiff.config.checks import Config, as_dict, check, differences, plain, read_config
 from jaxdiff.config.defaults import default, variant
 
-__all__ = ["Config", "as_dict", "check", "default", "differences", "plain", "variant"]
+__all__ = [
+    "Config",
+    "as_dict",
+    "check",
+    "default",
+    "differences",
+    "plain",
+    "read_config",
+    "variant",
+]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -39,6 +40,22 @@ def check(config: Config) -> None:
 def as_dict(config: Config) -> dict[str, Any]:
     """Returns the config as JSON would give it back: plain dicts and lists."""
     return json.loads(ConfigDict(dict(config)).to_json())
+
+
+def read_config(workdir: str | Path) -> ConfigDict:
+    """Reads the config of a run.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: its config.json is damaged.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{workdir} holds no run: there is no {path}")
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def plain(spec: Any) -> Any:

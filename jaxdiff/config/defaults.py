@@ -35,7 +35,7 @@ def default() -> ConfigDict:
             "encoders": {},
             # The source of each weight by name: "" (random), a run's folder, released files or
             # their hub name, or {"source": ..., "trained": False}; and the adapters between them.
-            "weights": {"network": ""},
+            "weights": {"network": "", "teacher": ""},
             "adapters": {},
             # The loss; its parameterization is the model's where it is "".
             "objective": "Denoising",

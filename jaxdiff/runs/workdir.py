@@ -1,6 +1,5 @@
 """A run's folder: what stands in it besides checkpoints and metrics."""
 
-import json
 import os
 import platform
 import subprocess
@@ -9,9 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxdiff import config as configs
+from jaxdiff.config import read_config
 from jaxdiff.files import write_json
 
 
@@ -42,22 +41,6 @@ def open_workdir(workdir: Path, config: configs.Config) -> None:
     """Writes config.json, and environment.json: versions and git revision of this launch."""
     write_json(workdir / "config.json", configs.as_dict(config))
     write_json(workdir / "environment.json", _environment())
-
-
-def read_config(workdir: str | Path) -> ConfigDict:
-    """Reads the config of a run.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder.
-        ValueError: its config.json is damaged.
-    """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{workdir} holds no run: there is no {path}")
-    try:
-        return ConfigDict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def cache_folder() -> Path:

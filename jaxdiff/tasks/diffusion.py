@@ -10,22 +10,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff import codecs, networks, objectives, random
+from jaxdiff import codecs, objectives, random
 from jaxdiff import config as configs
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import (
     parameterizations,
-    preconditioning,
-    schedules,
     time_sampling,
     weighting,
 )
-from jaxdiff.diffusion.process import Process
 from jaxdiff.networks.inputs import Inputs
+from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
-from jaxdiff.tasks.model import Model
+from jaxdiff.tasks.model import build_model, model_of_run
 from jaxdiff.tasks.sampler import Options, Sampler
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Frozen, Params, Roles
@@ -81,6 +79,7 @@ class Diffusion:
             time_sampling=build(time_sampling, config.time_sampling),
             weighting=build(weighting, config.weighting),
         )
+        self.teacher = self._teacher(config.weights.get("teacher", ""))
         self.fields = ("x", *self.conditions.names)
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
@@ -109,6 +108,11 @@ class Diffusion:
                 trained=False,
                 config_field=f"weights.{name}",
                 unnamed=functools.partial(_unnamed, part, f"weights.{name}"),
+            )
+        if self.teacher is not None:
+            source = sources.OfRun(self.config.weights.teacher, name="")
+            entries["teacher"] = Weights(
+                shapes=source.shapes, source=source, trained=False, config_field="weights.teacher"
             )
         known = {*entries, *self.config.adapters}
         if unknown := [n for n, spec in self.config.weights.items() if spec and n not in known]:
@@ -151,6 +155,9 @@ class Diffusion:
         dropout_keys = random.stream(keys, "dropout")
         student = self.model.bind(weights, dropout_keys=dropout_keys)
         roles = Roles(filled(student, empty), target=filled(self.model.bind(average), empty))
+        if self.teacher is not None:
+            teacher = self.teacher.bind(weights["teacher"])
+            roles = roles._replace(teacher=filled(fixed(teacher), empty))
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
@@ -206,33 +213,17 @@ class Diffusion:
     def _trained(self):
         return ("network", *(place for place, _ in self._learned()), *self.config.adapters)
 
+    def _teacher(self, path):
+        """Returns the model of the run that `config.weights.teacher` names, of the same data."""
+        if not path:
+            return None
+        try:
+            return model_of_run(path, self.shape)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f"weights.teacher: {error}") from error
+
     def _read_network(self, path: Path, target: Params) -> Params:
         return read_network(path, self.model.network, target)
-
-
-def build_model(config: Any) -> Model:
-    """Returns the network with its process, as a config describes them.
-
-    Raises:
-        ValueError: a name is unknown, or the parameterization is undefined at a time.
-    """
-    process = Process(build(schedules, config.process))
-    parameterization = build(parameterizations, config.parameterization)
-    process.check(parameterization, jnp.ones(1))
-    conditional = "label" in config.conditions
-    network = build(
-        networks,
-        config.network.to_dict(),
-        num_classes=config.data.num_classes if conditional else None,
-        dtype=jnp.dtype(config.compute_dtype),
-    )
-    return Model(
-        network=network,
-        process=process,
-        parameterization=parameterization,
-        input_scaling=build(preconditioning, config.input_scaling),
-        time_input=build(preconditioning, config.time_input),
-    )
 
 
 def _given(config: Any, name: str, read: Any) -> dict[str, Any]:

@@ -7,10 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff import config as configs
+from jaxdiff import networks
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import parameterizations, preconditioning, schedules
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Params, Prediction
-from jaxdiff.weights import learned
+from jaxdiff.weights import learned, sources
 
 
 @pytree()
@@ -85,3 +89,52 @@ def _split_variance(y, channels):
         return y, None
     y, v = jnp.split(y, 2, axis=-1)
     return y, (v + 1) / 2
+
+
+def build_model(config: Any) -> Model:
+    """Returns the network with its process, as a config describes them.
+
+    Raises:
+        ValueError: a name is unknown, or the parameterization is undefined at a time.
+    """
+    process = Process(build(schedules, config.process))
+    parameterization = build(parameterizations, config.parameterization)
+    process.check(parameterization, jnp.ones(1))
+    conditional = "label" in config.conditions
+    network = build(
+        networks,
+        config.network.to_dict(),
+        num_classes=config.data.num_classes if conditional else None,
+        dtype=jnp.dtype(config.compute_dtype),
+    )
+    return Model(
+        network=network,
+        process=process,
+        parameterization=parameterization,
+        input_scaling=build(preconditioning, config.input_scaling),
+        time_input=build(preconditioning, config.time_input),
+    )
+
+
+def model_of_run(path: str, shape: tuple[int, ...]) -> Model:
+    """Returns the model that a run's config describes, which must be of data of this shape.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: its data have another shape.
+    """
+    config: Any = configs.read_config(path)
+    if tuple(config.data.shape) != tuple(shape):
+        raise ValueError(f"{path} is of data of shape {tuple(config.data.shape)}, not {shape}")
+    return build_model(config)
+
+
+def bound_of_run(path: str, shape: tuple[int, ...]) -> Bound:
+    """Returns the denoiser that a run's newest average makes; only its weights are read.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: its data have another shape, or it has no checkpoint yet.
+    """
+    source = sources.OfRun(path, name="")
+    return model_of_run(path, shape).bind(source.load(source.shapes()))

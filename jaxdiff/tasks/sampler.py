@@ -20,8 +20,8 @@ from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.progress import full_batches
 from jaxdiff.tasks.known import checked_array, known_of
-from jaxdiff.tasks.model import Model
-from jaxdiff.trees import as_argument, from_argument
+from jaxdiff.tasks.model import Model, bound_of_run
+from jaxdiff.trees import as_argument, from_argument, replaced
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices
@@ -221,7 +221,7 @@ class Sampler:
             parameterization=self._model.parameterization,
             guidance_scale=guidance_scale,
         )
-        return guidances.simplified(guide)
+        return guidances.simplified(_with_weak_model(guide, self._shape))
 
     def _draw(self, loop, weights, solver, guide, problem, times, keys, given, negative):
         """Draws one batch; traced. All arguments but the loop are pytrees."""
@@ -295,6 +295,16 @@ class Sampler:
                 f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
             )
         return {}
+
+
+def _with_weak_model(guide: Any, shape: tuple[int, ...]) -> Any:
+    """Returns guidance whose weak model, if it is named by its run's folder, is loaded."""
+    changes = {}
+    if isinstance(weak := getattr(guide, "weak", None), str):
+        changes["weak"] = bound_of_run(weak, shape)
+    if (inner := getattr(guide, "of", None)) is not None:
+        changes["of"] = _with_weak_model(inner, shape)
+    return replaced(guide, **changes) if changes else guide
 
 
 @jax.jit

@@ -75,6 +75,20 @@ class OfRun:
         restored, _ = read_item(Path(self.path) / CHECKPOINTS, self.item, target, self.step)
         return restored[self.name] if self.name else restored
 
+    def shapes(self) -> Params:
+        """Returns the shapes of the newest checkpoint's arrays; reads none of them.
+
+        Raises:
+            ValueError: there is no checkpoint yet.
+        """
+        folder = Path(self.path) / CHECKPOINTS
+        step = steps_in(folder)[-1] if self.step is None else self.step
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            stored = checkpointer.metadata((folder / str(step) / self.item).absolute())
+        shape = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+        tree = jax.tree.map(shape, dict(stored.item_metadata.tree))
+        return tree[self.name] if self.name else tree
+
     def fingerprint(self) -> str:
         """Returns the hash of the arrays' files."""
         folder = Path(self.path) / CHECKPOINTS

@@ -248,10 +248,11 @@ class CFGPlusPlus:
 class AutoGuidance:
     """Any rule, with a weaker model in the place of the unconditional one (Karras et al. 2024).
 
-    `weak` sees the same condition; a smaller or less trained network, or an earlier EMA.
+    `weak` sees the same condition; a smaller or less trained network, or an earlier EMA. In a
+    config or a flag it is the folder of its run, "AutoGuidance(weak='runs/small')".
     """
 
-    weak: Denoiser
+    weak: Any
     guidance_scale: Scale = 1.0
     of: Rule | Guidance | None = None
 
