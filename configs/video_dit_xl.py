@@ -5,7 +5,9 @@ attention in space and time, on the latents of Wan 2.1's causal autoencoder, of 
 four frames after the first: `configs/video_dit_xl.py:129` has 129 frames, the default 17. Weights
 serve all durations. A clip of one frame is an image.
 
-Data are any source of clips, uint8 [frames, 256, 256, 3] with labels, as "module:function":
+The recipe brings no clips: `data.name` is a placeholder for a source of your own, a function
+`(split, **options)` that returns labelled clips, uint8 [frames, 256, 256, 3] (see
+`jaxdiff/data/sources.py`, and `configs/moving_digits.py` for clips that need no download):
 
     --config.data.name=my_lab.clips:ucf101 --config.weights.codec=vae
 """
@@ -56,5 +58,5 @@ def get_config(name=""):
     config.sampling.solver = "Euler"
     config.sampling.steps = 50
     config.sampling.guidance_scale = 4.0
-    config.evaluation.evaluators = ()
+    config.evaluation.evaluators = ("SampleGrid(columns=1, cond={'label': [0, 25, 50, 75]})",)
     return variant(config, VARIANTS, name)

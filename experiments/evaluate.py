@@ -16,7 +16,7 @@ from absl import flags
 
 from jaxdiff import Run
 from jaxdiff.evaluation import report
-from jaxdiff.evaluation.evaluators import asked_labels, distances
+from jaxdiff.evaluation.evaluators import balanced_labels, distances
 from jaxdiff.files import write_json
 
 cli.define_sampling_flags()
@@ -61,7 +61,7 @@ def scores(run: Run, options: dict) -> dict:
     run.sample(size, _labels(size, run.num_classes), **options)
     warm_up = time.perf_counter() - start
     draw = lambda weights, num, cond, **guide: run.sample(num, cond, **{**options, **guide})
-    found = run.evaluate("Scores", num=NUM.value, draw=draw)
+    found = run.evaluate("SampleQuality", num=NUM.value, draw=draw)
     batch_seconds = found["sampling_seconds"] / -(-NUM.value // size)
     return {"num": NUM.value, **found, "sampling_compile_seconds": max(warm_up - batch_seconds, 0)}
 
@@ -96,7 +96,7 @@ def pictures(run: Run, options: dict, out: Path) -> None:
 
 
 def _labels(num, num_classes):
-    return {"label": asked_labels(num, num_classes)} if num_classes else {}
+    return {"label": balanced_labels(num, num_classes)} if num_classes else {}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from jaxdiff.data import images
-from jaxdiff.evaluation.evaluators import asked_labels
+from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import written_whole
 
@@ -68,7 +68,7 @@ def main() -> None:
     if not len(labels):
         labels = np.arange(run.num_classes)
     rows = {"label": labels, "text": np.array(TEXT.value)}
-    cond = {k: row[asked_labels(num, len(row))] for k, row in rows.items() if len(row)}
+    cond = {k: row[balanced_labels(num, len(row))] for k, row in rows.items() if len(row)}
     options = {**cli.sampling_options(), "t_start": T_START.value, "t_end": T_END.value}
     if INVERT.value:
         samples = run.invert(cond=cond, **given, **options)

@@ -28,7 +28,7 @@ from jaxdiff.diffusion.analysis import convergence, local_error
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
-from jaxdiff.evaluation.evaluators import asked_labels
+from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
 from jaxdiff.files import written_whole
 from jaxdiff.progress import full_batches, progress
@@ -181,7 +181,7 @@ def batches(run: Run, stream: str) -> Iterator[tuple[dict, Array, int]]:
     The classes share the samples evenly.
     """
     classes = run.num_classes
-    labels = asked_labels(NUM.value, classes) if classes else None
+    labels = balanced_labels(NUM.value, classes) if classes else None
     key = random.stream(jax.random.key(SEED.value), stream)
     size = min(BATCH_SIZE.value or run.config.sampling.batch_size, NUM.value)
     for index, kept in full_batches(NUM.value, size):

@@ -12,19 +12,19 @@ SPLITS = {"train", "validation", "val", "test"}
 
 
 class ImageFolder:
-    """The images below a folder; the name of the subfolder is the class, without any no labels.
+    """Image files below a folder; each subfolder is a class. Without subfolders, no labels.
 
-    Where subfolders are named train, validation, val or test, they are the splits. Otherwise the
-    split "all" holds every file, and "test" the share `test_fraction` of them, chosen by a hash of
-    their names, so that a file stays in its split when others come; "train" holds the rest.
+    Subfolders named train, validation, val or test are splits. Without them, split "all" holds
+    every file, "test" the share `test_fraction` of the files, and "train" the others. A hash of the
+    file's name decides, so a file stays in its split when files are added.
 
-    Images vary in size, so `shape` is (None, None, channels): transforms make it one. With
-    `captions`, each image's "text" is in a file beside it: cat.png, cat.txt.
+    Images vary in size, so `shape` is (None, None, channels) and transforms must fix the size. With
+    `captions`, the "text" of cat.png is the content of cat.txt in the same folder.
 
     Raises:
-        FileNotFoundError: there is no such folder, or an image without a caption.
-        ValueError: the split is unknown, there are no images, or only some are in a subfolder;
-            at reading, a file is not a readable image.
+        FileNotFoundError: the folder does not exist, or an image has no caption.
+        ValueError: the split is unknown, the split has no images, or images lie both in subfolders
+            and in the folder itself; on reading, if a file is not a readable image.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ImageFolder:
         if captions and (bare := [f for f in self.files if not self._caption(f).exists()]):
             raise FileNotFoundError(
                 f"image_folder: captions=True, but {len(bare)} images have none, such as"
-                f" {self.root / bare[0]}: there is no {self._caption(bare[0]).name}"
+                f" {self.root / bare[0]}: {self._caption(bare[0]).name} is missing"
             )
         self.captions = captions
         self.shape = (None, None, channels)
@@ -81,7 +81,7 @@ class ImageFolder:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Lists the images below a folder, by their paths from there."""
+    """Lists the images below a folder, as paths relative to it."""
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")
@@ -90,7 +90,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _classes(files: list[Path]) -> set[str]:
-    """Returns the subfolders that hold images; none where the images lie in the folder itself."""
+    """Returns the subfolders that hold images; empty if the images lie in the folder itself."""
     classes = {file.parts[0] for file in files if len(file.parts) > 1}
     loose = [file for file in files if len(file.parts) == 1]
     if loose and classes:
@@ -102,7 +102,7 @@ def _classes(files: list[Path]) -> set[str]:
 
 
 def _share(files: list[Path], split: str, test_fraction: float) -> list[Path]:
-    """Returns a split's files; each file's place depends on its own path only."""
+    """Returns the files of a split; the split of a file depends on its own path only."""
     if split == "all":
         return files
     held_out = lambda file: zlib.crc32(file.as_posix().encode()) < test_fraction * 2**32

@@ -1,4 +1,4 @@
-"""Clips of scikit-learn's digits that move and bounce: video data made from an index alone."""
+"""Toy video data: clips of scikit-learn's digits that move and bounce, made from an index."""
 
 from typing import Any, SupportsIndex
 
@@ -12,11 +12,11 @@ SIDE = 8
 
 
 class MovingDigits:
-    """Clips uint8 [frames, size, size, 1] of one digit with a constant velocity, labelled by it.
+    """Clips uint8 [frames, size, size, 1] of one moving digit; the label is the digit.
 
-    A digit starts anywhere, moves by one or two pixels a frame along each axis, and bounces off the
-    edges. Clip i of a split is the same on every machine. The test split moves other digits: those
-    of `digits`' test split.
+    The digit starts anywhere, moves by one or two pixels a frame along each axis, and bounces off
+    the edges; "place" holds the row and column of its corner in each frame, int [frames, 2]. Clip i
+    of a split is the same on every machine. The splits share no digit: they are those of `digits`.
 
     Raises:
         ValueError: the split is neither train nor test, or an option is out of range.

@@ -40,24 +40,24 @@ def loader(
     A batch holds "x", float32 [b, h, w, c] in [-1, 1] for images, else as the source has it;
     "label", int32 [b], where there are labels; "record", int64 [b], the indices in the source;
     "position", int32 [b], each example's place in the global batch.
-    What else an example has, such as a text, is an array of these.
+    Other fields of an example, such as "text", are stacked into arrays.
 
     Args:
         source: the examples.
-        batch_size: over all processes.
-        seed: of the order and of the augmentation; 0 or more.
-        transforms: of `jaxdiff.data.transforms` or of grain, as objects or specs.
-        prepare: what becomes of each batch then, such as ids of its texts.
-        shuffle: whether each epoch has an order of its own, or all have the source's.
-        epochs: how often the stream runs through the source; None is without end.
-        drop_remainder: whether to leave out a last batch that is not full.
-        process_index: which of the processes this is.
-        process_count: how many processes read.
-        workers: processes beside this one that prepare batches; with 0, threads do it, which suits
-            what is in memory.
+        batch_size: number of examples in a global batch, over all processes.
+        seed: seed of the order and of the augmentation; 0 or more.
+        transforms: transforms of `jaxdiff.data.transforms` or of grain, as objects or specs.
+        prepare: function applied to each finished batch, e.g. tokenization.
+        shuffle: whether each epoch has a random order of its own; otherwise the source's order.
+        epochs: number of passes over the source; None for no end.
+        drop_remainder: whether to drop a last batch that is not full.
+        process_index: index of this process.
+        process_count: number of processes that read.
+        workers: number of worker processes that make batches; with 0, threads make them, which
+            suits data in memory.
 
     Raises:
-        ValueError: an argument is out of range, or the images would not be of one shape.
+        ValueError: an argument is out of range, or the images differ in shape.
     """
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index}: must be in 0..{process_count - 1}")
@@ -80,10 +80,11 @@ def loader(
 
 
 def open_data(data: Mapping[str, Any], split: str, transforms: Sequence[Any]) -> Source:
-    """Opens the data set that a config's `data` names, which also says what examples are.
+    """Opens `config.data`, and checks its shape and its number of classes.
 
     Raises:
-        ValueError: after the transforms they have another shape, or other classes.
+        ValueError: after the transforms, the examples have another shape than `data["shape"]`, or
+            the source has another number of classes than `data["num_classes"]`.
     """
     options = dict(data)
     shape, num_classes = tuple(options.pop("shape")), options.pop("num_classes")
@@ -102,7 +103,8 @@ def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, .
     """Returns the shape of one x after the transforms.
 
     Raises:
-        ValueError: it varies from image to image, the source is empty, or a crop is too large.
+        ValueError: the shape varies from image to image, a crop is too large, or the source is
+            empty.
     """
     shape = source.shape
     for transform in _built(source, transforms):
@@ -110,7 +112,7 @@ def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, .
     if None in shape:
         raise ValueError(
             f"transforms={list(transforms)!r} leave images of varying size {shape}; "
-            "end with such as Resize(size=64), CenterCrop(size=64)"
+            "end with Resize(size=64), CenterCrop(size=64), for example"
         )
     if not len(source):
         raise ValueError("the source holds no examples")
@@ -126,7 +128,7 @@ def _built(source: Source, transforms: Sequence[Any]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Stream:
-    """The examples of a run by their position: epochs one after another, augmented."""
+    """The augmented examples of a run by position in the stream, epoch after epoch."""
 
     source: Source
     seed: int
@@ -135,7 +137,7 @@ class Stream:
     shape: tuple[int, ...]
 
     def record(self, position: int) -> int:
-        """Returns which of the source's examples comes at a position."""
+        """Returns the index in the source of the example at a position."""
         epoch, index = divmod(position, len(self.source))
         if not self.shuffle:
             return index
@@ -146,7 +148,7 @@ class Stream:
         """Returns the example at a position; its augmentation depends on seed and position.
 
         Raises:
-            ValueError: a transform made another shape than it said.
+            ValueError: "x" has another shape than source and transforms declare.
         """
         record = self.record(position)
         example = self.source[record]
@@ -160,14 +162,14 @@ class Stream:
         if example["x"].shape != self.shape:
             raise ValueError(
                 f"record {record}: x has shape {example['x'].shape}, not {self.shape} "
-                "as the source and the transforms say"
+                "as the source and the transforms declare"
             )
         return {**example, "record": record}
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one process reads of each global batch."""
+    """The part of each global batch that one process reads."""
 
     stream: Stream
     length: int
@@ -177,7 +179,7 @@ class Part:
     prepare: Prepare | None = None
 
     def positions(self, batch: int) -> range:
-        """Returns this process's positions in the stream, none where a last batch is too short."""
+        """Returns this process's positions in the stream; empty if a last batch is too short."""
         size = self.batch_size // self.process_count
         start = batch * self.batch_size + self.process_index * size
         return range(min(start, self.length), min(start + size, self.length))
@@ -196,9 +198,9 @@ class Part:
 
 
 class Batches(grain.DatasetIterator):
-    """Batches one after another; the state is how many global batches have been taken.
+    """Iterator over batches, whose state is the number of global batches taken.
 
-    `{"batches": k}` goes into JSON, and restores on any number of processes and of workers.
+    The state, `{"batches": k}`, is JSON and restores on any number of processes and workers.
     """
 
     def __init__(self, start: Callable[[int], grain.DatasetIterator]):
@@ -214,14 +216,14 @@ class Batches(grain.DatasetIterator):
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """Returns the position."""
+        """Returns the number of batches taken."""
         return {"batches": self._taken}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to a position.
+        """Continues after the given number of batches.
 
         Raises:
-            ValueError: it is not a position as `get_state` gives it.
+            ValueError: the state does not have the form that `get_state` returns.
         """
         taken = state.get("batches")
         if not isinstance(taken, int) or taken < 0:
@@ -230,12 +232,12 @@ class Batches(grain.DatasetIterator):
         self._taken = taken
 
     def start_prefetch(self) -> None:
-        """Begins to read ahead, which the first `next` does otherwise."""
+        """Begins to read ahead before the first `next`."""
         self._open()
         self._ahead.start_prefetch()
 
     def close(self) -> None:
-        """Ends what reads ahead; the iterator begins again where it is at the next use."""
+        """Stops reading ahead; the next `next` resumes at the same batch."""
         if getattr(self, "_ahead", None) is not None:
             self._ahead.close()
             self._ahead = None
@@ -258,7 +260,7 @@ def _read_ahead(part: Part, count: int, workers: int, start: int) -> grain.Datas
 
 
 def _cast(key: str, column: np.ndarray) -> np.ndarray:
-    """Maps bytes to [-1, 1] and gives labels and records their types."""
+    """Maps bytes to [-1, 1]; casts labels and records to their types."""
     if key == "x" and column.dtype == np.uint8:
         return column.astype(np.float32) / np.float32(127.5) - np.float32(1)
     types = {"label": np.int32, "record": np.int64}

@@ -1,9 +1,9 @@
 """Data sets as sequences of examples.
 
-A source has `len(source)`, `source[i] -> {"x": ..., "label": int}` ("label" is missing where
-nothing is labelled) and the attributes `shape` of one x (None for a side that varies),
-`num_classes` and `class_names` (None without labels). An x is an image, uint8 [h, w, c], a clip,
-uint8 [frames, h, w, c], or a point, float32 [d]. Anything of this form trains.
+A source has `len(source)`, `source[i] -> {"x": ..., "label": int}` (no "label" in unlabelled data)
+and the attributes `shape` of one x (None for a side that varies), `num_classes` and `class_names`
+(None without labels). An x is an image, uint8 [h, w, c], a clip, uint8 [frames, h, w, c], or a
+point, float32 [d]. Any object of this form can be trained on.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from jaxdiff.data.images import MODES, decode
 from jaxdiff.data.moving_digits import MovingDigits
 
 FOLDERS_AND_CLIPS = {"image_folder": ImageFolder, "moving_digits": MovingDigits}
-"""Sources by name that TFDS does not prepare."""
+"""Sources by name that are not TFDS builders."""
 
 MEMORY_BYTES = 256 * 2**20
-"""A data set whose decoded images fit into this is decoded once and kept."""
+"""Data sets up to this decoded size are decoded once and kept in memory."""
 
 
 @runtime_checkable
@@ -63,12 +63,18 @@ def open_source(name: str, split: str, **options: Any) -> Source:
     slices ("train[:10%]"). Toys take `size`, `seed` and the density's own options.
 
     Raises:
-        ValueError: the name, the split or an option is unknown.
+        ValueError: the name, the split or an option is unknown, or the module cannot be imported.
         FileNotFoundError: a folder or a file of the data set is missing.
     """
     module, _, attribute = name.partition(":")
     if attribute.isidentifier():
-        target = getattr(importlib.import_module(module), attribute)
+        try:
+            target = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"data.name={name!r}: {error}; "
+                "name a source of your own as module:function, from a module that can be imported"
+            ) from error
         if not (inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder)):
             return _call(name, target, split=split, **options)
         return _open_tfds(name, target, split, **options)
@@ -84,12 +90,12 @@ def open_source(name: str, split: str, **options: Any) -> Source:
 
 
 def local_builders() -> list[str]:
-    """Lists the data sets that `jaxdiff.data.datasets` builds itself."""
+    """Lists the TFDS builders of `jaxdiff.data.datasets`."""
     return [module.name for module in pkgutil.iter_modules(datasets.__path__)]
 
 
 class Toy:
-    """Points drawn from a density in the plane; point i is the same for any `size`.
+    """Points drawn from a density in the plane; point i does not depend on `size`.
 
     Raises:
         ValueError: the split is neither train nor test.
@@ -119,10 +125,10 @@ class Toy:
 
 
 class TfdsSource:
-    """One split of a prepared TFDS data set that has an image feature, and perhaps a class.
+    """One split of a prepared TFDS data set with an image feature and, if present, a class label.
 
     Raises:
-        ValueError: there is no such split, or no image of 8 bits a channel.
+        ValueError: the split is unknown, or no feature is an image of 8 bits a channel.
     """
 
     def __init__(self, name: str, builder: tfds.core.DatasetBuilder, split: str):
@@ -162,7 +168,10 @@ class TfdsSource:
 
 
 class InMemory:
-    """A source that is read as a whole at the first use, then kept; copied it begins anew."""
+    """Keeps all examples of a source in memory after the first use.
+
+    The examples are not pickled: a worker process decodes them again.
+    """
 
     def __init__(self, source: TfdsSource):
         self._source = source
@@ -192,12 +201,12 @@ def _open_tfds(
     source = TfdsSource(name, _prepared(lambda: _call(name, make, **options)), split)
     if None in source.shape:
         return source
-    example_size = int(np.prod(source.shape)) + 512  # and the objects around the pixels
+    example_size = int(np.prod(source.shape)) + 512  # 512 bytes of Python objects an example
     return InMemory(source) if len(source) * example_size <= MEMORY_BYTES else source
 
 
 def _prepared(make: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.DatasetBuilder:
-    """Returns a builder whose data are on disk; of several processes, one prepares them."""
+    """Returns a builder with its data on disk; only one of several processes prepares them."""
     builder = make()
     if builder.data_path.exists():
         return builder
@@ -235,7 +244,7 @@ def _without_progress_bar() -> Iterator[None]:
 
 
 def _feature(features: Any, kind: type, preferred: str) -> str | None:
-    """Returns the name of the feature of a kind, the preferred one where there are several."""
+    """Returns the name of a feature of this type, preferably `preferred`; None without one."""
     found = [name for name, feature in features.items() if isinstance(feature, kind)]
     return preferred if preferred in found else next(iter(found), None)
 
@@ -254,7 +263,7 @@ def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
 
 
 def _call(name: str, target: Callable, **options: Any) -> Any:
-    """Calls `target`, and says by name which option it lacks or does not know."""
+    """Calls `target`; a missing or unknown option is a ValueError that names the data set."""
     try:
         return target(**options)
     except TypeError as error:

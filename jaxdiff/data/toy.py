@@ -1,6 +1,6 @@
-"""Densities in the plane, as maps from uniform numbers to points: the samplers are the definitions.
+"""Toy densities in the plane, each defined by its sampler.
 
-Each takes `u` [n, 4] in [0, 1) and returns points [n, 2] and a label for each, or None.
+A sampler maps uniform numbers `u` [n, 4] in [0, 1) to points [n, 2] and labels [n], or None.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def two_moons(u: Uniform, std: float = 0.1) -> tuple[Points, Labels]:
 
 
 def swiss_roll(u: Uniform, radius: float = 2.0, std: float = 0.05) -> tuple[Points, None]:
-    """Draws from a spiral of one and a half turns whose radius grows from a third to all."""
+    """Draws from a spiral of one and a half turns, from a third of `radius` to `radius`."""
     fraction = (1 + 2 * u[:, :1]) / 3
     return radius * fraction * _circle(2.25 * fraction[:, 0]) + std * _normal(u[:, 2:]), None
 

@@ -1,8 +1,8 @@
 """Transforms of examples, as in configs: `"Resize(size=64)"`, `"RandomFlip"`.
 
-They act on `x`, an image uint8 [h, w, c], or a clip [frames, h, w, c], all frames alike; `shape`
-returns the shape that they make, with None for a side that varies from image to image. The pipeline
-maps to [-1, 1] after the last. `Caption` makes a text.
+They act on `x`, an image uint8 [h, w, c] or a clip [frames, h, w, c], where all frames are treated
+alike. `shape` maps the shape before to the shape after, with None for a side that varies from image
+to image. The pipeline maps to [-1, 1] after the last transform. `Caption` makes a text.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class Resize(grain.Map):
             raise ValueError(f"{self}: method={self.method!r}; known: {known}")
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`."""
+        """Returns the shape after the transform."""
         *frames, height, width, channels = _image(self, before)
         if not isinstance(self.size, int):
             return (*frames, *self.size, channels)
@@ -58,7 +58,7 @@ class Resize(grain.Map):
 
 @dataclass(frozen=True)
 class CenterCrop(grain.Map):
-    """Cuts the middle out."""
+    """Crops the centre."""
 
     size: Size
 
@@ -66,10 +66,10 @@ class CenterCrop(grain.Map):
         _check_size(self)
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`.
+        """Returns the shape after the transform.
 
         Raises:
-            ValueError: the crop is larger.
+            ValueError: the crop is larger than the image.
         """
         return _cropped(self, before)
 
@@ -83,7 +83,7 @@ class CenterCrop(grain.Map):
 
 @dataclass(frozen=True)
 class RandomCrop(grain.RandomMap):
-    """Cuts out a part, each place equally likely, after adding `padding` black pixels all round."""
+    """Crops at a uniformly random place, after padding each side with `padding` black pixels."""
 
     size: Size
     padding: int = 0
@@ -94,10 +94,10 @@ class RandomCrop(grain.RandomMap):
             raise ValueError(f"{self}: padding must be 0 or more")
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`.
+        """Returns the shape after the transform.
 
         Raises:
-            ValueError: the crop is larger.
+            ValueError: the crop is larger than the image.
         """
         return _cropped(self, before, self.padding)
 
@@ -112,7 +112,7 @@ class RandomCrop(grain.RandomMap):
 
 @dataclass(frozen=True)
 class RandomFlip(grain.RandomMap):
-    """Mirrors left and right with a probability."""
+    """Flips left and right with a probability."""
 
     probability: float = 0.5
 
@@ -121,21 +121,21 @@ class RandomFlip(grain.RandomMap):
             raise ValueError(f"{self}: probability must be in [0, 1]")
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`."""
+        """Returns the shape after the transform."""
         return _image(self, before)
 
     def random_map(self, element: dict, rng: np.random.Generator) -> dict:
-        """Mirrors one example, or not."""
+        """Flips one example, or returns it unchanged."""
         flip = rng.random() < self.probability
         return {**element, "x": element["x"][..., ::-1, :]} if flip else element
 
 
 @dataclass(frozen=True)
 class Grayscale(grain.Map):
-    """Makes one channel of luma (ITU-R BT.601), as Pillow does."""
+    """Converts to one channel of luma (ITU-R BT.601), as Pillow does."""
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`."""
+        """Returns the shape after the transform."""
         return (*_image(self, before)[:-1], 1)
 
     def map(self, element: dict) -> dict:
@@ -145,10 +145,10 @@ class Grayscale(grain.Map):
 
 @dataclass(frozen=True)
 class RGB(grain.Map):
-    """Makes three channels; drops an alpha channel."""
+    """Converts to three channels; drops an alpha channel."""
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`."""
+        """Returns the shape after the transform."""
         return (*_image(self, before)[:-1], 3)
 
     def map(self, element: dict) -> dict:
@@ -158,10 +158,10 @@ class RGB(grain.Map):
 
 @dataclass(frozen=True)
 class ResizeCrop(grain.RandomMap):
-    """Resizes the shorter side to `size`, cuts a square out, and says so in "size" (Podell et al.).
+    """Resizes the shorter side to `size`, crops a square, adds "size" (Podell et al. 2023, 2.2).
 
     "size" holds six numbers: height and width of the original, top and left of the crop, height and
-    width of the result (2023, section 2.2). The crop is the middle, or with `random` anywhere.
+    width of the result. The crop is central, or with `random` uniformly random.
     """
 
     size: int
@@ -172,7 +172,7 @@ class ResizeCrop(grain.RandomMap):
         _ = self._resize
 
     def shape(self, before: Shape) -> Shape:
-        """Returns the shape of what was `before`."""
+        """Returns the shape after the transform."""
         *frames, _, _, channels = _image(self, before)
         return (*frames, self.size, self.size, channels)
 
@@ -193,15 +193,15 @@ class ResizeCrop(grain.RandomMap):
 
 @dataclass(frozen=True)
 class Caption(grain.RandomMap):
-    """Makes a text of the class: "a photo of a {}" with its name.
+    """Makes a text from the class name and a template such as "a photo of a {}".
 
     Attributes:
-        template: where {} is the name; or several, each equally likely.
-        class_names: one for each class, the data's own by default.
-        field: where the text goes.
+        template: the text, with {} for the class name; of several templates one is drawn uniformly.
+        class_names: the name of each class; by default the source's.
+        field: the example's field that holds the text.
 
     Raises:
-        ValueError: there is no {} in a template, or the data have no classes.
+        ValueError: a template has no {}, or the data have no classes.
     """
 
     template: str | Sequence[str] = "{}"
@@ -210,7 +210,7 @@ class Caption(grain.RandomMap):
 
     def __post_init__(self):
         if bad := [template for template in self._templates if "{}" not in template]:
-            raise ValueError(f"Caption: template={bad[0]!r} has no {{}}, where the class goes")
+            raise ValueError(f"Caption: template={bad[0]!r} has no {{}} for the class name")
         if self.class_names is None:
             raise ValueError("Caption: the data have no classes; give class_names, or other data")
 

@@ -1,8 +1,9 @@
-"""Evaluators: what is looked at during training and by `experiments/evaluate.py`.
+"""Evaluators: metrics and pictures of a training state, during training and in `evaluate.py`.
 
-An evaluator's `run(weights, step)` yields names with numbers or uint8 pictures [h, w, c]. Each is
-built with the run's `draw(weights, num, cond, seed)`, its classes (0 without labels), the folder
-for its pictures, and a function that returns the `Reference`.
+An evaluator's `run(weights, step)` yields pairs of a name and a number or uint8 picture [h, w, c].
+An evaluator is built with the run's `draw(weights, num, cond, seed)`, its number of classes (0
+without labels), the folder for its pictures, a function that returns the `Reference`, and the
+shape of one example.
 """
 
 import time
@@ -20,31 +21,32 @@ from jaxdiff.evaluation.frechet import frechet_distance
 from jaxdiff.evaluation.kernel import kernel_distance
 from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
-from jaxdiff.evaluation.reference import Reference
+from jaxdiff.evaluation.reference import Reference, check_comparable
 
 Draw = Callable[..., np.ndarray]
 
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """A metric or a picture of some weights."""
+    """A metric or a picture of a training state."""
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields names with numbers or pictures."""
+        """Yields pairs of a name and a number or a picture."""
 
 
-def asked_labels(num: int, num_classes: int) -> np.ndarray:
-    """Returns labels [num] in blocks, as evenly as possible: a row a class in a grid."""
+def balanced_labels(num: int, num_classes: int) -> np.ndarray:
+    """Returns sorted labels [num], each class as often as the others: in a grid, a class a row."""
     return np.arange(num) * num_classes // num
 
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """A sheet of samples in `folder`, a row a class; of points, a scatter plot.
+    """A sheet of samples in `folder`, a class a row; for points, a scatter plot.
 
-    Of clips, two files: a strip of frames for each of a few, and all of them playing (.gif).
+    Clips give two files: film strips of at most 15 clips (.png), and all clips playing (.gif).
 
-    With `cond`, values of conditions by name, a row for each: {"text": ["a cat", "a dog"]}.
+    `cond` holds the conditions of the rows by name, such as {"text": ["a cat", "a dog"]}; without
+    it the rows are the classes.
     """
 
     draw: Draw
@@ -55,7 +57,7 @@ class SampleGrid:
     cond: Mapping[str, Sequence[Any]] | None = None
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields "samples", for images, and writes them to step_<step>.png."""
+        """Yields "samples" (not of points), and writes step_<step>.png, for clips a .gif too."""
         path = self.folder / f"step_{step:08d}.png"
         rows = len(next(iter(self.cond.values()))) if self.cond else self.num_classes
         num = self.columns * (rows or self.columns)
@@ -75,51 +77,70 @@ class SampleGrid:
     def _cond(self, num):
         if self.cond:
             return {
-                k: [row[i] for i in asked_labels(num, len(row))] for k, row in self.cond.items()
+                k: [row[i] for i in balanced_labels(num, len(row))] for k, row in self.cond.items()
             }
-        return {"label": asked_labels(num, self.num_classes)} if self.num_classes else {}
+        return {"label": balanced_labels(num, self.num_classes)} if self.num_classes else {}
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Accuracy of the classes asked for, and distances of `num` samples to the held-out data."""
+class SampleQuality:
+    """Classification accuracy of `num` samples, and their distances to the held-out data.
+
+    Raises:
+        ValueError: the data are clips.
+    """
 
     draw: Draw
     num_classes: int
     reference: Callable[[], Reference]
     num: int = 1000
+    shape: Sequence[int] = ()
+
+    def __post_init__(self):
+        check_comparable(self.shape, "SampleQuality")
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields "sampling_seconds", "class_accuracy" (where there are classes), the distances."""
+        """Yields "sampling_seconds", "class_accuracy" (for labelled images) and the distances."""
         reference = self.reference()
-        asked = asked_labels(self.num, self.num_classes) if self.num_classes else None
+        labels = balanced_labels(self.num, self.num_classes) if self.num_classes else None
         start = time.perf_counter()
-        samples = _drawn(self.draw, weights, self.num, {} if asked is None else {"label": asked})
+        samples = _drawn(self.draw, weights, self.num, {} if labels is None else {"label": labels})
         yield "sampling_seconds", time.perf_counter() - start
-        if asked is not None and reference.classifier is not None:
-            accuracy = class_accuracy(reference.classifier.logits(samples), asked, self.num_classes)
-            yield "class_accuracy", accuracy.overall
+        if labels is not None and reference.classifier is not None:
+            logits = reference.classifier.logits(samples)
+            yield "class_accuracy", class_accuracy(logits, labels, self.num_classes).overall
         yield from distances(reference, samples).items()
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """An autoencoder's error on held-out images, a sheet of pairs, and where its latents lie."""
+    """An autoencoder's error on held-out images, its latents' moments, and a sheet of pairs.
+
+    Raises:
+        ValueError: the data are clips.
+    """
 
     draw: Any
     reference: Callable[[], Reference]
     folder: Path
     num: int = 1000
     shown: int = 40
+    shape: Sequence[int] = ()
+
+    def __post_init__(self):
+        check_comparable(self.shape, "Reconstructions")
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields "psnr" in dB, the latents' mean and deviation, and the sheet: images above."""
+        """Yields "psnr" in dB, mean and standard deviation of the latents, and the sheet.
+
+        In the sheet each image lies above its reconstruction.
+        """
         x = self.reference().held_out[: self.num]
-        found, z = self.draw.reconstruct(weights, x)
-        yield "psnr", float(10 * np.log10(4 / np.mean((np.clip(found, -1, 1) - x) ** 2)))
+        decoded, z = self.draw.reconstruct(weights, x)
+        yield "psnr", float(10 * np.log10(4 / np.mean((np.clip(decoded, -1, 1) - x) ** 2)))
         yield "latent_mean", float(z.mean())
         yield "latent_deviation", float(z.std())
-        pairs = np.stack([x[: self.shown], found[: self.shown]])
+        pairs = np.stack([x[: self.shown], decoded[: self.shown]])
         rows = np.split(pairs, range(10, len(pairs[0]), 10), axis=1)
         sheet = np.concatenate([part for row in rows for part in row])
         pictures.save_grid(self.folder / f"step_{step:08d}.png", sheet, 10)
@@ -128,10 +149,18 @@ class Reconstructions:
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """How often the nearest training embedding of a held-out image has its label."""
+    """How often the nearest training embedding of a held-out image has its label.
+
+    Raises:
+        ValueError: the data are clips.
+    """
 
     draw: Any
     reference: Callable[[], Reference]
+    shape: Sequence[int] = ()
+
+    def __post_init__(self):
+        check_comparable(self.shape, "NearestNeighbours")
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "nearest_neighbour_accuracy".
@@ -153,10 +182,10 @@ class NearestNeighbours:
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """How many of the classes of points samples reach, and how many samples are near one.
+    """How many modes of a density of labelled points the samples cover; a class is a mode.
 
-    A sample is near a class if it is within `radius` deviations of its mean; a class is covered if
-    at least a tenth of its fair share of the samples is near it.
+    A sample is near a class if it lies within `radius` standard deviations of the class's mean. A
+    class is covered if at least a tenth of its fair share of the samples is near it.
     """
 
     draw: Draw
@@ -172,7 +201,9 @@ class ModeCoverage:
         """
         reference = self.reference()
         if reference.train.ndim != 2 or reference.labels is None:
-            raise ValueError("ModeCoverage is for labelled points, one class for each mode")
+            raise ValueError(
+                "ModeCoverage: the data must be labelled points, one class for each mode"
+            )
         classes = np.unique(reference.labels)
         clouds = [reference.train[reference.labels == c] for c in classes]
         means = np.stack([cloud.mean(axis=0) for cloud in clouds])
@@ -202,5 +233,5 @@ def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[st
 
 
 def _drawn(draw, weights, num, cond):
-    # Without a condition there is nothing to be guided by, whatever scale the run samples with.
+    # Guidance needs a condition: without one, sample unguided whatever the run's scale.
     return draw(weights, num, cond, **({} if cond else {"guidance_scale": 1.0}))

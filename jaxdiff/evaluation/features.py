@@ -1,4 +1,4 @@
-"""Feature extractors: what the distances between sets of images are measured in."""
+"""Feature extractors for distances between sets of images: a small classifier, trained here."""
 
 import json
 import os
@@ -38,9 +38,9 @@ class FeatureExtractor(Protocol):
 def in_batches(
     function: Callable[[np.ndarray], Any], images: Shaped[np.ndarray | Array, "n *shape"], size: int
 ) -> Any:
-    """Applies a function to `size` images at a time, and joins its tree of results on the host.
+    """Applies a function to batches of `size` images, and concatenates its results on the host.
 
-    The last batch is filled up, so that a compiled function sees one shape only.
+    The last batch is padded, so that a compiled function sees one shape only.
     """
     results = []
     for index, _ in full_batches(len(images), size):
@@ -50,26 +50,26 @@ def in_batches(
 
 @dataclass(frozen=True)
 class Training:
-    """How a classifier is trained: AdamW with warm-up and cosine decay, on shifted images."""
+    """Settings of a classifier's training: AdamW, warm-up and cosine decay, shifted images."""
 
     steps: int = 1500
     batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     shift: int = 1
-    """Pixels, in either direction on both axes."""
+    """Largest shift in pixels, in either direction on both axes."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier, and the feature extractor that it makes."""
+    """A trained classifier, which is also a feature extractor."""
 
     network: Any
-    """With `init` and `apply`; `(images [b, h, w, c]) -> (logits [b, k], features [b, d])`."""
+    """Flax module: `(images [b, h, w, c]) -> (logits [b, k], features [b, d])`."""
     params: Params
     image_shape: tuple[int, int, int]
     accuracy: float
-    """On held-out images, in [0, 1]."""
+    """Accuracy on held-out images, in [0, 1]."""
     batch_size: int = 256
 
     def __call__(self, images: Images) -> Float[np.ndarray, "n d"]:
@@ -101,7 +101,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | os.PathLike, network: Any = None) -> "Classifier":
-        """Reads a file that `save` wrote; where a network is given, the file must hold the same.
+        """Reads a file that `save` wrote; a network, if given, must equal the file's.
 
         Raises:
             ValueError: the file is damaged, or weights and network do not fit; names the file.
@@ -133,7 +133,7 @@ def _apply(network: Any, params: Params, images: Images) -> tuple[Array, Array]:
 
 
 def _settings(network: Any) -> dict[str, Any]:
-    """Returns the spec from which `build` makes the network again."""
+    """Returns the spec from which `build` rebuilds the network."""
     kind = type(network)
     own = kind.__module__ == networks.__name__
     name = kind.__name__ if own else f"{kind.__module__}:{kind.__name__}"
@@ -180,7 +180,7 @@ def _require_labelled_images(name: str, images: Images, labels: Labels) -> None:
 
 
 def _batches(count: int, training: Training, seed: int) -> Iterator[Int[np.ndarray, " b"]]:
-    """Yields indices, epoch after epoch in a new order, without a break between the epochs."""
+    """Yields the indices of each batch; each epoch has a new order, and batches cross epochs."""
     random = np.random.default_rng(seed)
     size = min(training.batch_size, count)
     order = np.empty(0, np.int64)

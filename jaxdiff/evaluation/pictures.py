@@ -1,4 +1,4 @@
-"""Pictures of samples and of training, written as PNG files that are whole or absent."""
+"""Pictures of samples and of training, written atomically as PNG or GIF files."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from jaxdiff.files import written_whole
 
 INK, ACCENT, PALE = "#333333", "#1f5fa8", "#aab2bc"
 CELL = 64
-"""Pixels; smaller images are enlarged by a whole factor to at least this size."""
+"""Pixels; smaller images are enlarged by an integer factor to at least this size."""
 GAP, GREY = 2, 128
-"""Pixels between images, and their brightness: neither black nor white strokes run into it."""
+"""Pixels between images, and their brightness, distinct from black and from white images."""
 
 
 def grid(images: ArrayLike, columns: int | None = None) -> UInt8[np.ndarray, "height width c"]:
-    """Returns images [n, h, w, c] in [-1, 1], c = 1 or 3, row by row on one sheet.
+    """Returns one sheet of images [n, h, w, c] in [-1, 1], c = 1 or 3, row by row.
 
     Values outside are clipped, NaN is black. Without `columns` the sheet is about square.
     """
@@ -39,14 +39,14 @@ def save_grid(path: str | os.PathLike, images: ArrayLike, columns: int | None = 
 
 
 def clip_strips(clips: ArrayLike) -> UInt8[np.ndarray, "height width c"]:
-    """Returns clips [n, frames, h, w, c] in [-1, 1] on one sheet, a clip a row."""
+    """Returns one sheet of clips [n, frames, h, w, c] in [-1, 1]: a clip a row, as a film strip."""
     return _sheet(_cells(clips, ndim=5))
 
 
 def save_clips(path: str | os.PathLike, clips: ArrayLike, columns: int | None = None) -> None:
-    """Writes clips [n, frames, h, w, c] in [-1, 1]: playing side by side (.gif), or `clip_strips`.
+    """Writes clips [n, frames, h, w, c] in [-1, 1]: as a GIF if the path ends in .gif, else strips.
 
-    A GIF repeats without end, eight frames a second.
+    The GIF is a grid of playing clips, at eight frames a second, which loops for ever.
     """
     if Path(path).suffix != ".gif":
         _write(path, clip_strips(clips))
@@ -67,7 +67,7 @@ def save_strip(
 ) -> None:
     """Writes frames [t, n, h, w, c] in [-1, 1]: an example a row, time from left to right.
 
-    Captions such as "t=0.25", one for each time, stand above the columns.
+    Captions, one for each time, such as "t=0.25", are written above the columns.
     """
     cells = rearrange(_cells(frames, ndim=5), "t n h w c -> n t h w c")
     times, width = cells.shape[1], cells.shape[3]
@@ -84,7 +84,7 @@ def save_scatter(
 ) -> None:
     """Writes a scatter plot of points [n, 2], over samples of the true density [m, 2].
 
-    The window is that of the true samples; points outside it are counted below.
+    The window fits the true samples; the number of points outside it is written below.
     """
     points = _points("points", points)
     truth = None if truth is None else _points("truth", truth)
@@ -140,9 +140,9 @@ def save_loss(
     losses_by_logsnr: ArrayLike | None = None,
     players: Mapping[str, ArrayLike] | None = None,
 ) -> None:
-    """Writes the loss [n] against the step [n], and beside it the loss by noise level.
+    """Plots the loss [n] against the step [n], and in a second panel the loss by noise level.
 
-    With `players`, the loss [n] of each by name, these curves stand in the place of their sum.
+    With `players`, the loss [n] of each player by name, their curves replace that of the sum.
     `losses_by_logsnr` [k] are means over bins of log-SNR with `logsnr_edges` [k + 1]; NaN marks
     an empty bin. Axes are logarithmic unless a loss is zero or negative.
     """
@@ -180,9 +180,9 @@ def save_likelihood(
     logsnr: ArrayLike | None = None,
     terms: ArrayLike | None = None,
 ) -> None:
-    """Writes a histogram of bits per dimension [n], and beside it a bound's terms [k].
+    """Plots a histogram of bits per dimension [n], and in a second panel a bound's terms [k].
 
-    The terms stand at the log-SNR [k] down to which each goes.
+    Each term is plotted at the log-SNR [k] at which its interval ends.
     """
     bits = np.asarray(bits, float)
     figure, panels = _figure(1 if terms is None else 2, size=(5.2, 3.4))
@@ -203,7 +203,7 @@ def save_likelihood(
 
 
 def _cells(images: ArrayLike, ndim: int) -> UInt8[np.ndarray, "..."]:
-    """Returns images as bytes, enlarged by a whole factor where they are small."""
+    """Returns images as bytes; small ones are enlarged by an integer factor."""
     x = np.asarray(images, np.float32)
     if x.ndim != ndim or 0 in x.shape or x.shape[-1] not in (1, 3):
         axes = "[n, h, w, c]" if ndim == 4 else "[t, n, h, w, c]"
@@ -261,7 +261,7 @@ def _dots(axes: Any, points: np.ndarray, colour: str, label: str) -> None:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Returns means of the finite values in a centred window of a twelfth of the curve."""
+    """Returns moving averages of the finite values, over a twelfth of the curve."""
     window = np.ones(2 * (len(values) // 25) + 1)
     finite = np.isfinite(values)
     totals = np.convolve(np.where(finite, values, 0.0), window)
@@ -276,7 +276,7 @@ def _scale(values: np.ndarray) -> str:
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Returns a figure without pyplot: no global state, and the Agg renderer."""
+    """Returns a figure and its axes, without pyplot and its global state."""
     from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, and needed here only
 
     figure = Figure(figsize=(size[0] * panels, size[1]), dpi=150, layout="constrained")

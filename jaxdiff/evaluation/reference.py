@@ -1,8 +1,8 @@
-"""The real data that samples are held against, and the features in which they are compared."""
+"""The real data that samples are compared with, and the features for the comparison."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from jaxdiff.networks.classifier import ConvClassifier
 
 @dataclass(frozen=True)
 class Reference:
-    """Real examples of both splits, and a feature extractor; `classifier` where it is one.
+    """Real examples of both splits with their labels, and a feature extractor.
 
-    `labels` and `held_out_labels` are those of the examples, where there are any.
+    `classifier` is the feature extractor if it is a classifier, else None. Labels are None for
+    unlabelled data.
     """
 
     train: Float[np.ndarray, "n *shape"]
@@ -30,8 +31,17 @@ class Reference:
 
 
 def points(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """The feature extractor of points: themselves."""
+    """The feature extractor of points: the identity."""
     return x
+
+
+def check_comparable(shape: Sequence[int], name: str) -> None:
+    """Raises ValueError for the shape of a clip, which has no feature extractor."""
+    if len(shape) == 4:
+        raise ValueError(
+            f"{name}: compares images or points, and data.shape={tuple(shape)} is of clips; "
+            "use the evaluator SampleGrid, or sample.py with --out=clips.gif"
+        )
 
 
 def make_reference(
@@ -40,13 +50,14 @@ def make_reference(
     data: Mapping[str, Any],
     folder: Path,
 ) -> Reference:
-    """Reads both splits and trains a classifier of the images, or finds the one in `folder`.
+    """Reads both splits and trains a classifier of the images, or loads the one in `folder`.
 
-    The file's name has a digest of `data`, the config of the data set.
+    The name of the classifier's file holds a digest of `data`, the config of the data set.
 
     Raises:
-        ValueError: the images have no labels to train a classifier on.
+        ValueError: the data are clips, or images without labels to train a classifier on.
     """
+    check_comparable(data.get("shape", ()), "evaluation")
     (x, labels), (held_out_x, held_out_labels) = _join(train), _join(held_out)
     if x.ndim == 2:
         return Reference(x, held_out_x, points, None, labels, held_out_labels)

@@ -13,14 +13,14 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 
 FRAMES = 9
-"""Times in a strip."""
+"""Number of times in a strip."""
 
 Data = Float[np.ndarray, "n *shape"]
 Frames = Float[np.ndarray, "t n *shape"]
 
 
 def forward_frames(process: Process, x0: Data, seed: int = 0) -> tuple[Frames, list[str]]:
-    """Returns x_t of data dissolving into one noise each, at unit variance, with captions."""
+    """Returns x_t at times from data to noise, scaled to unit variance, with captions."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal(x0.shape, np.float32)
     times = np.linspace(0, 1, FRAMES, dtype=np.float32)
@@ -30,7 +30,7 @@ def forward_frames(process: Process, x0: Data, seed: int = 0) -> tuple[Frames, l
 
 
 def reverse_frames(process: Process, path: Frames, times: np.ndarray) -> tuple[Frames, list[str]]:
-    """Returns some of a trajectory's x_t, evenly chosen, at unit variance, with captions."""
+    """Returns evenly spaced x_t of a trajectory, scaled to unit variance, with captions."""
     chosen = np.linspace(0, len(times) - 1, min(FRAMES, len(times))).round().astype(int)
     alpha, sigma = (np.asarray(c(jnp.asarray(times))) for c in _coefficients(process))
     frames = np.stack([_shown(path[i], alpha[i], sigma[i]) for i in chosen])
@@ -38,7 +38,12 @@ def reverse_frames(process: Process, path: Frames, times: np.ndarray) -> tuple[F
 
 
 def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
-    """Writes a strip of images, or of clouds of points."""
+    """Writes a strip of images, clips or clouds of points, time from left to right.
+
+    Of a clip, its middle frame is shown.
+    """
+    if frames.ndim == 6:
+        frames = frames[:, :, frames.shape[2] // 2]
     save = pictures.save_scatter_strip if frames.ndim == 3 else pictures.save_strip
     save(path, frames, captions)
 
@@ -54,9 +59,9 @@ def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = N
 
 
 def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
-    """Plots the losses of metrics.jsonl: the curve, and the last quarter's by noise level.
+    """Plots the loss curve of metrics.jsonl, and the last quarter's loss by noise level.
 
-    Where there are several players, a curve for each.
+    With several players, each has a curve.
     """
     lines = [line for line in lines if "loss" in line]
     if not lines:

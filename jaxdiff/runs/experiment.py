@@ -120,6 +120,7 @@ class Experiment:
             "folder": folder,
             "reference": lambda: self.reference,
             "num": self.config.evaluation.num,
+            "shape": tuple(self.config.data.shape),
         }
         return build(evaluators, spec, **{**given, **options})
 

@@ -233,3 +233,10 @@ def test_a_source_of_ones_own_is_named_by_module(data_dir, digits):
     assert len(open_source("jaxdiff.data.sources:Toy", "test", density="rings", size=3)) == 3
     builder = "jaxdiff.data.datasets.digits:Digits"
     assert len(open_source(builder, "test", data_dir=data_dir)) == len(digits["test"])
+
+
+@pytest.mark.parametrize("name", ["nowhere.at_all:clips", "jaxdiff.data.sources:Nothing"])
+def test_a_source_that_cannot_be_imported_is_named(name):
+    """Fails if the user sees an ImportError that does not name the field."""
+    with pytest.raises(ValueError, match=rf"data\.name='{name}': .*module:function"):
+        open_source(name, "train")

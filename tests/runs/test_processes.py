@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.forked import ROOT, SECONDS
 
+pytestmark = pytest.mark.slow  # five processes are started one after another
+
 SCRIPT = """
 import sys
 import jax

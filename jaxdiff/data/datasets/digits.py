@@ -41,7 +41,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def in_test(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Says which examples are held out: every fifth of each class, in the order given."""
+    """Marks the test examples: every fifth of each class, in the given order."""
     rank = np.zeros(len(labels), int)
     for label in np.unique(labels):
         rank[labels == label] = np.arange(np.sum(labels == label))

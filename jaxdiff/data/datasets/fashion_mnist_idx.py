@@ -25,11 +25,11 @@ CLASSES += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 class FashionMnistIdx(tfds.core.GeneratorBasedBuilder):
     """70000 grey pictures of clothes [28, 28, 1], from IDX files in `folder`, plain or gzipped.
 
-    What is prepared is kept under a digest of the files, so that folders do not mix.
+    Prepared data are stored under a digest of the files: another folder is another data set.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or no such IDX file.
+        ValueError: a file is damaged, or not an IDX file of images or labels.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -45,7 +45,7 @@ class FashionMnistIdx(tfds.core.GeneratorBasedBuilder):
         super().__init__(config=self._config, **options)
 
     def get_builder_config(self, name: str, version: Any = None) -> tfds.core.BuilderConfig:
-        """Returns the config of this folder's files, which no fixed list can hold."""
+        """Returns the config named by the digest of this folder's files."""
         return self._config
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -83,7 +83,7 @@ def find(folder: Path, name: str) -> Path:
     """Returns the file of this name in a folder, plain or with `.gz` behind.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: neither exists.
     """
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
@@ -96,7 +96,8 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """Reads an IDX file of bytes: two zero bytes, type 8, the rank, the sizes, the data.
 
     Raises:
-        ValueError: the file is no such file, or not of the length that its header says.
+        ValueError: the header is not that of an IDX file of bytes, or the length of the file does
+            not agree with it.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
