@@ -54,6 +54,8 @@ def main() -> None:
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
     run = cli.load_run()
+    if out.suffix == ".gif" and len(run.shape) != 4:
+        raise ValueError(f"out={out}: a .gif is of clips, and samples have shape {run.shape}")
     channels = run.shape[-1]
     starts = {"image": IMAGE, "noise": NOISE, "measurement": MEASUREMENT}
     given = {name: _read(flag.value, channels) for name, flag in starts.items()}

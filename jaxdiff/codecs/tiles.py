@@ -12,7 +12,7 @@ from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxdiff.networks.layers import level_sizes
+from jaxdiff.networks.resampling import level_sizes
 from jaxdiff.networks.video_autoencoder.layers import HISTORY
 from jaxdiff.networks.video_autoencoder.settings import check_frames
 

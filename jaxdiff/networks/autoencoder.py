@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
-from jaxdiff.networks.layers import Conv, Downsample, GroupNorm, Upsample, level_sizes
+from jaxdiff.networks.layers import Conv, GroupNorm
+from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
 from jaxdiff.random import normal
 
 

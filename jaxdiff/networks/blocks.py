@@ -6,15 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.networks.layers import (
-    Conv,
-    Dense,
-    Dropout,
-    GroupNorm,
-    average_pool,
-    nearest,
-    zero_init,
-)
+from jaxdiff.networks.layers import Conv, Dense, Dropout, GroupNorm, zero_init
+from jaxdiff.networks.resampling import average_pool, nearest
 
 
 class ResidualBlock(nn.Module):

@@ -11,16 +11,8 @@ from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import (
-    Conv,
-    Downsample,
-    GroupNorm,
-    SinCos,
-    Upsample,
-    level_sizes,
-    time_embedding,
-    zero_init,
-)
+from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
+from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
 from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.typing import Cond
 

@@ -163,6 +163,7 @@ def test_a_grid_that_there_is_not_is_one_message(script, workdir, name, flags, m
     [
         (["--solver=DDIMM"], "unknown solver 'DDIMM'; known: Adaptive, Ancestral"),
         (["--out=x.jpg"], "must end in .png, .gif"),
+        (["--out=x.gif"], "a .gif is of clips"),
         (["--labels=seven"], "labels='seven'"),
     ],
 )

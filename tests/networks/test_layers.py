@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxdiff.networks import algorithms, attention, layers
+from jaxdiff.networks import algorithms, attention, layers, resampling
 from jaxdiff.networks.convolution import convolve
 
 CASES = [
@@ -219,14 +219,14 @@ def test_resampling():
     """Catches transposed axes in the reshapes, which a square image of one colour would hide."""
     x = jnp.arange(2 * 4 * 6, dtype=jnp.float32).reshape(1, 4, 6, 2)
     pooled = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
-    close(layers.average_pool(x), pooled)
-    close(layers.nearest(x), jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
+    close(resampling.average_pool(x), pooled)
+    close(resampling.nearest(x), jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
     for padding in ((1, 1), (0, 1)):
-        down = layers.Downsample(padding)
+        down = resampling.Downsample(padding)
         params = down.init(jax.random.key(0), x)
         expected = plain(x, params["params"]["conv"]["kernel"], 2, (padding, padding))
         close(down.apply(params, x), expected)
-    assert layers.Upsample().init_with_output(jax.random.key(0), x)[0].shape == (1, 8, 12, 2)
+    assert resampling.Upsample().init_with_output(jax.random.key(0), x)[0].shape == (1, 8, 12, 2)
 
 
 @pytest.mark.parametrize(

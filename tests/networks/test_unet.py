@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.networks import layers
+from jaxdiff.networks import layers, resampling
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import level_sizes
+from jaxdiff.networks.resampling import level_sizes
 from jaxdiff.networks.unet import ResidualBlock, Residuals, UNet
 from jaxdiff.typing import Condition
 
@@ -132,7 +132,7 @@ def test_shapes_and_types(options):
 
 @pytest.mark.parametrize(
     ("resample", "expected"),
-    [(None, lambda x: x), ("down", layers.average_pool), ("up", layers.nearest)],
+    [(None, lambda x: x), ("down", resampling.average_pool), ("up", resampling.nearest)],
 )
 def test_a_fresh_block_is_its_shortcut(resample, expected):
     """Catches a branch that is not zero at the start, and a skip_scale that is not applied."""

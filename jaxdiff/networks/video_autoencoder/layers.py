@@ -17,14 +17,8 @@ from jaxtyping import Array, Float
 
 from jaxdiff.networks.attention import MultiHead
 from jaxdiff.networks.convolution import convolve
-from jaxdiff.networks.layers import (
-    Conv,
-    Initializer,
-    RMSNorm,
-    default_init,
-    nearest,
-    zero_init,
-)
+from jaxdiff.networks.layers import Conv, Initializer, RMSNorm, default_init, zero_init
+from jaxdiff.networks.resampling import nearest
 
 HISTORY = "history"
 
