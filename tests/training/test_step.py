@@ -202,3 +202,17 @@ def test_unknown_optimizers_and_options_are_named():
         make_optimizer({"name": "adamm", **base})
     with pytest.raises(ValueError, match="adam has no option 'beta'"):
         make_optimizer({"name": "adam", "beta": 1, **base})
+
+
+def test_a_rate_that_is_not_finite_changes_nothing(params):
+    """Fails if only gradients are looked at: the parameters would be NaN, and the run go on."""
+    optimizer, _ = make_optimizer(
+        {"name": "sgd", "learning_rate": jnp.nan, "schedule": "constant", "clip_norm": 0.0}
+    )
+    r = recipe(optimizer=optimizer)
+    before = state.create(params, r.optimizer)
+    after, metrics = jax.jit(make_step(r))(before, batch())
+    assert not metrics["good"]
+    assert metrics["finite_gradients"].all()
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a, b)
