@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
 
+from jaxdiff.options import checked
+
 Class = TypeVar("Class", bound=type)
 Arrays = (jax.Array, np.ndarray)
 
@@ -21,8 +23,8 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     field is static structure and must be hashable. Numbers are static unless their field is named:
     a new value of a named number compiles nothing.
 
-    Objects that JAX puts together are not constructed again: checks in `__post_init__` see what a
-    person gives, and never tracers.
+    Objects that JAX puts together are not constructed again: checks of options, by annotations and
+    in `__post_init__`, see what a person gives, and never tracers.
 
     Raises:
         TypeError: the class is not a dataclass.
@@ -55,7 +57,7 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
             return whole
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-        return cls
+        return checked(cls)
 
     return register
 
