@@ -21,10 +21,10 @@ from ml_collections import ConfigDict
 
 from jaxdiff import options as checks
 from jaxdiff.config import kinds
-from jaxdiff.config.kinds import closest, names
+from jaxdiff.config.kinds import suggest, names
 from jaxdiff.config.specs import Call, parse
 
-__all__ = ["Spec", "build", "closest", "different", "names"]
+__all__ = ["Spec", "build", "suggest", "describe_difference", "names"]
 
 Spec = Annotated[Any, "spec"]
 """Marks an option in a signature that `build` passes on unchanged."""
@@ -54,7 +54,7 @@ def build(family: ModuleType, spec: Any, kind: Any = None, /, **context: Any) ->
     return spec
 
 
-def different(ours: Any, theirs: Any) -> str:
+def describe_difference(ours: Any, theirs: Any) -> str:
     """Returns "field=ours, but theirs" for each difference of two dataclass objects, "" for none.
 
     Nested dataclasses are compared field by field.
@@ -67,7 +67,7 @@ def different(ours: Any, theirs: Any) -> str:
             continue
         a, b = (getattr(one, field.name) for one in (ours, theirs))
         nested = dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b)
-        if nested and (inner := different(a, b)):
+        if nested and (inner := describe_difference(a, b)):
             differences.append(inner)
         elif not nested and a != b:
             differences.append(f"{field.name}={a!r}, but {b!r}")
@@ -98,7 +98,7 @@ def _construct(family: ModuleType, call: Call, kind: Any, context: Mapping[str, 
     given = {k: v for k, v in context.items() if k in parameters}
     for option, value in options.items():
         if option not in known and not open_ended:
-            raise ValueError(f"{name} has no option {option!r}{closest(option, list(known))}")
+            raise ValueError(f"{name} has no option {option!r}{suggest(option, list(known))}")
         given[option] = _option(family, name, known.get(option, _OPEN), value, context)
     for option, parameter in known.items():
         if option in parameters and option not in given and _takes(parameter, context):
@@ -161,7 +161,7 @@ def _changed(kind: type, default: Any, options: Mapping, context: Mapping) -> An
     changes = {k: v for k, v in context.items() if k in known}
     for option, value in options.items():
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}{closest(str(option), list(known))}")
+            raise ValueError(f"{name} has no option {option!r}{suggest(str(option), list(known))}")
         changes[option] = checks.taken(f"{name}.{option}", known[option].annotation, value)
     return dataclasses.replace(default, **changes) if isinstance(default, kind) else kind(**changes)
 
@@ -206,7 +206,7 @@ def _outside(call: Call) -> Any:
     target = getattr(module, call.attribute, None)
     if not callable(target):
         known = [name for name, value in vars(module).items() if callable(value)]
-        raise ValueError(f"{call.module} has no {call.attribute!r}{closest(call.attribute, known)}")
+        raise ValueError(f"{call.module} has no {call.attribute!r}{suggest(call.attribute, known)}")
     return target
 
 

@@ -64,7 +64,7 @@ def makes_type(found: Any, kind: Any) -> bool:
     if not isinstance(found, type):
         return False
     if _is_function_type(kind):
-        return any("__call__" in vars(base) for base in found.__mro__)
+        return _has(found, "__call__") and _takes(found.__call__, kind, bound=1)
     if getattr(kind, "_is_protocol", False):
         return all(_has(found, method) for method in _methods(kind))
     return isinstance(kind, type) and issubclass(found, kind)
@@ -80,19 +80,13 @@ def is_part(target: Any, kind: Any, *, own: bool = True) -> bool:
     if not inspect.isfunction(target):
         return False
     if _is_function_type(kind) and get_args(kind):
-        wanted, returned = get_args(kind)
-        count = len(wanted) if isinstance(wanted, list) else None
+        returned = get_args(kind)[1]
     elif getattr(kind, "_is_protocol", False) and _methods(kind) == {"__call__"}:
-        signature = inspect.signature(kind.__call__)
-        count, returned = len(signature.parameters) - 1, signature.return_annotation
+        returned = inspect.signature(kind.__call__).return_annotation
     else:
         return False
-    signature = _signature(target)
-    places = [p for p in signature.parameters.values() if p.kind in _POSITIONAL]
-    required = [p for p in signature.parameters.values() if p.default is p.empty]
-    fits = count is None or len(required) <= count <= len(places)
-    same = _same_type(signature.return_annotation, returned)
-    return fits and (same or not own)
+    same = _same_type(_signature(target).return_annotation, returned)
+    return _takes(target, kind) and (same or not own)
 
 
 def find(family: ModuleType, name: str) -> Any:
@@ -130,7 +124,7 @@ def word(kind: Any) -> str:
     )
 
 
-def closest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
     """Returns `"; did you mean ...?"`, or a list of all known names if none is close."""
     return nearest(name, known) or f"; known: {', '.join(sorted(known))}"
 
@@ -149,6 +143,20 @@ def _letters(name: str) -> str:
 
 def _is_function_type(kind: Any) -> bool:
     return kind is Callable or get_origin(kind) is Callable
+
+
+def _takes(function: Any, kind: Any, bound: int = 0) -> bool:
+    """Whether a function takes as many arguments as a kind's; `bound` are filled already."""
+    if _is_function_type(kind):
+        wanted = get_args(kind)[0] if get_args(kind) else ...
+        count = len(wanted) if isinstance(wanted, list) else None
+    else:
+        count = len(inspect.signature(kind.__call__).parameters) - 1
+    parameters = list(_signature(function).parameters.values())[bound:]
+    places = [p for p in parameters if p.kind in _POSITIONAL]
+    required = [p for p in parameters if p.default is p.empty and p.kind in _POSITIONAL]
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return count is None or len(required) <= count <= (1000 if several else len(places))
 
 
 def _methods(kind: Any) -> set[str]:

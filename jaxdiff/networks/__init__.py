@@ -1,5 +1,6 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
+from jaxdiff.typing import Network
 from jaxdiff.networks.discriminator import PatchDiscriminator
 from jaxdiff.networks.dit import (
     CentredGrid,
@@ -26,6 +27,9 @@ from jaxdiff.networks.released import (
     wan_1_3b,
 )
 from jaxdiff.networks.unet import UNet
+
+KIND = Network
+"""What a name of this module makes."""
 
 __all__ = [
     "MLP",

@@ -107,6 +107,10 @@ class Like:
     name: str
 
 
+KIND = Source | Like
+"""What a name of this module makes."""
+
+
 @dataclass(frozen=True)
 class Files:
     """Released files, read by `read(path, target)`, which knows their keys and layouts."""
