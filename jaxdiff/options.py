@@ -135,7 +135,7 @@ Float = Annotated[Any, DType()]
 """A type of floating-point arrays, or its name: "bfloat16"."""
 
 
-def fits(kind: Any, value: Any) -> bool:  # noqa: PLR0911 - a case each
+def fits(kind: Any, value: Any) -> bool:  # noqa: PLR0911, PLR0912 - a case each
     """Returns whether a value is one that an annotation describes."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind in (Any, inspect.Parameter.empty) or isinstance(kind, str | TypeVar):
@@ -251,7 +251,7 @@ def plain(kind: Any) -> bool:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return plain(arguments[0])
-    if origin is Literal or kind in _WORDS or kind is Ellipsis:
+    if origin is Literal or (kind in _WORDS and kind is not Any) or kind is Ellipsis:
         return True
     lists = isinstance(origin, type) and issubclass(origin, Mapping | Sequence)
     if lists or origin in (Union, types.UnionType):

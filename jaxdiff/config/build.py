@@ -21,10 +21,10 @@ from ml_collections import ConfigDict
 
 from jaxdiff import options as checks
 from jaxdiff.config import kinds
-from jaxdiff.config.kinds import suggest, names
+from jaxdiff.config.kinds import names, suggest
 from jaxdiff.config.specs import Call, parse
 
-__all__ = ["Spec", "build", "suggest", "describe_difference", "names"]
+__all__ = ["Spec", "build", "describe_difference", "names", "suggest"]
 
 Spec = Annotated[Any, "spec"]
 """Marks an option in a signature that `build` passes on unchanged."""

@@ -1,6 +1,5 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
-from jaxdiff.typing import Network
 from jaxdiff.networks.discriminator import PatchDiscriminator
 from jaxdiff.networks.dit import (
     CentredGrid,
@@ -27,6 +26,7 @@ from jaxdiff.networks.released import (
     wan_1_3b,
 )
 from jaxdiff.networks.unet import UNet
+from jaxdiff.typing import Network
 
 KIND = Network
 """What a name of this module makes."""

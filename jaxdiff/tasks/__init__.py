@@ -1,10 +1,10 @@
 """Tasks: what is trained. A file each: its weights, its batches, its losses, its samples."""
 
-from jaxdiff.training.task import Task
 from jaxdiff.tasks.autoencoder import Autoencoder
 from jaxdiff.tasks.contrastive import Contrastive
 from jaxdiff.tasks.diffusion import Diffusion
 from jaxdiff.tasks.gan import GAN
+from jaxdiff.training.task import Task
 
 KIND = Task
 """What a name of this module makes."""

@@ -7,10 +7,10 @@ for the latents of a codec.
 """
 
 from jaxdiff.diffusion.guidance.branches import Guidance
-from jaxdiff.typing import Solver
 from jaxdiff.diffusion.inverse.known_pixels import KnownPixels
 from jaxdiff.diffusion.inverse.likelihoods import DPS, PiGDM
 from jaxdiff.diffusion.inverse.repaint import RePaint
+from jaxdiff.typing import Solver
 
 KIND = Guidance | Solver
 """What a name of this module makes."""

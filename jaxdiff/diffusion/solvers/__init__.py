@@ -6,7 +6,6 @@ steps are written so that they hold at alpha = 0 and at sigma = 0 as well; where
 meaning there, it takes DDIM's step.
 """
 
-from jaxdiff.typing import Solver
 from jaxdiff.diffusion.solvers.adaptive import Adaptive
 from jaxdiff.diffusion.solvers.ancestral import (
     DDIM,
@@ -45,6 +44,7 @@ from jaxdiff.diffusion.solvers.stochastic import (
     EulerMaruyama,
     Restart,
 )
+from jaxdiff.typing import Solver
 
 KIND = Solver
 """What a name of this module makes."""
