@@ -207,7 +207,9 @@ def describe(kind: Any) -> str:  # noqa: PLR0911
 def check(name: str, kind: Any, value: Any) -> None:
     """Raises ValueError, which names the option and says what would be right."""
     if not fits(kind, value):
-        words = describe(kind) if _storable(value) else f"{describe(kind)}, finite, in 64 bits"
+        words = describe(kind)
+        if kind in (Any, int, float) and not _storable(value):
+            words = f"{words} that is finite and has 64 bits"
         raise ValueError(f"{name} is {short(value)}; expected {words}")
 
 
@@ -274,6 +276,7 @@ _WORDS = {
     int: "an integer",
     float: "a number",
     str: "a text",
+    dict: "a table",
     None: "None",
     type(None): "None",
 }

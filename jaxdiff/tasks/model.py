@@ -103,7 +103,7 @@ def build_model(config: Any) -> Model:
     conditional = "label" in config.conditions
     network = build(
         networks,
-        config.network.to_dict(),
+        configs.plain(config.network),
         num_classes=config.data.num_classes if conditional else None,
         dtype=jnp.dtype(config.compute_dtype),
     )
