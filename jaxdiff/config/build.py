@@ -58,7 +58,7 @@ def names(family: ModuleType) -> list[str]:
     )
 
 
-def different(ours: Any, theirs: Any) -> str:
+def describe_difference(ours: Any, theirs: Any) -> str:
     """Returns "field=ours, but theirs" for each difference of two dataclass objects, "" for none.
 
     Nested dataclasses are compared field by field.
@@ -71,14 +71,14 @@ def different(ours: Any, theirs: Any) -> str:
             continue
         a, b = (getattr(one, field.name) for one in (ours, theirs))
         nested = dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b)
-        if nested and (inner := different(a, b)):
+        if nested and (inner := describe_difference(a, b)):
             differences.append(inner)
         elif not nested and a != b:
             differences.append(f"{field.name}={a!r}, but {b!r}")
     return "; ".join(differences)
 
 
-def closest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
     """Returns `"; did you mean ...?"`, or a list of all known names if none is close."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(sorted(known))}"
@@ -132,7 +132,7 @@ def _construct(
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option not in parameters and not open_ended:
-            raise ValueError(f"{name} has no option {option!r}{closest(option, list(parameters))}")
+            raise ValueError(f"{name} has no option {option!r}{suggest(option, list(parameters))}")
     given = {k: v for k, v in context.items() if k in parameters}
     for option, parameter in parameters.items():
         if option in options or (option not in given and _takes(parameter, context)):
@@ -182,7 +182,7 @@ def _changed(kind: type, default: Any, options: Mapping, context: Mapping) -> An
     known = [field.name for field in dataclasses.fields(kind)]
     if unknown := [option for option in options if option not in known]:
         raise ValueError(
-            f"{kind.__name__} has no option {unknown[0]!r}{closest(unknown[0], known)}"
+            f"{kind.__name__} has no option {unknown[0]!r}{suggest(unknown[0], known)}"
         )
     changes = {**{k: v for k, v in context.items() if k in known}, **options}
     return dataclasses.replace(default, **changes) if isinstance(default, kind) else kind(**changes)

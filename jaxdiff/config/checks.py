@@ -7,12 +7,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdiff.config.build import closest
+from jaxdiff.config.build import suggest
 from jaxdiff.config.defaults import default
 
 Config = ConfigDict | Mapping[str, Any]
 
-OPEN = (
+OPEN_SECTIONS = (
     "adapters",
     "codec",
     "data",
@@ -25,10 +25,10 @@ OPEN = (
 )
 """Sections whose further fields are options of what they name, checked when it is built."""
 
-FREE = ("parallel", "train", "sampling", "evaluation", "weights")
+MAY_CHANGE_ON_RESUME = ("parallel", "train", "sampling", "evaluation", "weights")
 """Sections in which a resumed run may differ from its first launch: none changes the model."""
 
-PLACES = ("tokenizer",)
+PATH_FIELDS = ("tokenizer",)
 """Paths in encoders. They may change as well; weights.json has a hash of the content."""
 
 
@@ -74,17 +74,17 @@ def differences(config: Config, other: Config) -> list[str]:
 
 
 def _free(path):
-    return path[0] in FREE or (path[0] == "encoders" and path[-1] in PLACES)
+    return path[0] in MAY_CHANGE_ON_RESUME or (path[0] == "encoders" and path[-1] in PATH_FIELDS)
 
 
 def _check(config, known, prefix):
     for name in config:
         if name not in known:
-            raise ValueError(f"unknown config field {prefix + name!r}{closest(name, list(known))}")
+            raise ValueError(f"unknown config field {prefix + name!r}{suggest(name, list(known))}")
     for name in known:
         if name not in config:
             raise ValueError(f"the config has no field {prefix + name!r}; begin from default()")
-        if isinstance(known[name], dict) and name not in OPEN:
+        if isinstance(known[name], dict) and name not in OPEN_SECTIONS:
             _check(config[name], known[name], f"{prefix}{name}.")
 
 

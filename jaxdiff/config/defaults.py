@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdiff.config.build import closest
+from jaxdiff.config.build import suggest
 
 
 def default() -> ConfigDict:
@@ -82,6 +82,6 @@ def variant(config: ConfigDict, variants: Mapping[str, Mapping[str, Any]], name:
         ValueError: there is no such variant.
     """
     if name not in variants:
-        raise ValueError(f"no variant {name!r}{closest(name, [v for v in variants if v])}")
+        raise ValueError(f"no variant {name!r}{suggest(name, [v for v in variants if v])}")
     config.update_from_flattened_dict(variants[name])
     return config

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
-
-Time = Float[Array, "b *frames"]
-Data = Float[Array, "b *shape"]
+from jaxdiff.typing import Data, Time
 
 
 @pytree()

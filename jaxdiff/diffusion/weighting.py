@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxdiff.diffusion import parameterizations
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.trees import pytree
-
-Time = Float[Array, "b *frames"]
+from jaxdiff.typing import Time
 
 
 @runtime_checkable

@@ -216,7 +216,7 @@ class Diffusion:
     def _learned(self):
         parts = dict(learned.parts(self.process, learned.PROCESS))
         parts |= dict(learned.parts(self.objective, OBJECTIVE))
-        return [(p, part) for p, part in parts.items() if isinstance(part, learned.Learned)]
+        return [(p, part) for p, part in parts.items() if isinstance(part, learned.LearnedPart)]
 
     def _trained(self):
         return ("network", *(place for place, _ in self._learned()), *self.config.adapters)

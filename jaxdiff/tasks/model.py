@@ -44,19 +44,19 @@ class Model:
         *,
         name: str = "network",
         dropout_keys: Key[Array, " b"] | None = None,
-    ) -> "Bound":
+    ) -> "BoundModel":
         """Returns the denoiser that some weights make; without keys, without dropout.
 
         The network's are those of `name`; a learned schedule's are under its place.
         """
         places = [place for place, _ in learned.parts(self.process, learned.PROCESS)]
         values = {place: weights[place] for place in places if place in weights}
-        return Bound(self, weights[name], values, dropout_keys)
+        return BoundModel(self, weights[name], values, dropout_keys)
 
 
 @pytree(data=("params", "learned", "dropout_keys"))
 @dataclass(frozen=True)
-class Bound:
+class BoundModel:
     """A model with its weights: a denoiser that goes through `jax.jit` as an argument.
 
     `params` are the network's, `learned` those of a learned schedule, by place.
@@ -140,7 +140,7 @@ def model_of_run(path: str, shape: tuple[int, ...]) -> Model:
     return build_model(config)
 
 
-def bound_of_run(path: str, shape: tuple[int, ...]) -> Bound:
+def bound_of_run(path: str, shape: tuple[int, ...]) -> BoundModel:
     """Returns the denoiser that a run's newest average makes; only its weights are read.
 
     Raises:

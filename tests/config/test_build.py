@@ -73,7 +73,7 @@ def test_a_family_lists_its_own_members_only():
     imported = {"Protocol", "dataclass", "Draw", "Process", "ndtri"}
     assert imported & set(vars(time_sampling))
     assert not (imported | {"TimeSampling"}) & set(names(time_sampling))
-    assert build_module.closest("lerning_rate", ["learning_rate", "name"]).endswith(
+    assert build_module.suggest("lerning_rate", ["learning_rate", "name"]).endswith(
         "'learning_rate'?"
     )
 

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.diffusion.likelihood.levels import bin_width, bins, log_interval
-
-Data = Float[Array, "b *shape"]
+from jaxdiff.diffusion.likelihood.quantization import bin_width, bins, log_interval
+from jaxdiff.typing import Data
 
 
 @runtime_checkable
