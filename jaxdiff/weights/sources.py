@@ -11,7 +11,7 @@ A config names one for each entry of `config.weights`, as a path or as a call:
 import hashlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from jaxdiff.config.build import build
 from jaxdiff.pretrained import files
+from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,15 @@ class OfRun:
         name: the entry of that run's table of weights; "" for all of its entries.
         item: "ema" or "params".
         step: of the checkpoint; None for the newest that can be read.
+        new: names of parameters that the other run may lack, or beginnings of names: these begin
+            as they would without a source.
     """
 
     path: str
     name: str = "network"
     item: str = AVERAGE
     step: int | None = None
+    new: Sequence[str] = ()
 
     def load(self, target: Params) -> Params:
         """Returns the weights from a checkpoint, which is only read.
@@ -71,6 +75,11 @@ class OfRun:
         Raises:
             ValueError: the folder has no checkpoint that can be read, or one of another model.
         """
+        if self.new:
+            stored = self.shapes()
+            target = pruned(
+                target, lambda path: not path.startswith(tuple(self.new)) or has(stored, path)
+            )
         target = {self.name: target} if self.name else target
         restored, _ = read_item(Path(self.path) / CHECKPOINTS, self.item, target, self.step)
         return restored[self.name] if self.name else restored
@@ -105,6 +114,10 @@ class Like:
     """A copy of another entry, as that entry is when training begins."""
 
     name: str
+
+
+KIND = Source | Like
+"""What a name of this module makes."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def test_a_grid_that_there_is_not_is_one_message(script, workdir, name, flags, m
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--solver=DDIMM"], "unknown solver 'DDIMM'; known: Adaptive, Ancestral"),
+        (["--solver=DDIMM"], "unknown solver 'DDIMM'; did you mean 'DDIM'"),
         (["--out=x.jpg"], "must end in .png, .gif"),
         (["--out=x.gif"], "a .gif is of clips"),
         (["--labels=seven"], "labels='seven'"),
