@@ -26,7 +26,7 @@ from jaxdiff import Run, load, random
 from jaxdiff.codecs import Pixels
 from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
-from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, levels
+from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, quantization
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
@@ -201,7 +201,7 @@ def data(run: Run, count: int | None) -> list[dict]:
     once = {"epochs": 1, "seed": SEED.value, "process_index": 0, "process_count": 1}
     batches = run.batches(split, batch_size=size, **once)
     examples = [next(batches) for _ in range(-(-NUM.value // size))]
-    levels.check_levels(jnp.asarray(examples[0]["x"]), count)
+    quantization.check_levels(jnp.asarray(examples[0]["x"]), count)
     columns = {name: np.concatenate([e[name] for e in examples]) for name in examples[0]}
     return [
         {"kept": kept, **{name: column[index] for name, column in columns.items()}}

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 from tests.parity.cases import Case, Comparison, all_cases, compare, run_peer
 
 OUT = flags.DEFINE_string("out", "docs/parity.md", "Where to write the table.")
@@ -65,7 +65,7 @@ def main() -> None:
     rows = []
     for case in cases:
         if RECORD.value and case.recorded:
-            with written_whole(case.fixture) as draft:
+            with atomic_write(case.fixture) as draft:
                 np.savez_compressed(draft, **run_peer(case))
         rows.append(row(case, compare(case)))
         print(rows[-1], flush=True)
@@ -76,7 +76,7 @@ def main() -> None:
             jax=jax.__version__,
             command=shlex.join(["python", *sys.argv]),
         )
-        with written_whole(OUT.value) as draft:
+        with atomic_write(OUT.value) as draft:
             draft.write_text(text)
         print(OUT.value)
 

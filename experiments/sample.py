@@ -24,7 +24,7 @@ from absl import flags
 from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 
 cli.define_sampling_flags()
 NUM = flags.DEFINE_integer("num", 64, "Number of samples.")
@@ -80,7 +80,7 @@ def main() -> None:
         negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
         samples = run.sample(num, cond, negative=negative, **given, **problem, **options)
     if out.suffix == ".npy":
-        with written_whole(out) as draft:
+        with atomic_write(out) as draft:
             np.save(draft, samples)
     else:
         save_samples(out, samples, columns=min(round(num**0.5), num))

@@ -14,10 +14,10 @@ INTRODUCTION = """# Solvers, measured
 The denoisers are exact, those of Gaussians and of mixtures of them, whose flow and whose moments
 are known in closed form. `experiments/solver_orders.py` writes this page.
 
-In every solver's frame all processes are one equation (`jaxdiff/diffusion/solvers`), and the grids
-here stop at the same noise levels sigma/alpha on each. Where the three differ, it is by their ends:
-alpha is 0 at t = 1 on the VP cosine and the rectified flow, and 1 on EDM, whose noise level ends
-at 80. Evaluations are counted as the denoiser is asked.
+In every solver's coordinates all processes are one equation (`jaxdiff/diffusion/solvers`), and the
+grids here stop at the same noise levels sigma/alpha on each. Where the three differ, it is by their
+ends: alpha is 0 at t = 1 on the VP cosine and the rectified flow, and 1 on EDM, whose noise level
+ends at 80. Evaluations are counted as the denoiser is asked.
 """
 
 DETERMINISTIC = """## Deterministic solvers: order

@@ -30,7 +30,7 @@ from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver
 
@@ -239,7 +239,7 @@ def draw(
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["left", "bottom"]].set_color(PALE)
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path with the same suffix that becomes `path` when the block succeeds.
 
     Folders are made where they are missing. If the block raises, `path` stays as it was.
@@ -26,5 +26,5 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes a value as indented JSON."""
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(value, indent=1) + "\n")

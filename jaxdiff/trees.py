@@ -1,13 +1,15 @@
 """Frozen dataclasses as pytrees: arrays are leaves, everything else is static structure."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
+
+from jaxdiff.options import checked
 
 Class = TypeVar("Class", bound=type)
 Arrays = (jax.Array, np.ndarray)
@@ -22,8 +24,8 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     field is static structure and must be hashable. Numbers are static unless their field is named:
     a new value of a named number compiles nothing.
 
-    Objects that JAX puts together are not constructed again: checks in `__post_init__` see what a
-    person gives, and never tracers.
+    Objects that JAX puts together are not constructed again: checks of options, by annotations and
+    in `__post_init__`, see what a person gives, and never tracers.
 
     Raises:
         TypeError: the class is not a dataclass.
@@ -56,7 +58,7 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
             return whole
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-        return cls
+        return checked(cls)
 
     return register
 
@@ -97,6 +99,39 @@ def replaced(whole: Any, **changes: Any) -> Any:
     new.__dict__.update({**whole.__dict__, **changes})
     new.__dict__.pop(_DATA, None)
     return new
+
+
+def pruned(tree: Any, keep: Callable[[str], bool], prefix: str = "") -> Any:
+    """Returns nested dicts with only the leaves whose path, "a/b", is to be kept."""
+    if not isinstance(tree, Mapping):
+        return tree
+    inner = {
+        name: pruned(value, keep, f"{prefix}{name}/")
+        for name, value in tree.items()
+        if isinstance(value, Mapping) or keep(f"{prefix}{name}")
+    }
+    return {name: value for name, value in inner.items() if value != {}}
+
+
+def has(tree: Any, path: str) -> bool:
+    """Returns whether nested dicts have a leaf or a branch at a path, "a/b"."""
+    for name in path.split("/"):
+        if not isinstance(tree, Mapping) or name not in tree:
+            return False
+        tree = tree[name]
+    return True
+
+
+def overlaid(tree: Any, over: Any) -> Any:
+    """Returns nested dicts with the leaves of `over` in place of their own."""
+    if not isinstance(tree, Mapping):
+        return over
+    return {name: overlaid(v, over[name]) if name in over else v for name, v in tree.items()}
+
+
+def same_structure(tree: Any, other: Any) -> bool:
+    """Returns whether two trees have leaves at the same places."""
+    return jax.tree.structure(tree) == jax.tree.structure(other)
 
 
 def _has_arrays(value: Any) -> bool:

@@ -42,6 +42,12 @@ Scalar = float | Float[Array, ""]
 Metrics = Mapping[str, Array]
 """Named arrays with one value per example."""
 
+Data = Float[Array, "b *shape"]
+"""A batch of examples, clean or noised."""
+
+Time = Float[Array, "b *frames"]
+"""A time in [0, 1] of each example, or of each of its frames."""
+
 
 class Prediction(NamedTuple):
     """What a denoiser says about `x_t = alpha·x0 + sigma·noise`."""
@@ -84,12 +90,12 @@ class Span(NamedTuple):
 class Draw(NamedTuple):
     """The randomness of one training step.
 
-    `keys` holds one PRNG key per example. `lattice` holds one number in [0, 1) per example; over
-    the global batch they are evenly spaced with a random offset, for variance reduction.
+    `keys` holds one PRNG key per example. `stratified_u` holds one number in [0, 1) per example;
+    over the global batch they are evenly spaced with a random offset, for variance reduction.
     """
 
     keys: Key[Array, " b"]
-    lattice: Float[Array, " b"]
+    stratified_u: Float[Array, " b"]
 
 
 class Times(NamedTuple):
@@ -135,6 +141,17 @@ class Objective(Protocol):
         Among these "logsnr" says each example's noise level, and "importance", where there is
         one, the factor that the loss has because its time was drawn by importance.
         """
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A function of arrays with parameters, as Flax Linen's modules are."""
+
+    def init(self, key: Any, *inputs: Any) -> Any:
+        """Returns first variables, for inputs of these shapes."""
+
+    def apply(self, variables: Any, *inputs: Any) -> Any:
+        """Returns the output."""
 
 
 @runtime_checkable

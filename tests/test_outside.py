@@ -173,6 +173,20 @@ def test_training_begins_from_another_run_s_average_or_from_a_source_of_one_s_ow
         Experiment(other, one()).init()
 
 
+def test_a_network_that_gains_an_input_begins_as_the_run_that_lacks_it(base):
+    """Fails if the new parameters are an error or not zero at the end, or others are random."""
+    folder, _, state = base
+    fields = {
+        "weights.network": str(folder / "run"),
+        "network.inputs": {"scalars": {"until": 1000.0}},
+    }
+    begun = jax.device_get(Experiment(tiny(**fields), one()).init()).params["network"]
+    gained = {name: begun["cond"].pop(name) for name in ("until_hidden", "until_out")}
+    assert same(begun, state.ema["network"])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gained["until_out"]))
+    assert np.any(gained["until_hidden"]["kernel"])
+
+
 def test_an_adapter_freezes_its_base_and_alone_is_trained(base, tmp_path):
     """Fails if the base moves, is in the checkpoint, or the factors are not applied in samples."""
     folder, _, state = base

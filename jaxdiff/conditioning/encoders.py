@@ -20,13 +20,16 @@ import numpy as np
 from jaxdiff.conditioning import loading, prompts, tokens
 from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
 from jaxdiff.conditioning.prompts import Encoded, TextPipeline
-from jaxdiff.conditioning.tokens import Tokenizer, Tokens
+from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
 from jaxdiff.networks import text as networks
 from jaxdiff.pretrained import fingerprint, resolve
-from jaxdiff.typing import Condition, Params
+from jaxdiff.typing import Condition, Encoder, Params
+
+KIND = Encoder
+"""What a name of this module makes."""
 
 
-class PromptEncoder:
+class _PromptEncoder:
     """Base of the encoders of prompts; subclasses define `tokens` and `states`."""
 
     rank = 0
@@ -66,7 +69,7 @@ class PromptEncoder:
 
 
 @dataclass(frozen=True)
-class TextEncoder(PromptEncoder):
+class TextEncoder(_PromptEncoder):
     """One text encoder, from settings and files.
 
     Attributes:
@@ -108,17 +111,17 @@ class TextEncoder(PromptEncoder):
         """Returns the network with its options, without the tokenizer."""
         return self._pipeline(None)
 
-    def inputs(self, batch: int) -> Tokens:
+    def inputs(self, batch: int) -> TokenIds:
         """Returns the shapes of the tokens of a batch of this size."""
         shape = (batch, 1, self.pipeline.window)
-        return Tokens(*(jax.ShapeDtypeStruct(shape, kind) for kind in (jnp.int32, jnp.bool_)))
+        return TokenIds(*(jax.ShapeDtypeStruct(shape, kind) for kind in (jnp.int32, jnp.bool_)))
 
-    def tokens(self, prompts: Sequence[str]) -> Tokens:
+    def tokens(self, prompts: Sequence[str]) -> TokenIds:
         """Returns the tokens of prompts; the first call reads the tokenizer."""
         tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer)
         return self._pipeline(tokenizer).tokenize(prompts)
 
-    def states(self, params: Params, inputs: Tokens) -> Encoded:
+    def states(self, params: Params, inputs: TokenIds) -> Encoded:
         """Returns the network's states of tokens."""
         return self.pipeline.encode(params, inputs)
 
@@ -155,18 +158,18 @@ class TextEncoder(PromptEncoder):
         )
 
 
-class MultiEncoder(PromptEncoder):
+class _MultiEncoder(_PromptEncoder):
     """Several encoders of the same prompts; subclasses name them as fields and define `join`."""
 
     def each(self) -> dict[str, TextEncoder]:
         """Returns the encoders by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-    def inputs(self, batch: int) -> dict[str, Tokens]:
+    def inputs(self, batch: int) -> dict[str, TokenIds]:
         """Returns the shapes of each encoder's tokens for a batch of this size."""
         return {name: part.inputs(batch) for name, part in self.each().items()}
 
-    def tokens(self, prompts: Sequence[str]) -> dict[str, Tokens]:
+    def tokens(self, prompts: Sequence[str]) -> dict[str, TokenIds]:
         """Returns each encoder's tokens."""
         return {name: part.tokens(prompts) for name, part in self.each().items()}
 
@@ -189,7 +192,7 @@ class MultiEncoder(PromptEncoder):
 
 
 @dataclass(frozen=True)
-class SDXL(MultiEncoder):
+class SDXL(_MultiEncoder):
     """The two encoders of SDXL, their features concatenated (Podell et al., 2023).
 
     Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has.
@@ -201,7 +204,7 @@ class SDXL(MultiEncoder):
 
 
 @dataclass(frozen=True)
-class SD3(MultiEncoder):
+class SD3(_MultiEncoder):
     """The three encoders of Stable Diffusion 3 (Esser et al., 2024)."""
 
     clip_l: TextEncoder

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxdiff.conditioning.prompts import TextPipeline
 from jaxdiff.conditioning.tokens import read_tokenizer
-from jaxdiff.config.build import closest, different
+from jaxdiff.config.build import describe_difference, suggest
 from jaxdiff.networks.text import bert, clip, t5
 from jaxdiff.pretrained import find_weights, open_tensors, resolve, to_ours
 from jaxdiff.pretrained.rules import Table
@@ -123,7 +123,7 @@ def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) 
         if type(theirs) is type(settings):
             kept = {name: getattr(settings, name) for name in READ if hasattr(settings, name)}
             theirs = replace(theirs, **kept)
-        if others := different(settings, theirs):
+        if others := describe_difference(settings, theirs):
             raise ValueError(f"settings: {others} in {str(said)!r}")
     file = find_weights(folder)
     tensors = open_tensors(file)
@@ -183,7 +183,7 @@ def _family(known: Mapping[str, Family], config: Mapping[str, Any], folder: Path
     if kind not in known:
         raise ValueError(
             f"{str(folder / 'config.json')!r}: unknown encoder, model_type={kind!r}"
-            + closest(str(kind), list(known))
+            + suggest(str(kind), list(known))
         )
     return known[kind]
 
@@ -199,7 +199,7 @@ def _with_options(settings: Any, options: Mapping[str, Any]) -> Any:
     known = [field.name for field in fields(settings)]
     for name in options:
         if name not in known:
-            raise ValueError(f"{type(settings).__name__} has no {name!r}{closest(name, known)}")
+            raise ValueError(f"{type(settings).__name__} has no {name!r}{suggest(name, known)}")
     return replace(settings, **options)
 
 

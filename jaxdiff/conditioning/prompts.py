@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.conditioning.tokens import TOO_LONG, Tokenizer, Tokens
+from jaxdiff.conditioning.tokens import TOO_LONG, TokenIds, Tokenizer
 from jaxdiff.typing import Cond, Condition, Params
 
 
@@ -67,7 +67,7 @@ class TextPipeline:
         if self.too_long not in TOO_LONG:
             raise ValueError(f"too_long={self.too_long!r} must be one of {', '.join(TOO_LONG)}")
 
-    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+    def tokenize(self, prompts: Sequence[str]) -> TokenIds:
         """Returns the ids of prompts, on the host.
 
         Raises:
@@ -75,7 +75,7 @@ class TextPipeline:
         """
         return self.tokenizer(prompts, self.window, too_long=self.too_long)
 
-    def encode(self, params: Params, tokens: Tokens) -> Encoded:
+    def encode(self, params: Params, tokens: TokenIds) -> Encoded:
         """Returns states and pooled vectors; a pure function for `jit`."""
         windows = tokens.ids.shape[1]
         mask = jnp.asarray(tokens.mask)
@@ -96,7 +96,7 @@ class TextPipeline:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(encoder: TextPipeline, params: Params, tokens: Tokens) -> Encoded:
+def _encode(encoder: TextPipeline, params: Params, tokens: TokenIds) -> Encoded:
     return encoder.encode(params, tokens)
 
 

@@ -37,7 +37,7 @@ SPECIAL = {
 }
 
 
-class Tokens(NamedTuple):
+class TokenIds(NamedTuple):
     """Prompts as windows: each may have several, as many as the longest has."""
 
     ids: Int[np.ndarray, "b windows n"]
@@ -62,7 +62,7 @@ class Tokenizer:
     pad: int
     size: int
 
-    def __call__(self, prompts: Sequence[str], window: int, *, too_long: str = "error") -> Tokens:
+    def __call__(self, prompts: Sequence[str], window: int, *, too_long: str = "error") -> TokenIds:
         """Returns the tokens of prompts in windows of `window` tokens, special ones included.
 
         `too_long` says what becomes of a prompt that does not fit: "error"; "chunk", which
@@ -100,7 +100,7 @@ class Tokenizer:
                 filled = [*before, *part, self.eos]
                 windows[row, i, : len(filled)] = filled
                 mask[row, i, : len(filled)] = i == 0 or bool(part)
-        return Tokens(windows, mask)
+        return TokenIds(windows, mask)
 
 
 def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:

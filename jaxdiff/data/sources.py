@@ -23,7 +23,7 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxdiff.config.build import closest, names
+from jaxdiff.config.build import names, suggest
 from jaxdiff.data import datasets, toy
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.images import MODES, decode
@@ -255,7 +255,7 @@ def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
     known = own + tfds.list_builders(with_community_datasets=False)
     prepared = data_dir is not None and (Path(data_dir) / head).is_dir()
     if head not in known and not prepared:
-        hint = closest(name, known)
+        hint = suggest(name, known)
         hint = hint if "did you mean" in hint else ""
         raise ValueError(
             f"unknown data set {name!r}{hint}; known here: {', '.join(own)}, and all of TFDS"

@@ -16,16 +16,17 @@ from jaxtyping import Array, Float
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Draw, Metrics, Times
+from jaxdiff.typing import Draw, Metrics, Time, Times
 
-Numbers = Float[Array, "b *frames"]
+Uniforms = Float[Array, "b *frames"]
+"""Numbers in [0, 1)."""
 
 
 @runtime_checkable
 class Quantile(Protocol):
     """An inverse distribution function of training times."""
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """Returns t in [0, 1] from u in [0, 1)."""
 
 
@@ -38,6 +39,10 @@ class TimeSampling(Protocol):
 
         Both are [b], or [b, f] where each frame has a time of its own.
         """
+
+
+KIND = TimeSampling
+"""What a name of this module makes."""
 
 
 def _independent(self, process: Process, draw: Draw) -> Times:
@@ -57,7 +62,7 @@ class Uniform:
     minimum: float = 0.0
     __call__ = _independent
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """Never exactly `minimum`, where the noise may be zero."""
         return 1 - u * (1 - self.minimum)
 
@@ -70,7 +75,7 @@ class Discrete:
     steps: int = 1000
     __call__ = _independent
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """Rounds up to the next step."""
         return (jnp.floor(u * self.steps) + 1) / self.steps
 
@@ -84,7 +89,7 @@ class LogitNormal:
     std: float = 1.0
     __call__ = _independent
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """sigmoid(mean + std·z)."""
         return 1 / (1 + jnp.exp(-(self.mean + self.std * _normal(u))))
 
@@ -104,7 +109,7 @@ class Mode:
         if not -1 <= self.scale <= 2 / (np.pi - 2):
             raise ValueError(f"Mode: scale={self.scale} is not in [-1, 2/(π - 2)], [-1, 1.75]")
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """f(u), in terms of 1 - u so that nothing cancels near t = 0."""
         return (1 + self.scale) * (1 - u) - self.scale * jnp.sin(0.5 * jnp.pi * (1 - u)) ** 2
 
@@ -119,7 +124,7 @@ class CosineMap:
 
     __call__ = _independent
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """sigma/(alpha + sigma) of the cosine schedule at 1 - u."""
         alpha, sigma = jnp.sin(0.5 * jnp.pi * u), jnp.sin(0.5 * jnp.pi * (1 - u))
         return sigma / (alpha + sigma)
@@ -134,7 +139,7 @@ class EDMLogNormal:
     std: float = 1.2
     __call__ = _independent
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """The time at which log(sigma/alpha) = mean + std·z; t = 1 beyond the schedule's end."""
         return process.time(-2 * (self.mean + self.std * _normal(u)))
 
@@ -157,7 +162,7 @@ class Discretized:
         if self.steps < 1:
             raise ValueError(f"Discretized: steps={self.steps} is not at least 1")
 
-    def quantile(self, process: Process, u: Numbers) -> Numbers:
+    def quantile(self, process: Process, u: Uniforms) -> Time:
         """Rounds up, but leaves a time that is a step already where it is."""
         t = self.of.quantile(process, u)
         rounding = 4 * jnp.finfo(t.dtype).eps
@@ -173,7 +178,7 @@ class Stratified:
 
     def __call__(self, process: Process, draw: Draw) -> Times:
         """Draws one time [b] per example, one in each of b equal strata."""
-        return _wanted(self.of.quantile(process, draw.lattice))
+        return _wanted(self.of.quantile(process, draw.stratified_u))
 
 
 @pytree()
@@ -255,7 +260,7 @@ class LossAware:
         place = self._place(draw)
         return Times(self.of.quantile(process, place), 1 / self.density()[self._bin(place)])
 
-    def observe(self, draw: Draw, loss: Numbers, metrics: Metrics) -> Any:
+    def observe(self, draw: Draw, loss: Float[Array, "b *frames"], metrics: Metrics) -> Any:
         """Returns each part's share of the squared losses and of the examples."""
         inside = jax.nn.one_hot(self._bin(self._place(draw)), self.bins)
         plain = jax.lax.stop_gradient(loss / metrics["importance"])
@@ -269,7 +274,7 @@ class LossAware:
         """Returns where each example's number falls in the other distribution: P^-1(u)."""
         edges = jnp.linspace(0, 1, self.bins + 1)
         reached = jnp.concatenate([jnp.zeros(1), jnp.cumsum(self.density()) / self.bins])
-        return jnp.minimum(jnp.interp(draw.lattice, reached, edges), 1 - 2**-24)
+        return jnp.minimum(jnp.interp(draw.stratified_u, reached, edges), 1 - 2**-24)
 
     def _bin(self, place):
         return jnp.minimum((place * self.bins).astype(int), self.bins - 1)

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxdiff.diffusion import parameterizations
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.trees import pytree
-
-Time = Float[Array, "b *frames"]
+from jaxdiff.typing import Time
 
 
 @runtime_checkable
@@ -27,6 +25,10 @@ class Weighting(Protocol):
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
+
+
+KIND = Weighting
+"""What a name of this module makes."""
 
 
 def _read_in(process, parameterization, t, weight):

@@ -23,7 +23,7 @@ from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
 from jaxdiff.evaluation.reference import Reference, check_comparable
 
-Draw = Callable[..., np.ndarray]
+DrawSamples = Callable[..., np.ndarray]
 
 
 @runtime_checkable
@@ -32,6 +32,10 @@ class Evaluator(Protocol):
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields pairs of a name and a number or a picture."""
+
+
+KIND = Evaluator
+"""What a name of this module makes."""
 
 
 def balanced_labels(num: int, num_classes: int) -> np.ndarray:
@@ -49,7 +53,7 @@ class SampleGrid:
     it the rows are the classes.
     """
 
-    draw: Draw
+    draw: DrawSamples
     num_classes: int
     folder: Path
     columns: int = 8
@@ -90,7 +94,7 @@ class SampleQuality:
         ValueError: the data are clips.
     """
 
-    draw: Draw
+    draw: DrawSamples
     num_classes: int
     reference: Callable[[], Reference]
     num: int = 1000
@@ -188,7 +192,7 @@ class ModeCoverage:
     class is covered if at least a tenth of its fair share of the samples is near it.
     """
 
-    draw: Draw
+    draw: DrawSamples
     reference: Callable[[], Reference]
     num: int = 1000
     radius: float = 3.0

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from jaxdiff.config.build import build
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 from jaxdiff.networks import classifier as networks
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.random import example_keys, fold_in, stream
@@ -96,7 +96,7 @@ class Classifier:
             "accuracy": self.accuracy,
         }
         arrays = flatten_dict(jax.device_get(self.params), sep="/")
-        with written_whole(path) as temporary, open(temporary, "wb") as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 
 INK, ACCENT, PALE = "#333333", "#1f5fa8", "#aab2bc"
 CELL = 64
@@ -56,7 +56,7 @@ def save_clips(path: str | os.PathLike, clips: ArrayLike, columns: int | None = 
         Image.fromarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
         for sheet in (grid(frame, columns) for frame in frames)
     ]
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         images[0].save(
             temporary, format="GIF", save_all=True, append_images=images[1:], duration=125, loop=0
         )
@@ -244,7 +244,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _write(path: str | os.PathLike, pixels: UInt8[np.ndarray, "height width c"]) -> None:
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG")
 
 
@@ -293,5 +293,5 @@ def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def _save_figure(path: str | os.PathLike, figure: Any) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")

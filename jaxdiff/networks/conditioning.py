@@ -1,8 +1,8 @@
 """Embeds conditions into vectors, tokens and input channels.
 
-Labels, vectors, numbers and times reach the network as one vector, tokens as a sequence, maps as
+Labels, vectors, numbers and scalars reach the network as one vector, tokens as a sequence, maps as
 further channels of its input. A learned null embedding replaces a condition that is absent, and a
-dropped one in the examples where `Condition.keep` is False.
+dropped one in the examples where `Condition.keep` is False. Scalars are always there.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from jaxdiff.networks.fields import (
     Map,
     Numbers,
     Pooled,
+    Scalar,
     Tokens,
     Vector,
     embedding_init,
@@ -47,6 +48,10 @@ class ConditionEmbedding(nn.Module):
         """Returns one vector per example."""
         total = jnp.zeros((batch, self.features), self.dtype)
         for name, kind in self.fields.items():
+            if isinstance(kind, Scalar):
+                value = _scalar(self, cond, name, kind, batch)
+                total += kind.embed(name, value, self.features, self.dtype)
+                continue
             null = _null(self, f"{name}_null", self.features)
             found = _find(self, cond, name, kind, batch)
             value = found and kind.embed(name, found.value, self.features, self.dtype)
@@ -187,6 +192,16 @@ def _null(module: nn.Module, name: str, size: int) -> Array | None:
     if not module.learned_null:
         return None
     return module.param(name, embedding_init, (size,)).astype(module.dtype)
+
+
+def _scalar(module: nn.Module, cond: Cond, name: str, kind: Scalar, batch: int) -> Array:
+    """Returns a number for each example, which is there also where conditions are dropped."""
+    if name in cond:
+        return conditions(cond)[name].value
+    if module.is_initializing():
+        return example_of(kind, batch)
+    known = ", ".join(sorted(cond)) or "nothing"
+    raise ValueError(f"cond has no {name!r}, which the network reads, only {known}")
 
 
 def _find(module: nn.Module, cond: Cond, name: str, kind: Kind, batch: int) -> Condition | None:

@@ -1,4 +1,4 @@
-"""The kinds of conditions that networks read: labels, vectors, numbers, times, tokens, maps."""
+"""The kinds of conditions that networks read: labels, vectors, numbers, scalars, tokens, maps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding
+from jaxdiff.networks.layers import Dense, SinCos, feed_forward, zero_init
 
 embedding_init = nn.initializers.normal(0.02)
 
@@ -77,14 +77,22 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Time:
-    """A second time [b], on the scale of the first, such as the end of a step."""
+class Scalar:
+    """A number [b], such as the end of a step or a guidance scale.
+
+    Multiplied by `factor` it is embedded as a network's time is, which is expected in steps of a
+    thousand. The embedding is zero at first.
+    """
+
+    factor: float = 1.0
 
     def embed(self, name: str, value: Array, features: int, dtype: Any) -> Array:
-        """Embeds the times as the network embeds its own."""
+        """Maps sines and cosines of the numbers by an MLP whose last layer begins at zero."""
         if value.ndim != 1:
-            raise ValueError(f"cond[{name!r}] has shape {value.shape}; times are [b]")
-        return TimeEmbedding(features, features // 4, SinCos(), dtype=dtype, name=name)(value)
+            raise ValueError(f"cond[{name!r}] has shape {value.shape}; expected [b]")
+        waves = SinCos()(self.factor * value, features // 4)
+        options = {"dtype": dtype, "prefix": f"{name}_", "out_init": zero_init}
+        return feed_forward(waves, features, features, nn.silu, **options)
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ class Map:
         return value
 
 
-Kind = Label | Vector | Pooled | Numbers | Time | Tokens | Map
+Kind = Label | Vector | Pooled | Numbers | Scalar | Tokens | Map
 
 
 def example_of(kind: Kind, batch: int) -> Array:
@@ -133,7 +141,7 @@ def example_of(kind: Kind, batch: int) -> Array:
             return jnp.zeros((batch, size))
         case Numbers(count):
             return jnp.zeros((batch, count))
-        case Time():
+        case Scalar():
             return jnp.zeros(batch)
         case Tokens(size):
             return jnp.zeros((batch, 1, size))

@@ -1,11 +1,11 @@
 """The field of a network that lists the conditions it reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from flax.core import FrozenDict
 
-from jaxdiff.networks.fields import Kind, Label, Numbers, Pooled, Time, Vector
+from jaxdiff.networks.fields import Kind, Label, Numbers, Pooled, Scalar, Vector
 from jaxdiff.networks.layers import SinCos
 
 
@@ -16,7 +16,9 @@ class Inputs:
     Attributes:
         num_classes: number of classes of cond["label"] [b]; None for no labels.
         vectors: name and width of each vector [b, d] that a linear map adds to the embedding.
-        times: names of further times [b], on the scale of the network's own.
+        scalars: name and factor of each number [b], such as "until", a second time in [0, 1], or
+            "guidance_scale". Its embedding is zero at first, so that a network which gains one
+            begins as it was; it is never dropped.
         text_features: width of the tokens cond["text"] [b, n, d]; None for no text.
         pooled_features: width of the pooled vector [b, p] of cond["text"], the first part of the
             joint embedding; None for none.
@@ -32,7 +34,7 @@ class Inputs:
 
     num_classes: int | None = None
     vectors: Mapping[str, int] = field(default_factory=dict)
-    times: Sequence[str] = ()
+    scalars: Mapping[str, float] = field(default_factory=dict)
     text_features: int | None = None
     pooled_features: int | None = None
     joint_vectors: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Inputs:
         """Returns the conditions that are added to the embedding of the time."""
         label = {} if self.num_classes is None else {"label": Label(self.num_classes)}
         vectors = {name: Vector(size) for name, size in self.vectors.items()}
-        return {**label, **vectors, **{name: Time() for name in self.times}}
+        return {**label, **vectors, **{n: Scalar(factor) for n, factor in self.scalars.items()}}
 
     def joint(self) -> dict[str, Kind]:
         """Returns the conditions that are concatenated, and share an MLP."""

@@ -101,17 +101,21 @@ def feed_forward(
     gated: bool = False,
     dtype: Any = jnp.float32,
     prefix: str = "",
+    out_init: Initializer = default_init,
 ) -> Float[Array, "*b features"]:
     """Returns two affine maps with an activation in between, inside of a compact method.
 
     With `gated` the hidden layer is multiplied by a third map, and none has a bias (Shazeer,
     2020). The layers are named "hidden", "gate" and "out", after `prefix`.
     """
-    dense = lambda width, name: Dense(width, use_bias=not gated, dtype=dtype, name=prefix + name)
+
+    def dense(width: int, name: str, init: Initializer = default_init) -> Dense:
+        return Dense(width, init, use_bias=not gated, dtype=dtype, name=prefix + name)
+
     h = activation(dense(hidden, "hidden")(x))
     if gated:
         h *= dense(hidden, "gate")(x)
-    return dense(features, "out")(h)
+    return dense(features, "out", out_init)(h)
 
 
 class FeedForward(nn.Module):

@@ -8,7 +8,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import random
-from jaxdiff.diffusion.likelihood.levels import bins, log_interval
+from jaxdiff.diffusion.likelihood.quantization import bins, log_interval
 from jaxdiff.diffusion.process import Parameterization, Process, expand
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdiff.config.build import closest, different
+from jaxdiff.config.build import describe_difference, suggest
 from jaxdiff.networks.attention import num_heads
 from jaxdiff.networks.autoencoder import AutoencoderKL
 from jaxdiff.networks.dit import DiT, MMDiT
@@ -87,7 +87,7 @@ def read_network(path: str | os.PathLike, network: Any, target: Params) -> Param
     config = (source if source.is_dir() else source.parent) / "config.json"
     if config.is_file() and (source.is_dir() or _is_known(config)):
         theirs = describe(config, getattr(network, "dtype", jnp.float32)).network
-        if others := different(_comparable(network), _comparable(theirs)):
+        if others := describe_difference(_comparable(network), _comparable(theirs)):
             raise ValueError(f"{others} in {str(config)!r}")
     tensors = open_tensors(source)
     if isinstance(network, Autoencoder):
@@ -107,7 +107,7 @@ def describe(file: Path, dtype: Any = jnp.float32) -> Described:
     if kind not in FAMILIES:
         raise ValueError(
             f"{str(file)!r}: unknown network, _class_name={kind!r}"
-            + closest(str(kind), list(FAMILIES))
+            + suggest(str(kind), list(FAMILIES))
         )
     config = Config(fields, str(file))
     described = FAMILIES[kind](config, dtype)

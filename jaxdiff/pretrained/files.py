@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 from jaxdiff.pretrained.convert import to_ours, to_theirs
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.typing import Params
@@ -57,7 +57,7 @@ def save(table: Table, params: Params, path: str | os.PathLike) -> None:
     """
     tensors = to_theirs(table, params)
     numpy = {key: np.ascontiguousarray(np.asarray(value)) for key, value in tensors.items()}
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         _safetensors().numpy.save_file(numpy, draft, metadata={"format": "pt"})
 
 

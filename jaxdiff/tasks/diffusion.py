@@ -20,6 +20,7 @@ from jaxdiff.diffusion import (
     time_sampling,
     weighting,
 )
+from jaxdiff.diffusion.translation import check_translation, translated
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
@@ -97,6 +98,12 @@ class Diffusion:
                 **_given(self.config, "network", self._read_network),
             )
         }
+        source = entries["network"].source
+        if isinstance(source, sources.OfRun) and self.model.scalars:
+            # A network that gains an input begins as the other run's, which lacks it.
+            new = tuple(f"cond/{name}_" for name in self.model.scalars)
+            source = dataclasses.replace(source, new=(*source.new, *new))
+            entries["network"] = dataclasses.replace(entries["network"], source=source)
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
@@ -156,8 +163,9 @@ class Diffusion:
         student = self.model.bind(weights, dropout_keys=dropout_keys)
         roles = Roles(filled(student, empty), target=filled(self.model.bind(average), empty))
         if self.teacher is not None:
-            teacher = self.teacher.bind(weights["teacher"])
-            roles = roles._replace(teacher=filled(fixed(teacher), empty))
+            teacher = fixed(self.teacher.bind(weights["teacher"]))
+            teacher = translated(teacher, self.teacher.process, self.process)
+            roles = roles._replace(teacher=filled(teacher, empty))
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
@@ -208,7 +216,7 @@ class Diffusion:
     def _learned(self):
         parts = dict(learned.parts(self.process, learned.PROCESS))
         parts |= dict(learned.parts(self.objective, OBJECTIVE))
-        return [(p, part) for p, part in parts.items() if isinstance(part, learned.Learned)]
+        return [(p, part) for p, part in parts.items() if isinstance(part, learned.LearnedPart)]
 
     def _trained(self):
         return ("network", *(place for place, _ in self._learned()), *self.config.adapters)
@@ -218,7 +226,9 @@ class Diffusion:
         if not path:
             return None
         try:
-            return model_of_run(path, self.shape)
+            model = model_of_run(path, self.shape)
+            check_translation(model.process, self.process)
+            return model
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"weights.teacher: {error}") from error
 

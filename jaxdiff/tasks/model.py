@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Key
 from jaxdiff import config as configs
 from jaxdiff import networks
 from jaxdiff.config.build import build
-from jaxdiff.diffusion import parameterizations, preconditioning, schedules
+from jaxdiff.diffusion import flow_map, parameterizations, preconditioning, schedules
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Params, Prediction
 from jaxdiff.weights import learned, sources
@@ -28,6 +29,11 @@ class Model:
     input_scaling: Callable[[Process, Array, Array], Array]
     time_input: Callable[[Process, Array], Array]
 
+    @property
+    def scalars(self) -> Mapping[str, float]:
+        """Returns the numbers that the network reads beside its time; "until" of a flow map."""
+        return getattr(self.network, "inputs", Inputs()).scalars
+
     def init(self, key: Key[Array, ""], x: Float[Array, "b *shape"], cond: Cond) -> Params:
         """Returns fresh parameters of the network, for data and conditions of these shapes."""
         return self.network.init(key, x, jnp.ones(len(x), x.dtype), cond)["params"]
@@ -38,19 +44,19 @@ class Model:
         *,
         name: str = "network",
         dropout_keys: Key[Array, " b"] | None = None,
-    ) -> "Bound":
+    ) -> "BoundModel":
         """Returns the denoiser that some weights make; without keys, without dropout.
 
         The network's are those of `name`; a learned schedule's are under its place.
         """
         places = [place for place, _ in learned.parts(self.process, learned.PROCESS)]
         values = {place: weights[place] for place in places if place in weights}
-        return Bound(self, weights[name], values, dropout_keys)
+        return BoundModel(self, weights[name], values, dropout_keys)
 
 
 @pytree(data=("params", "learned", "dropout_keys"))
 @dataclass(frozen=True)
-class Bound:
+class BoundModel:
     """A model with its weights: a denoiser that goes through `jax.jit` as an argument.
 
     `params` are the network's, `learned` those of a learned schedule, by place.
@@ -69,8 +75,13 @@ class Bound:
     def __call__(
         self, x: Float[Array, "b *shape"], t: Float[Array, "..."], cond: Cond
     ) -> Prediction:
-        """Returns x0 and noise; the second half of twice the channels of x is the variance."""
+        """Returns x0 and noise; the second half of twice the channels of x is the variance.
+
+        A flow map that is not asked until when is the denoiser at `t`.
+        """
         model, process = self.model, self.process
+        if flow_map.UNTIL in model.scalars:
+            cond = {flow_map.UNTIL: t, **cond}
         y = model.network.apply(
             {"params": self.params},
             model.input_scaling(process, x, t),
@@ -103,7 +114,7 @@ def build_model(config: Any) -> Model:
     conditional = "label" in config.conditions
     network = build(
         networks,
-        config.network.to_dict(),
+        configs.plain(config.network),
         num_classes=config.data.num_classes if conditional else None,
         dtype=jnp.dtype(config.compute_dtype),
     )
@@ -111,8 +122,8 @@ def build_model(config: Any) -> Model:
         network=network,
         process=process,
         parameterization=parameterization,
-        input_scaling=build(preconditioning, config.input_scaling),
-        time_input=build(preconditioning, config.time_input),
+        input_scaling=build(preconditioning, config.input_scaling, preconditioning.InputScaling),
+        time_input=build(preconditioning, config.time_input, preconditioning.TimeInput),
     )
 
 
@@ -129,7 +140,7 @@ def model_of_run(path: str, shape: tuple[int, ...]) -> Model:
     return build_model(config)
 
 
-def bound_of_run(path: str, shape: tuple[int, ...]) -> Bound:
+def bound_of_run(path: str, shape: tuple[int, ...]) -> BoundModel:
     """Returns the denoiser that a run's newest average makes; only its weights are read.
 
     Raises:

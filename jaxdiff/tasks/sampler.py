@@ -27,7 +27,7 @@ from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices
 
-Times = Float[Array, " times"]
+Grid = Float[Array, " times"]
 Samples = Float[np.ndarray, "..."]
 Weights = Mapping[str, Params]
 
@@ -172,7 +172,7 @@ class Sampler:
         }
         return self._run(sampling.invert, weights, num, given, {}, seed, first, chosen, None)
 
-    def times(self, weights: Weights, *, options: Options | None = None, **changes: Any) -> Times:
+    def times(self, weights: Weights, *, options: Options | None = None, **changes: Any) -> Grid:
         """Returns the times [steps + 1] at which the solver stops.
 
         Raises:
@@ -339,7 +339,7 @@ def _times(
     t_start: float,
     t_end: float,
     double: bool,
-) -> Times:
+) -> Grid:
     times = grid(process, steps)
     if (t_start, t_end) != (1.0, 0.0):
         times = sampling.within(times, t_start, t_end)

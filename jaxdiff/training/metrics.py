@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 from jaxdiff.training.step import LOGSNR_EDGES
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Writer:
         self._path = workdir / "metrics.jsonl"
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]
-            with written_whole(self._path) as draft:
+            with atomic_write(self._path) as draft:
                 draft.write_text("".join(lines))
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 

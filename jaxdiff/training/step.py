@@ -110,6 +110,7 @@ def losses(
 ) -> Losses:
     """Returns the task's losses at some parameters, the state's others being as they are."""
     keys = random.example_keys(step_key, batch["position"])
+    # A stream's name decides its numbers: to rename this one would change every training.
     offset = jax.random.uniform(random.stream(step_key, "lattice"))
     draw = Draw(keys, (offset + batch["position"] / recipe.batch_size) % 1)
     adapt = recipe.table.adapt

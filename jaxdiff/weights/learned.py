@@ -25,7 +25,7 @@ PROCESS = "process"
 
 
 @runtime_checkable
-class Learned(Protocol):
+class LearnedPart(Protocol):
     """A part with parameters, trained together with the network's."""
 
     def init(self) -> Any:
@@ -36,7 +36,7 @@ class Learned(Protocol):
 
 
 @runtime_checkable
-class Adaptive(Protocol):
+class AdaptivePart(Protocol):
     """A part with running statistics of the losses."""
 
     def begin(self) -> Any:
@@ -54,7 +54,7 @@ class Adaptive(Protocol):
 
 def parts(owner: Any, place: str) -> Iterator[tuple[str, Any]]:
     """Yields place and object of all learned and adaptive parts of nested dataclasses."""
-    if isinstance(owner, Learned | Adaptive):
+    if isinstance(owner, LearnedPart | AdaptivePart):
         yield place, owner
     for name, value in _fields(owner):
         yield from parts(value, _below(place, name))
@@ -62,12 +62,12 @@ def parts(owner: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 def init(owner: Any, place: str) -> dict[str, Any]:
     """Returns the first parameters of all learned parts."""
-    return {at: part.init() for at, part in parts(owner, place) if isinstance(part, Learned)}
+    return {at: part.init() for at, part in parts(owner, place) if isinstance(part, LearnedPart)}
 
 
 def begin(owner: Any, place: str) -> dict[str, Any]:
     """Returns the first statistics of all adaptive parts."""
-    return {at: part.begin() for at, part in parts(owner, place) if isinstance(part, Adaptive)}
+    return {at: part.begin() for at, part in parts(owner, place) if isinstance(part, AdaptivePart)}
 
 
 def bind(owner: Owner, values: Values, place: str) -> Owner:
@@ -78,7 +78,7 @@ def bind(owner: Owner, values: Values, place: str) -> Owner:
         if bound is not value:
             changed[name] = bound
     owner = replaced(owner, **changed) if changed else owner
-    known = isinstance(owner, Learned | Adaptive) and place in values
+    known = isinstance(owner, LearnedPart | AdaptivePart) and place in values
     part: Any = owner
     return part.bind(values[place]) if known else owner
 
@@ -87,13 +87,13 @@ def observe(
     owner: Any, draw: Draw, loss: Float[Array, "b *frames"], metrics: Metrics, place: str
 ) -> dict[str, Any]:
     """Returns each adaptive part's summary of an objective's losses and metrics."""
-    adaptive = (each for each in parts(owner, place) if isinstance(each[1], Adaptive))
+    adaptive = (each for each in parts(owner, place) if isinstance(each[1], AdaptivePart))
     return {at: part.observe(draw, loss, metrics) for at, part in adaptive}
 
 
 def absorb(owner: Any, observed: Values, place: str) -> dict[str, Any]:
     """Returns the new statistics of the adaptive parts of an object bound to the old ones."""
-    adaptive = (each for each in parts(owner, place) if isinstance(each[1], Adaptive))
+    adaptive = (each for each in parts(owner, place) if isinstance(each[1], AdaptivePart))
     return {at: part.absorb(observed[at]) for at, part in adaptive}
 
 

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from jaxdiff.config.build import build
 from jaxdiff.pretrained import files
+from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
 from jaxdiff.weights.checksums import check
 
@@ -60,12 +61,15 @@ class OfRun:
         name: the entry of that run's table of weights; "" for all of its entries.
         item: "ema" or "params".
         step: of the checkpoint; None for the newest that can be read.
+        new: names of parameters that the other run may lack, or beginnings of names: these begin
+            as they would without a source.
     """
 
     path: str
     name: str = "network"
     item: str = AVERAGE
     step: int | None = None
+    new: Sequence[str] = ()
 
     def load(self, target: Params) -> Params:
         """Returns the weights from a checkpoint, which is only read.
@@ -73,6 +77,11 @@ class OfRun:
         Raises:
             ValueError: the folder has no checkpoint that can be read, or one of another model.
         """
+        if self.new:
+            stored = self.shapes()
+            target = pruned(
+                target, lambda path: not path.startswith(tuple(self.new)) or has(stored, path)
+            )
         target = {self.name: target} if self.name else target
         restored, _ = read_item(Path(self.path) / CHECKPOINTS, self.item, target, self.step)
         return restored[self.name] if self.name else restored
@@ -107,6 +116,10 @@ class Like:
     """A copy of another entry, as that entry is when training begins."""
 
     name: str
+
+
+KIND = Source | Like
+"""What a name of this module makes."""
 
 
 @dataclass(frozen=True)

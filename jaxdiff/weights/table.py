@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 
 from jaxdiff.files import write_json
 from jaxdiff.random import stream
+from jaxdiff.trees import overlaid, same_structure
 from jaxdiff.typing import Params
 from jaxdiff.weights.adapters import Adapter
 from jaxdiff.weights.sources import Like, Source
@@ -116,8 +117,12 @@ class Table:
         """
         made = dict(loaded)
         for name, entry in self.entries.items():
-            if entry.source is None and entry.trained != frozen:
+            if entry.trained == frozen:
+                continue
+            if entry.source is None:
                 made[name] = entry.init(key)
+            elif name in loaded and not same_structure(entry.abstract(), loaded[name]):
+                made[name] = overlaid(entry.init(key), loaded[name])
         for name, entry in self.entries.items():
             if isinstance(entry.source, Like) and entry.trained != frozen:
                 of = entry.source.name

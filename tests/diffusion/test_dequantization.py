@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from jaxdiff import random
 from jaxdiff.diffusion import likelihood
-from jaxdiff.diffusion.likelihood import levels
+from jaxdiff.diffusion.likelihood import quantization
 
 
 def keys_of(n):
@@ -41,14 +41,14 @@ def test_intervals_keep_their_precision_in_the_tails():
     """log(Φ(b) - Φ(a)) at 30 deviations; fails if it is taken as a difference of two ones."""
     low, high = jnp.array([29.0, -30.0, -1.0, 2.0]), jnp.array([30.0, -29.0, 1.0, jnp.inf])
     expected = [norm.logcdf(-29.0), norm.logcdf(-29.0), np.log(0.6826895), norm.logcdf(-2.0)]
-    np.testing.assert_allclose(levels.log_interval(low, high), expected, rtol=1e-5)
+    np.testing.assert_allclose(quantization.log_interval(low, high), expected, rtol=1e-5)
 
 
 def test_digits_have_seventeen_levels():
     """Bytes pass for levels that were rounded to them; fails if rounding counts as a value."""
     digits = jnp.round(jnp.linspace(0, 255, 17)) / 127.5 - 1
-    levels.check_levels(digits[None], 17)
-    levels.check_levels(digits[None], 256)
+    quantization.check_levels(digits[None], 17)
+    quantization.check_levels(digits[None], 256)
     assert likelihood.Uniform().noise_level == pytest.approx(0.1 * 2 / 255)
 
 
@@ -57,8 +57,11 @@ def test_digits_have_seventeen_levels():
     [
         (lambda: likelihood.Uniform(1), "levels=1"),
         (lambda: likelihood.TruncatedNormal(17, edge=0.0), "edge=0.0"),
-        (lambda: levels.check_levels(jnp.array([[0.1]]), 17), "levels=17: the data have values"),
-        (lambda: levels.check_levels(jnp.array([[1.1]]), 256), r"outside \[-1, 1\]"),
+        (
+            lambda: quantization.check_levels(jnp.array([[0.1]]), 17),
+            "levels=17: the data have values",
+        ),
+        (lambda: quantization.check_levels(jnp.array([[1.1]]), 256), r"outside \[-1, 1\]"),
     ],
 )
 def test_impossible_levels_are_refused(make, message):

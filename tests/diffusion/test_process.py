@@ -118,8 +118,8 @@ def test_check_names_the_time_that_carries_no_information():
 
 
 def draw_of(n):
-    lattice = (0.3 + jnp.arange(n) / n) % 1
-    return Draw(random.example_keys(jax.random.key(1), jnp.arange(n)), lattice)
+    stratified_u = (0.3 + jnp.arange(n) / n) % 1
+    return Draw(random.example_keys(jax.random.key(1), jnp.arange(n)), stratified_u)
 
 
 def test_training_times_have_their_distributions():

@@ -21,8 +21,8 @@ FLOW = Process(schedules.RectifiedFlow())
 
 
 def draw_of(n):
-    lattice = (0.3 + jnp.arange(n) / n) % 1
-    return Draw(random.example_keys(jax.random.key(1), jnp.arange(n)), lattice)
+    stratified_u = (0.3 + jnp.arange(n) / n) % 1
+    return Draw(random.example_keys(jax.random.key(1), jnp.arange(n)), stratified_u)
 
 
 @pytest.mark.parametrize("scale", [-1.0, -0.3, 0.0, 1.29, 1.75])
@@ -53,7 +53,7 @@ def test_cosine_map_has_the_papers_density():
 
 @pytest.mark.parametrize("name", ["Mode", "CosineMap", "Discretized"])
 def test_independent_times_are_the_quantile_of_uniform_numbers(name):
-    """Fails if calling a distribution uses the lattice in place of the keys."""
+    """Fails if calling a distribution uses the stratified numbers in place of the keys."""
     draw, rule = draw_of(101), build(time_sampling, name + "()")
     t, importance = rule(FLOW, draw)
     u = random.uniform(random.stream(draw.keys, "time"))
@@ -128,7 +128,7 @@ def test_loss_aware_times_are_even_until_every_part_has_been_seen():
     bound, *_ = seen(rule, steps=1, size=32)
     np.testing.assert_array_equal(bound.density(), 1)
     t, importance = rule(FLOW, draw_of(64))
-    np.testing.assert_allclose(t, 1 - draw_of(64).lattice, atol=1e-6)
+    np.testing.assert_allclose(t, 1 - draw_of(64).stratified_u, atol=1e-6)
     np.testing.assert_array_equal(importance, 1)
 
 
@@ -161,7 +161,7 @@ def test_loss_aware_times_keep_another_distribution():
     """Fails if the parts are of t, and not of the other distribution's numbers."""
     rule = time_sampling.LossAware(of=time_sampling.LogitNormal(), bins=16)
     t, _ = rule(FLOW, draw_of(101))
-    np.testing.assert_allclose(t, rule.of.quantile(FLOW, draw_of(101).lattice), atol=1e-6)
+    np.testing.assert_allclose(t, rule.of.quantile(FLOW, draw_of(101).stratified_u), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from PIL import Image, ImageColor
 
 from jaxdiff.evaluation import pictures
 from jaxdiff.evaluation.pictures import ACCENT, GAP, GREY, INK, PALE
-from jaxdiff.files import written_whole
+from jaxdiff.files import atomic_write
 
 
 def opened(path):
@@ -108,11 +108,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     """Catches writing in place, and temporary files that stay behind."""
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]

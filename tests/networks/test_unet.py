@@ -17,7 +17,7 @@ NET = UNet(
     num_heads=2,
     scale_shift=True,
     dropout=0.3,
-    inputs=Inputs(num_classes=3, vectors={"clip": 5}, times=("until",)),
+    inputs=Inputs(num_classes=3, vectors={"clip": 5}, scalars={"until": 1.0}),
 )
 TIME = jnp.array([10.0, 500.0, 900.0])
 COND = {"label": jnp.array([0, 1, 2]), "clip": jnp.ones((3, 5)), "until": TIME / 2}
@@ -68,7 +68,7 @@ def test_dropped_is_the_same_as_absent(apply, params, x):
     mask = jnp.array([True, False, True])
     dropped = {name: Condition(value, keep=mask) for name, value in COND.items()}
     masked = apply(params, x, TIME, dropped)
-    absent = apply(params, x, TIME, {})
+    absent = apply(params, x, TIME, {"until": COND["until"]})
     full = apply(params, x, TIME, COND)
     np.testing.assert_allclose(masked[1], absent[1], atol=1e-4)
     np.testing.assert_allclose(masked[::2], full[::2], atol=1e-4)

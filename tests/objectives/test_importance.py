@@ -31,7 +31,7 @@ def test_importance_multiplies_the_whole_loss(spec):
             spec,
             process=Process(schedules.Learned()),
             parameterization=parameterizations.noise,
-            time_sampling=lambda process, draw: Times(draw.lattice, importance),
+            time_sampling=lambda process, draw: Times(draw.stratified_u, importance),
             weighting=weighting.Simple(),
         )
         return objective(Roles(student, student), x0, {}, draw, jnp.zeros((), int))

@@ -143,7 +143,7 @@ def test_each_part_of_the_schedule_has_its_own_gradient(params):
     loss = lambda params: bound_of(params, x0, draw, student_of)[0].mean()
     with jax.enable_x64(True):
         params = jax.tree.map(lambda a: jnp.asarray(a, float), params)
-        x0, draw = jnp.asarray(x0, float), Draw(draw.keys, jnp.asarray(draw.lattice, float))
+        x0, draw = jnp.asarray(x0, float), Draw(draw.keys, jnp.asarray(draw.stratified_u, float))
         gradient = jax.jit(jax.grad(loss))(params)["process.schedule"]
         moved = lambda name, d: {"process.schedule": {**params["process.schedule"], name: d}}
         value = jax.jit(loss)
@@ -178,7 +178,7 @@ def test_the_shape_learns_to_spread_the_loss_evenly():
     @jax.jit
     def step(carry, seed):
         shape, moments = carry
-        t = draw_of(256, seed).lattice
+        t = draw_of(256, seed).stratified_u
 
         def moment(shape):
             values = {"process.schedule": {**SCHEDULE.init(), "shape": shape}}

@@ -25,8 +25,10 @@ def objective(**options):
         {"name": "LearnedVariance", "steps": STEPS, **options},
         process=PROCESS,
         parameterization=parameterizations.noise,
-        # The lattice says the times.
-        time_sampling=lambda process, draw: Times(draw.lattice, jnp.ones_like(draw.lattice)),
+        # The stratified numbers are the times.
+        time_sampling=lambda process, draw: Times(
+            draw.stratified_u, jnp.ones_like(draw.stratified_u)
+        ),
         weighting=weighting.Simple(),
     )
 

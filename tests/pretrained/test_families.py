@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdiff import Experiment
-from jaxdiff.config.build import different
+from jaxdiff.config.build import describe_difference
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained import families, save
 from jaxdiff.pretrained.families import load_network, read_network
@@ -80,7 +80,7 @@ def test_a_config_describes_the_network_that_parity_compares(name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     found, _ = families.describe(tmp_path / "config.json")
     comparable = families._comparable
-    assert not different(comparable(found), comparable(expected))
+    assert not describe_difference(comparable(found), comparable(expected))
     if isinstance(found, UNet) and found.transformer_depth is None:
         assert found.attention_at == expected.attention_at
     assert (found.out_channels or 4) == (expected.out_channels or config["out_channels"])

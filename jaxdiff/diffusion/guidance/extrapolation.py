@@ -16,13 +16,10 @@ from jaxdiff.diffusion.guidance.branches import Guidance, cond_and_uncond, dot, 
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Denoiser, Prediction
+from jaxdiff.typing import Data, Denoiser, Prediction, Time
 
 Scale = float | Float[Array, ""] | Callable[[Array], Array] | None
 """A number, or a function of the times [b] that returns one for each; None for no guidance."""
-
-Data = Float[Array, "b *shape"]
-Time = Float[Array, "b *frames"]
 
 
 @runtime_checkable

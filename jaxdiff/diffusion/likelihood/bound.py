@@ -12,11 +12,9 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
 from jaxdiff.diffusion.likelihood.angle import nodes, span, time_of
-from jaxdiff.diffusion.likelihood.levels import bins, log_interval
+from jaxdiff.diffusion.likelihood.quantization import bins, log_interval
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.typing import Cond, Denoiser, Prediction
-
-Data = Float[Array, "b *shape"]
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction
 
 
 class Bound(NamedTuple):

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.diffusion.likelihood.levels import bin_width, bins, log_interval
-
-Data = Float[Array, "b *shape"]
+from jaxdiff.diffusion.likelihood.quantization import bin_width, bins, log_interval
+from jaxdiff.typing import Data
 
 
 @runtime_checkable
@@ -31,6 +30,10 @@ class Dequantization(Protocol):
 
     def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
         """Returns y and log q(y|x)."""
+
+
+KIND = Dequantization
+"""What a name of this module makes."""
 
 
 @dataclass(frozen=True)

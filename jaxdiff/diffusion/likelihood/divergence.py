@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
+from jaxdiff.typing import Data
 
 Field = Callable[[Array], Array]
 """A vector field on examples [b, ...] that do not see each other."""
-
-Data = Float[Array, "b *shape"]
 
 
 @runtime_checkable

@@ -1,9 +1,9 @@
 """Solvers of the reverse process, each a few lines; `sampling.sample` holds the loop.
 
 With x̂ = x/alpha and ŝ = sigma/alpha, the probability flow of every Gaussian process is
-dx̂/dŝ = noise ("noise frame"), and d(x/sigma)/d(alpha/sigma) = x0 ("data frame"). The steps are
-written so that they hold at alpha = 0 and at sigma = 0 as well; where a method has no meaning
-there, it takes DDIM's step.
+dx̂/dŝ = noise ("noise coordinates"), and d(x/sigma)/d(alpha/sigma) = x0 ("data coordinates"). The
+steps are written so that they hold at alpha = 0 and at sigma = 0 as well; where a method has no
+meaning there, it takes DDIM's step.
 """
 
 from jaxdiff.diffusion.solvers.adaptive import Adaptive
@@ -44,6 +44,10 @@ from jaxdiff.diffusion.solvers.stochastic import (
     EulerMaruyama,
     Restart,
 )
+from jaxdiff.typing import Solver
+
+KIND = Solver
+"""What a name of this module makes."""
 
 __all__ = [
     "DDIM",

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.frames import Data, no_history
+from jaxdiff.diffusion.solvers.coordinates import no_history
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 @pytree()

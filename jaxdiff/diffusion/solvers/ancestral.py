@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.frames import Data, half_logsnr, no_history
+from jaxdiff.diffusion.solvers.coordinates import half_logsnr, no_history
 from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 @pytree()

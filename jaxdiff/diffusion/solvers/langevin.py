@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.ancestral import DDPM
-from jaxdiff.diffusion.solvers.frames import Data, Time, no_history
+from jaxdiff.diffusion.solvers.coordinates import Time, no_history
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Solver, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Solver, Span
 
 
 @pytree()

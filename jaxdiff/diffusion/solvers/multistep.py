@@ -7,17 +7,16 @@ import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
-from jaxdiff.diffusion.solvers.frames import (
-    Data,
+from jaxdiff.diffusion.solvers.coordinates import (
     Time,
-    ask,
     at_an_end,
     between,
     half_logsnr,
     noise_step,
+    predict_inside,
 )
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 @pytree()
@@ -140,7 +139,7 @@ class PLMS:
         def heun():
             end = at_an_end(self.process, span.t, span.s)
             euler = self.process.perturb(first, span.s)
-            slope = ask(denoiser, euler, span.s, cond, span.t, end).noise
+            slope = predict_inside(denoiser, euler, span.s, cond, span.t, end).noise
             return jnp.where(expand(end, x), first.noise, (first.noise + slope) / 2)
 
         noise = jax.lax.cond(begins.all(), heun, lambda: mixed)
@@ -178,7 +177,7 @@ class PNDM:
             k1 = first.noise
             k2 = denoiser(move(middle, k1), middle, cond).noise
             k3 = denoiser(move(middle, k2), middle, cond).noise
-            k4 = ask(denoiser, move(span.s, k3), span.s, cond, span.t, end).noise
+            k4 = predict_inside(denoiser, move(span.s, k3), span.s, cond, span.t, end).noise
             return jnp.where(expand(end, x), k1, (k1 + 2 * k2 + 2 * k3 + k4) / 6)
 
         noise = jax.lax.cond(begins.all(), runge_kutta, lambda: mixed)

@@ -14,10 +14,10 @@ from jaxtyping import Array
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
-from jaxdiff.diffusion.solvers.frames import Data, Time, half_logsnr
+from jaxdiff.diffusion.solvers.coordinates import Time, half_logsnr
 from jaxdiff.diffusion.solvers.multistep import check_order
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 class History(NamedTuple):

@@ -6,18 +6,17 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.frames import (
-    Data,
-    ask,
+from jaxdiff.diffusion.solvers.coordinates import (
     at_an_end,
     between,
     data_step,
     half_logsnr,
     no_history,
     noise_step,
+    predict_inside,
 )
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 @pytree()
@@ -55,7 +54,7 @@ class Heun:
         first = denoiser(x, span.t, cond)
         euler = self.process.perturb(first, span.s)
         end = at_an_end(self.process, span.t, span.s)
-        slope = ask(denoiser, euler, span.s, cond, span.t, end).noise
+        slope = predict_inside(denoiser, euler, span.s, cond, span.t, end).noise
         heun = noise_step(self.process, x, span.t, span.s, first, (first.noise + slope) / 2)
         return jnp.where(expand(end, x), euler, heun), history
 
@@ -196,7 +195,7 @@ class DPMpp2S:
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """The data frame's step with the x0 halfway in λ."""
+        """A step in data coordinates with the x0 halfway in λ."""
         first = denoiser(x, span.t, cond)
         middle = between(self.process, span.t, span.s, 0.5)
         x0 = denoiser(self.process.perturb(first, middle), middle, cond).x0

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.frames import (
-    Data,
+from jaxdiff.diffusion.solvers.coordinates import (
     Time,
     at_an_end,
     between,
@@ -17,7 +16,7 @@ from jaxdiff.diffusion.solvers.frames import (
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:

@@ -1,15 +1,13 @@
 """Timestep grids: the decreasing times [steps + 1] at which a solver stops, ending at the data."""
 
-from jaxdiff.diffusion.timesteps.checks import Timesteps
-from jaxdiff.diffusion.timesteps.levels import (
+from jaxdiff.diffusion.timesteps.by_noise_level import (
     AlignYourSteps,
     Exponential,
     Karras,
     LogSNR,
     Restarting,
 )
-from jaxdiff.diffusion.timesteps.measured import Measured
-from jaxdiff.diffusion.timesteps.places import (
+from jaxdiff.diffusion.timesteps.by_time import (
     Beta,
     Leading,
     Linspace,
@@ -18,6 +16,11 @@ from jaxdiff.diffusion.timesteps.places import (
     Trailing,
     Uniform,
 )
+from jaxdiff.diffusion.timesteps.checks import Timesteps
+from jaxdiff.diffusion.timesteps.measured import Measured
+
+KIND = Timesteps
+"""What a name of this module makes."""
 
 __all__ = [
     "AlignYourSteps",

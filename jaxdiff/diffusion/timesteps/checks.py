@@ -73,7 +73,7 @@ def check_positive(grid: Any, *names: str) -> None:
             raise ValueError(f"{type(grid).__name__}: {name}={getattr(grid, name)} is not positive")
 
 
-def check_levels(grid: Any) -> None:
+def check_noise_levels(grid: Any) -> None:
     """Raises ValueError unless 0 < sigma_min < sigma_max."""
     if not 0 < grid.sigma_min < grid.sigma_max:
         raise ValueError(

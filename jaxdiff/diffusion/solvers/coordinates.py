@@ -6,9 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Cond, Denoiser, Prediction
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction
 
-Data = Float[Array, "b *shape"]
 Time = Float[Array, "*times"]
 
 
@@ -55,7 +54,9 @@ def data_step(process: Process, x: Data, t: Time, s: Time, x0: Data) -> Data:
     return shrink * x + (alpha_s - shrink * alpha_t) * x0
 
 
-def ask(denoiser: Denoiser, x: Data, t: Time, cond: Cond, instead: Time, where: Array) -> Any:
+def predict_inside(
+    denoiser: Denoiser, x: Data, t: Time, cond: Cond, instead: Time, where: Array
+) -> Any:
     """Asks the denoiser at t, or at `instead` where the answer will not be used.
 
     A time at which every network is defined must stand in at the ends.

@@ -10,7 +10,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.timesteps.checks import (
     Timesteps,
     before_the_end,
-    check_levels,
+    check_noise_levels,
     check_positive,
     check_steps,
     falling,
@@ -34,7 +34,7 @@ class Karras:
     rho: float = 7.0
 
     def __post_init__(self):
-        check_levels(self)
+        check_noise_levels(self)
         check_positive(self, "rho")
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
@@ -61,7 +61,7 @@ class Exponential:
     sigma_max: float = 80.0
 
     def __post_init__(self):
-        check_levels(self)
+        check_noise_levels(self)
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""

@@ -1,4 +1,4 @@
-"""Exact denoisers: distributions for which everything is known in closed form."""
+"""Distributions for which the denoiser, the density and the flow are known in closed form."""
 
 from dataclasses import dataclass
 

@@ -5,9 +5,8 @@
 
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
-from jaxtyping import Array, Float
 
-Data = Float[Array, "b *shape"]
+from jaxdiff.typing import Data
 
 
 def bin_width(levels: int) -> float:
