@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
+from jaxdiff.condition import conditions
 from jaxdiff.training.step import make_step
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
@@ -274,3 +276,21 @@ def test_importing_reaches_for_no_device_and_no_other_framework():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+class Deaf(nn.Module):
+    """A network that reads its label, but not whether the label is dropped."""
+
+    @nn.compact
+    def __call__(self, x, time, cond, dropout_keys=None):
+        return x + nn.Embed(10, 1)(conditions(cond)["label"].value)[:, None, None]
+
+
+def test_a_network_that_does_not_read_what_is_dropped_is_refused():
+    """Guidance would do nothing; fails if it goes unnoticed."""
+    config = tiny_config()
+    config.network = {"name": f"{__name__}:Deaf"}
+    with pytest.raises(ValueError, match=r"conditions has \['label'\], which may be dropped"):
+        one_device(config)
+    config.condition_dropout = 0.0
+    one_device(config)
