@@ -36,7 +36,7 @@ COMMANDS = [
 SMALL = (
     "--config.train.steps=2",
     "--config.batch_size=8",
-    "--config.network.channels=(8,)",
+    "--config.network.channels=(24,)",
     "--config.network.layers_per_block=1",
     "--config.network.attention_at=()",
     "--config.sampling.steps=2",
@@ -110,7 +110,8 @@ def test_the_python_block_trains_samples_and_decodes(folder, monkeypatch):
     write_autoencoder(folder / "vae")
     code = block("import jaxdiff\n").replace("train.steps = 1000", "train.update(steps=2)")
     code = code.replace("path/to/vae", str(folder / "vae"))
-    small = "config.batch_size = 8\nconfig.network.update(channels=(8,), layers_per_block=1, attention_at=())\n"
+    small = "config.batch_size = 8\nconfig.network.update(channels=(8,), attention_at=())\n"
+    small += "config.network.head_channels = 8\n"
     code = code.replace("experiment =", small + "experiment =", 1)
     names = {
         "mask": np.eye(8, dtype=bool),

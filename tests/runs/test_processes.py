@@ -122,3 +122,20 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(folder):
     assert len(steps) == 1
     step = int(steps.pop().split()[1])
     assert (workdir / "checkpoints" / str(step)).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("coordinator='host0'", "coordinator='host0': give host and port, such as host0:8482"),
+        ("", "give each process --coordinator=host0:port"),
+        ("coordinator='localhost:1', num_processes=2, process_id=5", "process_id': 5"),
+    ],
+)
+def test_processes_that_do_not_find_each_other_say_what_is_missing(arguments, message):
+    """Fails if the flags and the port go unnamed."""
+    code = f"from jaxdiff.runs.processes import join; join({arguments})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert message in done.stderr
