@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jaxdiff import random
 from jaxdiff.diffusion.inverse.known_pixels import latent_mask
 from jaxdiff.diffusion.process import Process
+from jaxdiff.options import TableSize
 from jaxdiff.trees import pytree, replaced
 from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
@@ -32,12 +33,8 @@ class RePaint:
     solver: Solver
     mask: ArrayLike
     known: ArrayLike
-    resamples: int = 10
+    resamples: TableSize = 10
     stochastic = True
-
-    def __post_init__(self):
-        if self.resamples < 1:
-            raise ValueError(f"RePaint: resamples={self.resamples}: at least 1")
 
     def in_latents(self, encode: Callable, decode: Callable) -> "RePaint":
         """Returns the same for latents: those of the known image, where all their pixels are."""
