@@ -100,6 +100,12 @@ Levels = Annotated[int, Between(2, 65536)]
 
 PositiveFloat = Annotated[float, Positive]
 NonNegativeFloat = Annotated[float, NotNegative]
+Width = Annotated[int, Between(1, 1_000_000)]
+"""A number of channels or features."""
+
+Depth = Annotated[int, Between(1, 1000)]
+"""A number of layers or heads."""
+
 TableSize = Annotated[int, Between(1, 100_000)]
 """A number of things that are tabulated."""
 
@@ -142,7 +148,7 @@ class DType:
         return "a type of arrays, such as 'float32' or 'bfloat16'"
 
 
-Float = Annotated[Any, DType()]
+FloatType = Annotated[Any, DType()]
 """A type of floating-point arrays, or its name: "bfloat16"."""
 
 
@@ -266,10 +272,13 @@ def plain(kind: Any) -> bool:
         return plain(arguments[0])
     if origin is Literal or (kind in _WORDS and kind is not Any) or kind is Ellipsis:
         return True
-    lists = isinstance(origin, type) and issubclass(origin, Mapping | Sequence)
-    if lists or origin in (Union, types.UnionType):
-        return all(map(plain, arguments))
-    return False
+    if origin in (Union, types.UnionType):
+        return any(plain(each) for each in arguments if each is not type(None))
+    return (
+        isinstance(origin, type)
+        and issubclass(origin, Mapping | Sequence)
+        and all(map(plain, arguments))
+    )
 
 
 def short(value: Any) -> str:
