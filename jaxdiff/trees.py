@@ -1,5 +1,6 @@
 """Frozen dataclasses as pytrees: arrays are leaves, everything else is static structure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -140,3 +141,8 @@ def _has_arrays(value: Any) -> bool:
         return isinstance(value, Arrays)
     array = any(isinstance(leaf, Arrays) for leaf in leaves)
     return array or not isinstance(value, tuple | list | dict)
+
+
+def size_of(tree: Any) -> int:
+    """Returns the number of elements in all arrays (or shapes) of a tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
