@@ -63,6 +63,28 @@ def data_step(process: Process, x: Data, t: Time, s: Time, x0: Data) -> Data:
     return shrink * x + (alpha_s - shrink * alpha_t) * x0
 
 
+def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:
+    """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
+    alpha_t, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
+    added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
+    return ratio * x + added * scale * noise
+
+
+def angle_slope(
+    process: Process, denoiser: Denoiser, y: Data, t: Time, cond: Cond
+) -> tuple[Data, Prediction]:
+    """Returns dy/dφ and the prediction, for y = x/√(alpha² + sigma²) and the noise angle φ.
+
+    The slope of the probability flow is cos(φ)·noise - sin(φ)·x0, finite at both ends.
+    """
+    alpha, sigma = process.at(t, y)
+    scale = jnp.hypot(alpha, sigma)
+    prediction = denoiser(scale * y, t, cond)
+    return (alpha * prediction.noise - sigma * prediction.x0) / scale, prediction
+
+
 def predict_inside(
     denoiser: Denoiser, x: Data, t: Time, cond: Cond, instead: Time, where: Array
 ) -> Any:

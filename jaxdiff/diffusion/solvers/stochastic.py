@@ -10,6 +10,7 @@ from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import (
     ProcessSolver,
     Time,
+    add_noise,
     at_an_end,
     between,
     half_logsnr,
@@ -19,15 +20,6 @@ from jaxdiff.diffusion.solvers.single_step import Heun
 from jaxdiff.options import NonNegativeFloat, Range
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
-
-
-def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:
-    """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
-    alpha_t, sigma_t = process.at(t, x)
-    alpha_s, sigma_s = process.at(s, x)
-    ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
-    added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
-    return ratio * x + added * scale * noise
 
 
 @pytree()

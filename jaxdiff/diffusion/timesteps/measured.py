@@ -119,4 +119,4 @@ def _column(values: Sequence[float]) -> np.ndarray:
 
 def _angle(process: Process, times: np.ndarray) -> np.ndarray:
     t = jnp.asarray(times, jnp.result_type(float))
-    return np.asarray(jnp.arctan2(process.schedule.sigma(t), process.schedule.alpha(t)))
+    return np.asarray(process.angle(t))
