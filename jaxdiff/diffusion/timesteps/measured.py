@@ -1,10 +1,8 @@
 """The grid that a command computes for a trained model, and the file in between."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +11,7 @@ from jaxtyping import Array, Float
 from scipy.interpolate import PchipInterpolator
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.files import write_json
+from jaxdiff.files import read_json, write_json
 from jaxdiff.options import Filled, checked
 
 
@@ -80,14 +78,9 @@ def read(path: str | os.PathLike, process: Process) -> Knots:
         ValueError: the file is missing, damaged, or made for another process.
     """
     try:
-        found = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(
-            f"Measured: {path} cannot be read ({error.strerror}); "
-            "experiments/timesteps.py writes it for a run"
-        ) from None
+        found = read_json(path)
     except ValueError as error:
-        raise ValueError(f"Measured: {path} is damaged: {error}") from None
+        raise ValueError(f"Measured: {error}; experiments/timesteps.py writes it anew") from None
     try:
         columns = [_column(found["knots"][name]) for name in ("time", "angle", "share")]
         madefor, (times, angles, shares) = found["process"], columns
