@@ -1,9 +1,11 @@
 """What the scripts share: logging, flags for sampling, and errors that a person can read."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
@@ -61,6 +63,17 @@ def run(main: Callable[[], None]) -> None:
             message = str(error).split("\n-----")[0]  # JAX appends remarks on its frames
             print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1 or FLAGS.traceback:
+                raise
+            why = str(error).strip().splitlines()[0]
+            print(
+                f"error: process {jax.process_index()}: another process has ended, or cannot be "
+                f"reached ({why}); the last checkpoint is kept, and the same command goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)  # an ordinary exit would wait for the others
 
     app.run(guarded, flags_parser=_parse)
 
