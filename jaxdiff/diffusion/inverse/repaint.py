@@ -16,6 +16,7 @@ from jaxdiff import random
 from jaxdiff.diffusion.inverse.known_pixels import latent_mask
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.solvers.coordinates import add_noise
+from jaxdiff.options import TableSize
 from jaxdiff.trees import pytree, replaced
 from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
@@ -33,12 +34,8 @@ class RePaint:
     solver: Solver
     mask: ArrayLike
     known: ArrayLike
-    resamples: int = 10
+    resamples: TableSize = 10
     stochastic = True
-
-    def __post_init__(self):
-        if self.resamples < 1:
-            raise ValueError(f"RePaint: resamples={self.resamples}: at least 1")
 
     def in_latents(self, encode: Callable, decode: Callable) -> "RePaint":
         """Returns the same for latents: those of the known image, where all their pixels are."""

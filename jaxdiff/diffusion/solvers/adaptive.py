@@ -2,13 +2,14 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import angle_slope, no_history
+from jaxdiff.options import Filled, PositiveFloat, Size
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -27,17 +28,13 @@ class Adaptive:
     """
 
     process: Process
-    method: str = "Tsit5"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_steps: int = 4096
+    method: Annotated[str, Filled()] = "Tsit5"
+    rtol: PositiveFloat = 1e-5
+    atol: PositiveFloat = 1e-5
+    max_steps: Size = 4096
     clean: float = 16.0
     stochastic = False
     init = no_history
-
-    def __post_init__(self):
-        if self.rtol <= 0 or self.atol <= 0:
-            raise ValueError(f"Adaptive: rtol={self.rtol} and atol={self.atol} must be positive")
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any

@@ -1,14 +1,23 @@
 """Steps that hold at both ends of every process: what the solvers are made of."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Cond, Data, Denoiser, Prediction
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Solver
 
 Time = Float[Array, "*times"]
+
+
+@runtime_checkable
+class ProcessSolver(Solver, Protocol):
+    """A solver that knows its process, for those that are made of another."""
+
+    @property
+    def process(self) -> Process:
+        """Returns the process."""
 
 
 def no_history(self: Any, x: Data) -> tuple:

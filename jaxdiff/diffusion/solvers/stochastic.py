@@ -1,13 +1,14 @@
 """Solvers of the reverse SDE, and those that go back up to more noise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import (
+    ProcessSolver,
     Time,
     add_noise,
     at_an_end,
@@ -16,6 +17,7 @@ from jaxdiff.diffusion.solvers.coordinates import (
     no_history,
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
+from jaxdiff.options import NonNegativeFloat, Range
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -30,10 +32,10 @@ class EDMStochastic:
     """
 
     process: Process
-    s_churn: float = 40.0
-    s_min: float = 0.05
-    s_max: float = 50.0
-    s_noise: float = 1.003
+    s_churn: NonNegativeFloat = 40.0
+    s_min: NonNegativeFloat = 0.05
+    s_max: Annotated[float, Range(ge=0, finite=False)] = 50.0
+    s_noise: NonNegativeFloat = 1.003
     init = no_history
 
     @property
@@ -98,12 +100,8 @@ class DPMppSDE:
     """
 
     process: Process
-    tau: float = 1.0
+    tau: NonNegativeFloat = 1.0
     init = no_history
-
-    def __post_init__(self):
-        if self.tau < 0:
-            raise ValueError(f"DPMppSDE: tau={self.tau} is negative")
 
     @property
     def stochastic(self) -> bool:
@@ -156,7 +154,7 @@ class Restart:
     Such grids come from `timesteps.Restarting`: `Restart(of=Heun())`.
     """
 
-    of: Any
+    of: ProcessSolver
     stochastic = True
 
     def init(self, x: Data) -> Any:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.interpolate import PchipInterpolator
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.files import read_json, write_json
+from jaxdiff.options import Filled, checked
 
 
 class Knots(NamedTuple):
@@ -43,6 +44,7 @@ def spread(knots: Knots, steps: int) -> Float[Array, " times"]:
     return jnp.asarray(times)
 
 
+@checked
 @dataclass(frozen=True)
 class Measured:
     """Dense where the model's own local errors are large: see `diffusion/local_error.py`.
@@ -51,7 +53,7 @@ class Measured:
     steps, on the process for which it was made.
     """
 
-    path: str
+    path: Annotated[str, Filled()]
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0.
