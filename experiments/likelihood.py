@@ -6,7 +6,7 @@ python experiments/likelihood.py --workdir=runs/digits --levels=17 --method=boun
 Methods: "flow" (the probability flow), "bound" (the variational bound of ancestral sampling) and
 "continuous" (its limit of infinitely many steps). Of images all three are upper bounds, the flow
 by its dequantization. Points have no levels: theirs are the bits of a density, which may be
-negative. Writes likelihood.json and likelihood.png.
+negative. Writes likelihood_<method>.json and .png.
 """
 
 import json
@@ -30,7 +30,7 @@ from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrato
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
 from jaxdiff.files import write_json
-from jaxdiff.progress import full_batches, progress
+from jaxdiff.progress import announced, full_batches, progress
 
 METHODS = ("flow", "bound", "continuous")
 
@@ -83,9 +83,11 @@ def main() -> None:
     terms = found["steps"].mean(axis=0) if "steps" in found else None
     if terms is not None:
         figures["terms"] = {"logsnr": logsnr.tolist(), "bits_per_dimension": terms.tolist()}
-    write_json(out / "likelihood.json", figures)
-    pictures.save_likelihood(out / "likelihood.png", found["bits"].mean(axis=1), logsnr, terms)
-    print(out / "likelihood.json", out / "likelihood.png", sep="\n")
+    file = out / f"likelihood_{METHOD.value}.json"
+    write_json(file, figures)
+    picture = file.with_suffix(".png")
+    pictures.save_likelihood(picture, found["bits"].mean(axis=1), logsnr, terms)
+    print(file, picture, sep="\n")
 
 
 def check_flags() -> None:
@@ -218,7 +220,9 @@ def evaluate(run: Run, compute: Callable[..., dict], batches: list[dict], dimens
     for batch in progress(batches, "batches of examples"):
         cond = {"label": batch["label"]} if CONDITIONAL.value else {}
         inputs = batch["x"], cond, random.example_keys(key, jnp.asarray(batch["record"]))
-        nats = run.devices.gather(compute(denoiser, *run.devices.spread(inputs)))
+        what = "likelihoods of other batches" if found else "compiling, and the first likelihoods"
+        with announced(what):
+            nats = run.devices.gather(compute(denoiser, *run.devices.spread(inputs)))
         found.append({k: v[: batch["kept"]] for k, v in nats.items()})
     joined = {k: np.concatenate([f[k] for f in found]) for k in found[0]}
     bad = int(np.sum(~np.isfinite(joined["total"]).all(axis=1)))

@@ -42,12 +42,14 @@ MEASUREMENT = flags.DEFINE_string("measurement", None, "Of the samples: .npy [n,
 OPERATOR = flags.DEFINE_string("operator", None, 'Of the measurement: "AveragePooling(factor=4)".')
 INVERSE = flags.DEFINE_string("inverse", None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
-OUT = flags.DEFINE_string("out", None, "A .png, .gif (clips) or .npy; <workdir>/samples.png.")
+OUT = flags.DEFINE_string(
+    "out", None, "A .png, .gif (clips) or .npy; <workdir>/sample_seed<seed>.png."
+)
 
 
 def main() -> None:
     """Samples and saves."""
-    out = Path(OUT.value or Path(cli.FLAGS.workdir) / "samples.png")
+    out = Path(OUT.value or Path(cli.FLAGS.workdir) / f"sample_seed{cli.FLAGS.seed}.png")
     if out.suffix not in (".png", ".gif", ".npy"):
         raise ValueError(f"out={out}: the file name must end in .png, .gif (of clips) or .npy")
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):

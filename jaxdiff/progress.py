@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +36,21 @@ def progress(
             left = (total / done - 1) * (now - start)
             logger.info("%d of %d %s, %.0f s left", count, len(items), what, left)
             last = now
+
+
+@contextmanager
+def announced(what: str, after: float = 5.0) -> Iterator[None]:
+    """Logs what is being done when it takes longer than `after` seconds, and how long it took."""
+    start = time.perf_counter()
+    timer = threading.Timer(after, logger.info, ["%s ...", what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if (seconds := time.perf_counter() - start) > after:
+        logger.info("%s took %.0f s", what, seconds)
 
 
 def full_batches(num: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:

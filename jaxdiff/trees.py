@@ -1,5 +1,6 @@
 """Frozen dataclasses as pytrees: arrays are leaves, everything else is static structure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -7,6 +8,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.tree_util import GetAttrKey
+
+from jaxdiff.options import checked
 
 Class = TypeVar("Class", bound=type)
 Arrays = (jax.Array, np.ndarray)
@@ -21,8 +24,8 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
     field is static structure and must be hashable. Numbers are static unless their field is named:
     a new value of a named number compiles nothing.
 
-    Objects that JAX puts together are not constructed again: checks in `__post_init__` see what a
-    person gives, and never tracers.
+    Objects that JAX puts together are not constructed again: checks of options, by annotations and
+    in `__post_init__`, see what a person gives, and never tracers.
 
     Raises:
         TypeError: the class is not a dataclass.
@@ -55,7 +58,7 @@ def pytree(*, data: Sequence[str] = ()) -> Callable[[Class], Class]:
             return whole
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-        return cls
+        return checked(cls)
 
     return register
 
@@ -138,3 +141,8 @@ def _has_arrays(value: Any) -> bool:
         return isinstance(value, Arrays)
     array = any(isinstance(leaf, Arrays) for leaf in leaves)
     return array or not isinstance(value, tuple | list | dict)
+
+
+def size_of(tree: Any) -> int:
+    """Returns the number of elements in all arrays (or shapes) of a tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

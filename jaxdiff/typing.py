@@ -144,6 +144,17 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class Network(Protocol):
+    """A function of arrays with parameters, as Flax Linen's modules are."""
+
+    def init(self, key: Any, *inputs: Any) -> Any:
+        """Returns first variables, for inputs of these shapes."""
+
+    def apply(self, variables: Any, *inputs: Any) -> Any:
+        """Returns the output."""
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Maps pixels to the space in which diffusion runs, and back."""
 

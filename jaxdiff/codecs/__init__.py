@@ -3,5 +3,9 @@
 from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.codecs.tiles import Tiled
+from jaxdiff.typing import Codec
+
+KIND = Codec
+"""What a name of this module makes."""
 
 __all__ = ["Latents", "Pixels", "Tiled"]

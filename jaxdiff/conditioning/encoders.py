@@ -23,10 +23,13 @@ from jaxdiff.conditioning.prompts import Encoded, TextPipeline
 from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
 from jaxdiff.networks import text as networks
 from jaxdiff.pretrained import fingerprint, resolve
-from jaxdiff.typing import Condition, Params
+from jaxdiff.typing import Condition, Encoder, Params
+
+KIND = Encoder
+"""What a name of this module makes."""
 
 
-class PromptEncoder:
+class _PromptEncoder:
     """Base of the encoders of prompts; subclasses define `tokens` and `states`."""
 
     rank = 0
@@ -66,7 +69,7 @@ class PromptEncoder:
 
 
 @dataclass(frozen=True)
-class TextEncoder(PromptEncoder):
+class TextEncoder(_PromptEncoder):
     """One text encoder, from settings and files.
 
     Attributes:
@@ -155,7 +158,7 @@ class TextEncoder(PromptEncoder):
         )
 
 
-class MultiEncoder(PromptEncoder):
+class _MultiEncoder(_PromptEncoder):
     """Several encoders of the same prompts; subclasses name them as fields and define `join`."""
 
     def each(self) -> dict[str, TextEncoder]:
@@ -189,7 +192,7 @@ class MultiEncoder(PromptEncoder):
 
 
 @dataclass(frozen=True)
-class SDXL(MultiEncoder):
+class SDXL(_MultiEncoder):
     """The two encoders of SDXL, their features concatenated (Podell et al., 2023).
 
     Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has.
@@ -201,7 +204,7 @@ class SDXL(MultiEncoder):
 
 
 @dataclass(frozen=True)
-class SD3(MultiEncoder):
+class SD3(_MultiEncoder):
     """The three encoders of Stable Diffusion 3 (Esser et al., 2024)."""
 
     clip_l: TextEncoder

@@ -1,32 +1,36 @@
-"""Turns names in configs and flags into objects.
-
-A spec is a name of a family's module (`"DDIM"`), a call with literal options (`"DDIM(eta=1)"`,
-`"Stratified(of=LogitNormal(mean=0.5))"`), a mapping (`{"name": "UNet", "channels": [32, 64]}`), or
-any of these with the name of another module in front (`"my_lab.solvers:MySolver(order=3)"`).
+"""Builds objects from the specs in configs and flags, of the family that a module is.
 
 An option may be a spec itself. Its family is that of the object, unless the signature names one:
 
     settings: Annotated[Any, jaxdiff.networks.text]   # a spec of this module; a string is one, too
     discriminator: Spec                               # left as it is; the object builds it
-    inputs: Inputs = Inputs()                         # a mapping without "name" changes the default
+    inputs: Inputs = Inputs()                         # a table without "name" changes the default
+
+Every other option is checked against its annotation, by `jaxdiff.options`. A part must be of its
+family's kind (`config.kinds`), which is looked up before anything is called.
 """
 
-import ast
 import dataclasses
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, get_args, get_origin
 
 from ml_collections import ConfigDict
+
+from jaxdiff import options as checks
+from jaxdiff.config import kinds
+from jaxdiff.config.kinds import names, suggest
+from jaxdiff.config.specs import Call, parse
+
+__all__ = ["Spec", "build", "describe_difference", "names", "suggest"]
 
 Spec = Annotated[Any, "spec"]
 """Marks an option in a signature that `build` passes on unchanged."""
 
 
-def build(family: ModuleType, spec: Any, **context: Any) -> Any:
+def build(family: ModuleType, spec: Any, kind: Any = None, /, **context: Any) -> Any:
     """Returns the object that `spec` names, built with its options.
 
     Constructors get the values of `context` for which they have a parameter and the spec has none.
@@ -34,28 +38,20 @@ def build(family: ModuleType, spec: Any, **context: Any) -> Any:
     function gives the function, unless the context or defaults hold all of its arguments.
 
     Raises:
-        ValueError: a name or an option is unknown, or one is missing; lists the known ones.
+        ValueError: a name or an option is unknown, or one is missing; lists the known ones. A value
+            is of the wrong type or range. What is named is no part of this kind, by default that of
+            the family.
     """
-    if isinstance(spec, ConfigDict):
-        spec = spec.to_dict()
-    if isinstance(spec, str):
-        return _evaluate(family, _parse(spec), spec, context)
-    if isinstance(spec, Mapping):
-        options = dict(spec)
-        return _construct(family, options.pop("name"), options, context, called=True)
+    kind = kinds.kind_of(family) if kind is None else kind
+    if isinstance(spec, str | Mapping | ConfigDict):
+        return _construct(family, parse(spec), kind, context)
+    if kind is not Any and not checks.fits(kind, spec):
+        noun = kinds.noun_of(family)
+        raise ValueError(
+            f"{noun} is {checks.short(spec)}; expected a name, a call such as 'Name(option=1)', or"
+            f" a table with a 'name'; known: {', '.join(names(family))}"
+        )
     return spec
-
-
-def names(family: ModuleType) -> list[str]:
-    """Lists the public classes and functions that a family's module defines."""
-    return sorted(
-        name
-        for name, value in vars(family).items()
-        if not name.startswith("_")
-        and callable(value)
-        and getattr(value, "__module__", "").startswith(family.__name__)
-        and not getattr(value, "_is_protocol", False)
-    )
 
 
 def describe_difference(ours: Any, theirs: Any) -> str:
@@ -78,89 +74,71 @@ def describe_difference(ours: Any, theirs: Any) -> str:
     return "; ".join(differences)
 
 
-def suggest(name: str, known: list[str]) -> str:
-    """Returns `"; did you mean ...?"`, or a list of all known names if none is close."""
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(sorted(known))}"
+def options_of(target: Any) -> dict[str, inspect.Parameter]:
+    """Returns the options of a class or a function by name.
+
+    Where a function passes further ones on (`**changes`), they are those of what it returns.
+    """
+    signature = inspect.signature(target)
+    found = {n: p for n, p in signature.parameters.items() if p.kind not in _REST}
+    for name in ("parent", "name") if _is_module(target) else ():
+        found.pop(name, None)
+    made = signature.return_annotation
+    passed_on = len(found) < len(signature.parameters) and dataclasses.is_dataclass(made)
+    return {**options_of(made), **found} if passed_on and isinstance(made, type) else found
 
 
-def _parse(spec: str) -> ast.expr:
-    head, bracket, options = spec.partition("(")
-    module, _, name = head.rpartition(":")
-    try:
-        expression = ast.parse(name + bracket + options, mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"{spec!r} is not a name or a call such as 'DDIM(eta=1)'") from None
-    if module:
-        target = expression.func if isinstance(expression, ast.Call) else expression
-        if isinstance(target, ast.Name):
-            target.id = f"{module}:{target.id}"
-    return expression
-
-
-def _evaluate(family: ModuleType, node: ast.expr, spec: str, context: Mapping) -> Any:
-    match node:
-        case ast.Name(id=name):
-            return _construct(family, name, {}, context, called=False)
-        case ast.Call(func=ast.Name(id=name), args=[], keywords=keywords):
-            options = {k.arg: _argument(k.value, spec) for k in keywords}
-            return _construct(family, name, options, context, called=True)
-    raise ValueError(f"{spec!r}: write a name, or a call with named options: 'Name(option=value)'")
-
-
-def _argument(node: ast.expr, spec: str) -> Any:
-    if isinstance(node, ast.Call):
-        return _Call(node, spec)
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise ValueError(f"{spec!r}: {ast.unparse(node)!r} is not a literal value") from None
-
-
-class _Call(NamedTuple):
-    """A call within a spec, the value of an option."""
-
-    node: ast.Call
-    spec: str
-
-
-def _construct(
-    family: ModuleType, name: str, options: Mapping, context: Mapping, *, called: bool
-) -> Any:
-    target = _find(family, name)
+def _construct(family: ModuleType, call: Call, kind: Any, context: Mapping[str, Any]) -> Any:
+    target = _find(family, call, kind)
+    name, options, known = target.__name__, call.options, options_of(target)
     parameters = inspect.signature(target).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for option in options:
-        if option not in parameters and not open_ended:
-            raise ValueError(f"{name} has no option {option!r}{suggest(option, list(parameters))}")
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not (
+        known.keys() - parameters.keys()
+    )
     given = {k: v for k, v in context.items() if k in parameters}
-    for option, parameter in parameters.items():
-        if option in options or (option not in given and _takes(parameter, context)):
-            given[option] = _option(family, parameter, options.get(option, {}), context)
-    for option in options.keys() - parameters.keys():
-        given[option] = _option(family, _OPEN, options[option], context)
+    for option, value in options.items():
+        if option not in known and not open_ended:
+            raise ValueError(f"{name} has no option {option!r}{suggest(option, list(known))}")
+        given[option] = _option(family, name, known.get(option, _OPEN), value, context)
+    for option, parameter in known.items():
+        if option in parameters and option not in given and _takes(parameter, context):
+            given[option] = _option(family, name, parameter, {}, context)
     required = [k for k, p in parameters.items() if p.default is p.empty and p.kind not in _REST]
     missing = [k for k in required if k not in given]
-    if missing and not called and inspect.isfunction(target) and not given:
+    if missing and inspect.isfunction(target) and not given:
         return target
     if missing:
         raise ValueError(f"{name} needs {', '.join(missing)}: name them, or build it in Python")
     return target(**given)
 
 
-def _option(family: ModuleType, parameter: inspect.Parameter, value: Any, context: Mapping) -> Any:
-    """Returns the value of an option, built where it is a spec."""
-    if parameter.annotation is Spec:
+def _option(
+    family: ModuleType,
+    owner: str,
+    parameter: inspect.Parameter,
+    value: Any,
+    context: Mapping[str, Any],
+) -> Any:
+    """Returns the value of an option: built where it is a spec, else checked."""
+    annotation = parameter.annotation
+    if annotation == Spec:
         return value
-    marks = getattr(parameter.annotation, "__metadata__", ())
+    marks = getattr(annotation, "__metadata__", ())
     named = next((mark for mark in marks if isinstance(mark, ModuleType)), None)
-    if isinstance(value, _Call):
-        return _evaluate(named or family, value.node, value.spec, context)
-    if isinstance(value, Mapping) and "name" in value:
-        return build(named or family, value, **context)
-    if isinstance(value, Mapping) and (settings := _settings(parameter)):
-        return _changed(settings, parameter.default, value, context)
-    return build(named, value, **context) if named and isinstance(value, str) else value
+    where, kind = (named, kinds.kind_of(named)) if named else (family, annotation)
+    spelled = isinstance(value, Mapping) and "name" in value and not checks.plain(annotation)
+    if isinstance(value, Call):
+        value = _construct(where, value, kind, context)
+    elif spelled or (isinstance(value, str) and (named or _is_name(value, family, annotation))):
+        value = _construct(where, parse(value), kind, context)
+    elif isinstance(value, Mapping) and (settings := _settings(parameter)):
+        value = _changed(settings, parameter.default, value, context)
+    return checks.taken(f"{owner}.{parameter.name}", annotation, value)
+
+
+def _is_name(value: str, family: ModuleType, annotation: Any) -> bool:
+    """Whether a text, where an object is wanted, is the name of one."""
+    return not checks.fits(annotation, value) and value in names(family, annotation)
 
 
 def _settings(parameter: inspect.Parameter) -> type | None:
@@ -179,29 +157,58 @@ def _takes(parameter: inspect.Parameter, context: Mapping) -> bool:
 
 def _changed(kind: type, default: Any, options: Mapping, context: Mapping) -> Any:
     """Returns a dataclass with some options, those of a default where there is one."""
-    known = [field.name for field in dataclasses.fields(kind)]
-    if unknown := [option for option in options if option not in known]:
-        raise ValueError(
-            f"{kind.__name__} has no option {unknown[0]!r}{suggest(unknown[0], known)}"
-        )
-    changes = {**{k: v for k, v in context.items() if k in known}, **options}
+    known, name = options_of(kind), kind.__name__
+    changes = {k: v for k, v in context.items() if k in known}
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}{suggest(str(option), list(known))}")
+        changes[option] = checks.taken(f"{name}.{option}", known[option].annotation, value)
     return dataclasses.replace(default, **changes) if isinstance(default, kind) else kind(**changes)
 
 
-_OPEN = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)
-_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+def _is_module(target: Any) -> bool:
+    """Whether it is a Flax module, whose last two fields are no options."""
+    fields = getattr(target, "__dataclass_fields__", {})
+    return isinstance(target, type) and {"parent", "name"} <= fields.keys()
 
 
-def _find(family: ModuleType, name: str) -> Callable:
-    module_name, _, attribute = name.rpartition(":")
-    if module_name:
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{name!r}: there is no module {module_name!r} ({error})") from None
+def _find(family: ModuleType, call: Call, kind: Any) -> Any:
+    """Returns the class or function that a call names, if it makes a part of the kind, or is one.
+
+    Nothing is called that does not say that it makes one.
+    """
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if call.module:
+        kind = kinds.kind_of(family) if kind is Any else kind
+        target = _outside(call)
     else:
-        module = family
-    if not hasattr(module, attribute) or (not module_name and attribute not in names(family)):
-        kind = module.__name__.rpartition(".")[2].replace("_", " ").removesuffix("s")
-        raise ValueError(f"unknown {kind} {attribute!r}; known: {', '.join(names(module))}")
-    return getattr(module, attribute)
+        target = kinds.find(family, call.name)
+    if kinds.makes(target, kind) or kinds.is_part(target, kind, own=not call.module):
+        return target
+    function = "" if isinstance(target, type) else ", or its return annotation does not say so"
+    raise ValueError(
+        f"{call.name!r} is no {kinds.noun_of(family)}: it makes no {kinds.word(kind)}{function};"
+        f" known: {', '.join(names(family, kind))}"
+    )
+
+
+def _outside(call: Call) -> Any:
+    """Returns the class or function of a module in front of a name."""
+    try:
+        module = importlib.import_module(call.module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{call.name!r}: there is no module {call.module!r} ({error})") from None
+    except Exception as error:  # whatever a person's own file raises
+        raise ValueError(
+            f"{call.name!r}: module {call.module!r} cannot be imported:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    target = getattr(module, call.attribute, None)
+    if not callable(target):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        raise ValueError(f"{call.module} has no {call.attribute!r}{suggest(call.attribute, known)}")
+    return target
+
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_OPEN = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)

@@ -1,5 +1,6 @@
 """Checks of a config against the defaults, and its differences from another."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,23 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdiff.config.build import suggest
-from jaxdiff.config.defaults import default
+from jaxdiff import options
+from jaxdiff.config.fields import OPEN, Fields, Optimizer
+from jaxdiff.config.kinds import suggest
 
 Config = ConfigDict | Mapping[str, Any]
-
-OPEN_SECTIONS = (
-    "adapters",
-    "codec",
-    "data",
-    "encoders",
-    "network",
-    "optimizer",
-    "optimizers",
-    "task",
-    "weights",
-)
-"""Sections whose further fields are options of what they name, checked when it is built."""
 
 MAY_CHANGE_ON_RESUME = ("parallel", "train", "sampling", "evaluation", "weights")
 """Sections in which a resumed run may differ from its first launch: none changes the model."""
@@ -33,13 +22,32 @@ PATH_FIELDS = ("tokenizer",)
 
 
 def check(config: Config) -> None:
-    """Raises ValueError if a field is unknown, with the closest name, or missing."""
-    _check(as_dict(config), as_dict(default()), "")
+    """Checks the fields of a config; what they name is checked when it is built.
+
+    Raises:
+        ValueError: a field is unknown, with the closest names, or missing; or it has a value of
+            the wrong type or range.
+    """
+    plain = as_dict(config)
+    _check(plain, Fields, "")
+    for name, changes in plain["optimizers"].items():
+        options.check(f"optimizers.{name}", Mapping[str, Any], changes)
+        every = {"every": options.Size}
+        for field, kind in {**_kinds(Optimizer), **every}.items():
+            if field in changes:
+                options.check(f"optimizers.{name}.{field}", kind, changes[field])
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """Returns the config as JSON would give it back: plain dicts and lists."""
-    return json.loads(ConfigDict(dict(config)).to_json())
+    """Returns the config as JSON would give it back: plain dicts and lists.
+
+    Raises:
+        ValueError: it holds an object that JSON has no form for.
+    """
+    try:
+        return json.loads(ConfigDict(dict(config)).to_json())
+    except TypeError as error:
+        raise ValueError(f"config: {error}; a part is a spec, such as 'DDIM(eta=1)'") from error
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
@@ -77,15 +85,23 @@ def _free(path):
     return path[0] in MAY_CHANGE_ON_RESUME or (path[0] == "encoders" and path[-1] in PATH_FIELDS)
 
 
-def _check(config, known, prefix):
+def _check(config, section, prefix):
+    kinds = _kinds(section)
     for name in config:
-        if name not in known:
-            raise ValueError(f"unknown config field {prefix + name!r}{suggest(name, list(known))}")
-    for name in known:
+        if name not in kinds and prefix.rstrip(".") not in OPEN:
+            raise ValueError(f"unknown config field {prefix + name!r}{suggest(name, list(kinds))}")
+    for name, kind in kinds.items():
         if name not in config:
             raise ValueError(f"the config has no field {prefix + name!r}; begin from default()")
-        if isinstance(known[name], dict) and name not in OPEN_SECTIONS:
-            _check(config[name], known[name], f"{prefix}{name}.")
+        if dataclasses.is_dataclass(kind):
+            options.check(prefix + name, dict, config[name])
+            _check(config[name], kind, f"{prefix}{name}.")
+        else:
+            options.check(prefix + name, kind, config[name])
+
+
+def _kinds(section):
+    return {field.name: field.type for field in dataclasses.fields(section)}
 
 
 def _flat(tree, prefix=""):

@@ -6,7 +6,10 @@ the position of a run is one number, k, and a run goes on exactly on another num
 """
 
 import functools
+import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,6 +189,7 @@ class Part:
 
     def __call__(self, batch: int) -> dict[str, Any]:
         """Reads this process's part of a global batch."""
+        _end_with_parent()
         positions = self.positions(batch)
         examples = [self.stream[i] for i in positions or [batch * self.batch_size]]
         columns = {
@@ -257,6 +261,20 @@ def _read_ahead(part: Part, count: int, workers: int, start: int) -> grain.Datas
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
     return iter(dataset.mp_prefetch(options))
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """Ends a worker process when its parent ends, also by kill -9."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _cast(key: str, column: np.ndarray) -> np.ndarray:

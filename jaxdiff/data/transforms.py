@@ -19,6 +19,9 @@ Shape = tuple[int | None, ...]
 Size = int | Sequence[int]
 """The side of a square, or (height, width)."""
 
+KIND = grain.Map | grain.RandomMap
+"""What a name of this module makes."""
+
 
 @dataclass(frozen=True)
 class Resize(grain.Map):

@@ -3,6 +3,7 @@
 `process.py` turns any of them into any other by one 2×2 solve.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +14,9 @@ from jaxdiff.diffusion.schedules import Schedule
 
 Time = Float[Array, "*t"]
 Row = tuple[Float[Array, "*t"], Float[Array, "*t"]]
+
+KIND = Callable[[Schedule, Array], Row]
+"""What a name of this module makes."""
 
 
 def x0(schedule: Schedule, t: Time) -> Row:

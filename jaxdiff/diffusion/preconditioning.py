@@ -1,12 +1,17 @@
 """How x_t is scaled, and how time is told, at a network's entrance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Data, Time
+
+InputScaling = Callable[[Process, Array, Array], Array]
+TimeInput = Callable[[Process, Array], Array]
 
 
 @pytree()

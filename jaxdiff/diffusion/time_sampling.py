@@ -41,6 +41,10 @@ class TimeSampling(Protocol):
         """
 
 
+KIND = TimeSampling
+"""What a name of this module makes."""
+
+
 def _independent(self, process: Process, draw: Draw) -> Times:
     """Draws one time [b] per example, independently."""
     return _wanted(self.quantile(process, random.uniform(random.stream(draw.keys, "time"))))

@@ -27,6 +27,10 @@ class Weighting(Protocol):
         """Returns the weight [b] of the squared error in the parameterization."""
 
 
+KIND = Weighting
+"""What a name of this module makes."""
+
+
 def _read_in(process, parameterization, t, weight):
     """Returns the weight in a parameterization, from `weight` = w·sigma²."""
     return weight / process.determinant(parameterization, t) ** 2

@@ -34,6 +34,10 @@ class Evaluator(Protocol):
         """Yields pairs of a name and a number or a picture."""
 
 
+KIND = Evaluator
+"""What a name of this module makes."""
+
+
 def balanced_labels(num: int, num_classes: int) -> np.ndarray:
     """Returns sorted labels [num], each class as often as the others: in a grid, a class a row."""
     return np.arange(num) * num_classes // num

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from jaxdiff.config.build import build
 from jaxdiff.files import atomic_write
 from jaxdiff.networks import classifier as networks
-from jaxdiff.progress import full_batches
+from jaxdiff.progress import full_batches, progress
 from jaxdiff.random import example_keys, fold_in, stream
 from jaxdiff.typing import Params
 
@@ -159,7 +159,8 @@ def train_classifier(
     key = jax.random.key(seed)
     state = _init(network, training, stream(key, "init"), images[:1])
     keys = stream(key, "shift")
-    for number, index in enumerate(_batches(len(images), training, seed)):
+    batches = enumerate(_batches(len(images), training, seed))
+    for number, index in progress(batches, "steps of the classifier that scores samples"):
         batch = images[index], labels[index], index
         state = _step(network, training, state, fold_in(keys, number), batch)
     classifier = Classifier(network, state[0], images.shape[1:], accuracy=0.0)

@@ -26,6 +26,10 @@ from jaxdiff.networks.released import (
     wan_1_3b,
 )
 from jaxdiff.networks.unet import UNet
+from jaxdiff.typing import Network
+
+KIND = Network
+"""What a name of this module makes."""
 
 __all__ = [
     "MLP",

@@ -21,6 +21,10 @@ from jaxdiff.objectives.learned_variance import LearnedVariance
 from jaxdiff.objectives.mean_flow import AlphaFlow, ImprovedMeanFlow, MeanFlow, Shortcut
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
+from jaxdiff.typing import Objective
+
+KIND = Objective
+"""What a name of this module makes."""
 
 __all__ = [
     "AlphaFlow",

@@ -3,7 +3,8 @@
 import functools
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
 from jaxdiff.objectives.players import check_players
 from jaxdiff.random import stream
-from jaxdiff.runs.workdir import cache_folder, check_workdir, open_workdir, use_compilation_cache
+from jaxdiff.runs.workdir import (
+    cache_folder,
+    check_workdir,
+    has_begun,
+    locked,
+    open_workdir,
+    use_compilation_cache,
+)
 from jaxdiff.training import ema, loop, state
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.metrics import Meter
@@ -27,6 +35,7 @@ from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Recipe, losses
+from jaxdiff.trees import size_of
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.sources import CHECKPOINTS
@@ -167,14 +176,17 @@ class Experiment:
             OSError: the folder cannot be written to.
         """
         use_compilation_cache()
-        workdir, train = Path(workdir), self.config.train
-        cadence = loop.Cadence(
-            train.steps, train.log_every, train.checkpoint_every, train.evaluate_every
-        )
+        workdir = Path(workdir)
         self.table.require()
         check_workdir(workdir, self.config)
+        with locked(workdir) if self.devices.is_main else nullcontext():
+            return self._train(workdir)
+
+    def _train(self, workdir: Path) -> TrainState:
+        train = self.config.train
         data = self.batches()
-        prints = self.table.fingerprints(workdir)
+        prints = self.table.fingerprints(workdir if has_begun(workdir) else None)
+        self.devices.wait("read")
         if self.devices.is_main:
             open_workdir(workdir, self.config)
             record(prints, workdir)
@@ -187,19 +199,34 @@ class Experiment:
             state = restored[0].replace(frozen=self.load_frozen())
             meter = Meter(restored[1])
             logger.info("resuming at step %d", int(state.step))
+        logger.info("%s", self._described(workdir))
         plan = loop.Plan(
             workdir=workdir,
-            cadence=cadence,
+            cadence=loop.Cadence(
+                train.steps, train.log_every, train.checkpoint_every, train.evaluate_every
+            ),
             checkpoints=checkpoints,
             config=configs.as_dict(self.config),
             fields=self.task.fields,
             rates=self._rates,
-            evaluate=self._evaluate(workdir / "samples"),
+            evaluations=self._evaluations(workdir / "samples"),
         )
         try:
             return loop.train(plan, self.runner, state, data, meter)
         finally:
             checkpoints.close()
+            data.close()
+
+    def _described(self, workdir: Path) -> str:
+        """Returns a line: what is trained, its size, on which devices, into which folder."""
+        sizes = {name: size_of(tree) for name, tree in self._shapes.params.items()}
+        parameters = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        devices = list(self.devices.mesh.devices.flat)
+        return (
+            f"{type(self.task).__name__} on {self.config.data.name}: parameters {parameters}; "
+            f"{len(devices)} of {devices[0].device_kind} ({self.config.parallel}); writes to "
+            f"{workdir}; compiling the training step"
+        )
 
     def average(self, state: TrainState) -> dict[str, Params]:
         """Returns the weights of a state that samples are drawn from, adapters applied."""
@@ -226,17 +253,20 @@ class Experiment:
             averaged=self.table.averaged,
         )
 
-    def _evaluate(self, folder):
+    def _evaluations(self, folder):
         # All processes draw the samples, the first one keeps the pictures.
         if not self.devices.is_main:
             folder = Path(tempfile.mkdtemp())
-        chosen = [self.evaluator(name, folder) for name in self.config.evaluation.evaluators]
 
-        def evaluate(state: TrainState) -> Iterator[tuple[str, Any]]:
-            weights, step = self.average(state), int(state.step)
-            return (found for evaluator in chosen for found in evaluator.run(weights, step))
+        def evaluation(evaluator):
+            return lambda state: evaluator.run(self.average(state), int(state.step))
 
-        return evaluate
+        chosen = {}
+        for spec in self.config.evaluation.evaluators:
+            evaluator = self.evaluator(spec, folder)
+            name = type(evaluator).__name__
+            chosen[f"{name}_{len(chosen)}" if name in chosen else name] = evaluation(evaluator)
+        return chosen
 
     def _check_players(self):
         params = self._shapes.params

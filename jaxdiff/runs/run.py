@@ -108,7 +108,7 @@ class Run:
         return self.experiment.sampler.encode(self.weights, num, cond)
 
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
-        """Draws samples [num, ...] in [-1, 1]; the options are those of `Sampler.__call__`."""
+        """Draws samples [num, ...]; the options are those of `Sampler.__call__`."""
         return self.experiment.sampler(self.weights, num, cond, **options)
 
     def invert(self, image: Any, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:

@@ -1,9 +1,15 @@
 """A run's folder: what stands in it besides checkpoints and metrics."""
 
+import fcntl
+import json
+import logging
 import os
 import platform
+import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -12,10 +18,15 @@ import jax
 from jaxdiff import config as configs
 from jaxdiff.config import read_config
 from jaxdiff.files import write_json
+from jaxdiff.weights.sources import CHECKPOINTS, steps_in
+
+logger = logging.getLogger(__name__)
 
 
 def check_workdir(workdir: Path, config: configs.Config) -> None:
     """Makes the folder, and checks that it can be written to and holds no run of another config.
+
+    A run without a checkpoint has nothing to lose: a corrected config takes its place.
 
     Raises:
         ValueError: it holds a run of another config; says which fields differ.
@@ -29,12 +40,48 @@ def check_workdir(workdir: Path, config: configs.Config) -> None:
         raise OSError(f"workdir {workdir} cannot be written to: {error.strerror}") from error
     if (workdir / "config.json").exists():
         differences = configs.differences(config, read_config(workdir))
-        if differences:
+        if differences and not has_begun(workdir):
+            logger.info("%s: no checkpoint yet, so the run begins with the new config", workdir)
+        elif differences:
             raise ValueError(
                 f"{workdir} holds a run of another config; differences (there -> here):\n  "
                 + "\n  ".join(differences)
                 + "\nGive the run a workdir of its own, or take back these fields."
             )
+
+
+def has_begun(workdir: Path) -> bool:
+    """Returns whether the folder holds a run with a checkpoint."""
+    return bool(steps_in(workdir / CHECKPOINTS))
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps every other training out of the folder until the block, or the process, ends.
+
+    The lock is the operating system's: a killed process leaves none behind, and workers, which are
+    other processes, do not hold it. A file system without locks is used without one.
+
+    Raises:
+        ValueError: another process trains there; says which, on which host.
+    """
+    file = workdir / "lock.json"
+    with file.open("a+") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            stream.seek(0)
+            owner = json.loads(stream.read() or "{}")
+            raise ValueError(
+                f"{workdir}: process {owner.get('process', '?')} on {owner.get('host', '?')} is "
+                "training there; wait for it, or give this run another workdir"
+            ) from None
+        except OSError as error:
+            logger.warning("%s: the file system has no locks (%s)", workdir, error.strerror)
+        stream.truncate(0)
+        json.dump({"host": socket.gethostname(), "process": os.getpid()}, stream)
+        stream.flush()
+        yield
 
 
 def open_workdir(workdir: Path, config: configs.Config) -> None:

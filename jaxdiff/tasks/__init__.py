@@ -4,5 +4,9 @@ from jaxdiff.tasks.autoencoder import Autoencoder
 from jaxdiff.tasks.contrastive import Contrastive
 from jaxdiff.tasks.diffusion import Diffusion
 from jaxdiff.tasks.gan import GAN
+from jaxdiff.training.task import Task
+
+KIND = Task
+"""What a name of this module makes."""
 
 __all__ = ["GAN", "Autoencoder", "Contrastive", "Diffusion"]

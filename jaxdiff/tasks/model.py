@@ -114,7 +114,7 @@ def build_model(config: Any) -> Model:
     conditional = "label" in config.conditions
     network = build(
         networks,
-        config.network.to_dict(),
+        configs.plain(config.network),
         num_classes=config.data.num_classes if conditional else None,
         dtype=jnp.dtype(config.compute_dtype),
     )
@@ -122,8 +122,8 @@ def build_model(config: Any) -> Model:
         network=network,
         process=process,
         parameterization=parameterization,
-        input_scaling=build(preconditioning, config.input_scaling),
-        time_input=build(preconditioning, config.time_input),
+        input_scaling=build(preconditioning, config.input_scaling, preconditioning.InputScaling),
+        time_input=build(preconditioning, config.time_input, preconditioning.TimeInput),
     )
 
 

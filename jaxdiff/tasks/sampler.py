@@ -18,9 +18,10 @@ from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.process import Parameterization, Process
-from jaxdiff.progress import full_batches
+from jaxdiff.progress import announced, full_batches
 from jaxdiff.tasks.known import checked_array, known_of
 from jaxdiff.tasks.model import Model, bound_of_run
+from jaxdiff.training.loop import NonFiniteError
 from jaxdiff.trees import as_argument, from_argument, replaced
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
 from jaxdiff.weights import learned
@@ -106,7 +107,9 @@ class Sampler:
         trajectory: bool = False,
         **options: Any,
     ) -> Samples:
-        """Draws samples [num, ...] in [-1, 1], the same for a seed and an index in any batches.
+        """Draws samples [num, ...], the same for a seed and an index in any batches.
+
+        Data are in [-1, 1]; samples may go beyond it a little, and pictures are clipped.
 
         Args:
             weights: by name; the model's, and those of the codec and of encoders.
@@ -130,6 +133,7 @@ class Sampler:
 
         Raises:
             ValueError: num, a label, a shape or an option is out of range.
+            NonFiniteError: samples are not finite.
         """
         chosen = self._options.changed(**options)
         known = known_of(num, self._shape, image, mask, measurement, operator, inverse)
@@ -264,7 +268,8 @@ class Sampler:
             inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
             problem = known and known.problem(index, self._model.process, solver)
             problem, inputs = self._devices.spread((problem, inputs))
-            with self._devices.algorithms():
+            what = "compiling, and drawing the first samples" if not parts else "drawing samples"
+            with self._devices.algorithms(), announced(what):
                 x = self._program(
                     loop=loop,
                     weights=weights,
@@ -278,8 +283,9 @@ class Sampler:
                 )
             parts.append(self._devices.gather(x))
         axis = 1 if loop is sampling.trajectory else 0
-        joined = np.concatenate(parts, axis=axis)
-        return joined.take(np.arange(num), axis=axis)
+        joined = np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+        _check_finite(np.moveaxis(joined, axis, 0), chosen)
+        return joined
 
     def _start(self, num, image, noise, chosen):
         if num < 1:
@@ -295,6 +301,18 @@ class Sampler:
                 f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
             )
         return {}
+
+
+def _check_finite(samples: np.ndarray, chosen: Options) -> None:
+    """Raises NonFiniteError, which says how many samples are not finite."""
+    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
+    if not finite.all():
+        raise NonFiniteError(
+            f"{(~finite).sum()} of {len(samples)} samples are not finite, the first at index "
+            f"{np.argmin(finite)}, with solver={chosen.solver!r}, steps={chosen.steps} and "
+            f"guidance_scale={chosen.guidance_scale}: take more steps or another solver, or look "
+            "at the weights"
+        )
 
 
 def _with_weak_model(guide: Any, shape: tuple[int, ...]) -> Any:

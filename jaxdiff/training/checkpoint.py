@@ -1,9 +1,12 @@
 """Checkpoints: an atomic, asynchronous Orbax composite of separate items.
 
 "params", "ema", "opt_state" and "progress" (the step and the statistics) are arrays; "data" (the
-position), "meter" and "config" are JSON. Sampling and teachers read "ema" alone.
+position), "meter", "config" and "checksums" (of the arrays) are JSON. Sampling and teachers read
+"ema" alone.
 """
 
+import functools
+import itertools
 import logging
 import shutil
 from collections.abc import Mapping
@@ -11,10 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import orbax.checkpoint as ocp
 
 from jaxdiff.training.state import TrainState
-from jaxdiff.weights.sources import newest_readable, reason
+from jaxdiff.weights.checksums import check, checksums
+from jaxdiff.weights.sources import (
+    check_shapes,
+    newest_readable,
+    reason,
+    steps_in,
+    written_checksums,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +55,22 @@ class Checkpoints:
         leaves the folder alone.
         """
         self.folder = Path(folder).absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._keep = keep
+        # A first checkpoint that was being written when the run was killed.
+        unfinished = self.folder.is_dir() and not self.steps() and any(self.folder.iterdir())
+        if unfinished and jax.process_index() == 0:
+            shutil.rmtree(self.folder)
 
     def steps(self) -> list[int]:
         """Returns the steps that have a finished checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
+        return steps_in(self.folder)
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
 
     def save(
         self,
@@ -70,8 +89,10 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps():
             return
+        arrays = _items(state)
         items = {
-            **{name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()},
+            **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
+            "checksums": ocp.args.JsonSave({k: checksums(tree) for k, tree in arrays.items()}),
             "data": ocp.args.JsonSave(data.get_state()),
             "meter": ocp.args.JsonSave(dict(meter)),
             "config": ocp.args.JsonSave(dict(config)),
@@ -82,15 +103,22 @@ class Checkpoints:
     def restore(
         self, abstract: TrainState, data: Position
     ) -> tuple[TrainState, dict[str, Any]] | None:
-        """Restores the newest readable checkpoint: the state, the meter, and `data` in place.
+        """Restores the newest whole checkpoint: the state, the meter, and `data` in place.
 
-        The state has nothing frozen. A checkpoint that cannot be read is set aside under "damaged"
-        with a warning, and the one before it is tried. None if there is no checkpoint at all.
+        The state has nothing frozen. A checkpoint that is damaged is set aside under "damaged",
+        with a warning, once the one before it has been read. None if there never was a checkpoint.
 
         Raises:
-            ValueError: there are checkpoints, but none of them can be read.
+            ValueError: the run had checkpoints, but none is left, or none of them is whole, or
+                they are of another model; nothing is moved.
+            OSError: the disk does not let a file be read.
         """
         if not self.steps():
+            if self.folder.is_dir():
+                raise ValueError(
+                    f"{self.folder} is empty, but the run had checkpoints: put one back, or "
+                    "remove this folder to begin at step 0"
+                )
             return None
         read = lambda step: self._restore(step, abstract)
         (state, position, meter), _ = newest_readable(
@@ -111,7 +139,8 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""
-        self._manager.close()
+        if "_manager" in vars(self):
+            self._manager.close()
 
     @contextmanager
     def _naming_errors(self):
@@ -124,9 +153,16 @@ class Checkpoints:
             ) from error
 
     def _restore(self, step, abstract):
+        path, targets = self.folder / str(step), _items(abstract)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            for name, target in targets.items():
+                check_shapes(checkpointer, path / name, target)
         json = {name: ocp.args.JsonRestore() for name in ("data", "meter")}
-        arrays = {name: ocp.args.StandardRestore(t) for name, t in _items(abstract).items()}
+        arrays = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**arrays, **json))
+        written = written_checksums(path)
+        for name in targets:
+            check(restored[name], written.get(name, {}))
         state = abstract.replace(
             frozen={},
             **{name: restored[name] for name in ("params", "ema", "opt_state")},
@@ -135,10 +171,12 @@ class Checkpoints:
         return state, restored["data"], restored["meter"]
 
     def _set_aside(self, step):
-        aside = self.folder.parent / "damaged" / str(step)
-        aside.parent.mkdir(exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.move(self.folder / str(step), aside)
+        if jax.process_index() == 0:
+            damaged = self.folder.parent / "damaged"
+            damaged.mkdir(exist_ok=True)
+            names = itertools.chain([str(step)], (f"{step}.{k}" for k in itertools.count(1)))
+            free = next(name for name in names if not (damaged / name).exists())
+            shutil.move(self.folder / str(step), damaged / free)
         self._manager.reload()
 
 

@@ -21,6 +21,10 @@ class Decay(Protocol):
         """Returns the share of the old average that is kept at optimizer step `step` (from 0)."""
 
 
+KIND = Decay
+"""What a name of this module makes."""
+
+
 @dataclass(frozen=True)
 class Constant:
     """The same rate at every step (Ho et al. 2020, appendix B)."""

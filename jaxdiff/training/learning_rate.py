@@ -3,6 +3,9 @@
 import jax.numpy as jnp
 import optax
 
+KIND = optax.Schedule
+"""What a name of this module makes."""
+
 
 def constant(peak: float, warmup_steps: int = 0) -> optax.Schedule:
     """Stays at the peak."""

@@ -2,9 +2,10 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
 from jaxdiff.weights.devices import leaf_names
+from jaxdiff.weights.sources import reason
 
 logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[TrainState], Iterable[tuple[str, Any]]]
+"""Yields the numbers and pictures of one evaluator."""
 
 
 class NonFiniteError(RuntimeError):
@@ -49,7 +52,8 @@ class Cadence:
 class Plan:
     """The loop's surroundings: where to write, how often, which evaluations.
 
-    `fields` are the batch's fields that go to the devices; `rates` the learning rates by name.
+    `fields` are the batch's fields that go to the devices; `rates` the learning rates, and
+    `evaluations` the evaluators, by name.
     """
 
     workdir: Path
@@ -58,7 +62,7 @@ class Plan:
     config: Mapping[str, Any]
     fields: Sequence[str]
     rates: Mapping[str, Callable[[int], Any]]
-    evaluate: Evaluate | None = None
+    evaluations: Mapping[str, Evaluate] = field(default_factory=dict)
 
 
 def train(
@@ -68,8 +72,9 @@ def train(
 
     SIGTERM and Ctrl-C, in any of the processes, end all of them after the same step, with a
     checkpoint. The host reads each step's numbers while the next one runs, so that the devices
-    never wait for it. A checkpoint is written before the evaluation of the same step, so that an
-    evaluator that fails loses nothing.
+    never wait for it. A checkpoint is written before the evaluation of the same step, and an
+    evaluator that fails is a warning, with its traceback in a file. After the last step all
+    evaluators run.
 
     Raises:
         NonFiniteError: after writing nonfinite.json: the step, the loss, the batch's records and
@@ -116,9 +121,9 @@ def train(
                 read_metrics()
                 plan.checkpoints.save(state, data, meter.state(), plan.config)
             due = cadence.evaluate_every and step % cadence.evaluate_every == 0
-            if plan.evaluate is not None and due and not stopped:
+            if (due or step == cadence.steps) and not stopped:
                 with clock.stopped():
-                    _evaluate(plan.evaluate, state, writer, step)
+                    _evaluate(plan, state, writer, step)
             if last:
                 break
             batch = next(data)
@@ -157,13 +162,20 @@ def _local(array):
     return np.asarray(array.addressable_data(0) if isinstance(array, jax.Array) else array)
 
 
-def _evaluate(evaluate, state, writer, step):
+def _evaluate(plan, state, writer, step):
     numbers = {}
-    for name, value in evaluate(state):
-        if isinstance(value, np.ndarray) and value.ndim == 3:
-            writer.picture(step, name, value)
-        else:
-            numbers[name] = value
+    for name, evaluate in plan.evaluations.items():
+        try:
+            for key, value in evaluate(state):
+                if isinstance(value, np.ndarray) and value.ndim == 3:
+                    writer.picture(step, key, value)
+                else:
+                    numbers[key] = value
+        except Exception as error:  # a picture that fails must not end a training
+            file = plan.workdir / f"failed_{name}_{step:08d}.txt"
+            file.write_text(traceback.format_exc())
+            why = reason(error)
+            logger.warning("%s failed at step %d (%s); see %s", name, step, why, file)
     if numbers:
         writer.write(step, {"evaluation": numbers})
         logger.info("step %d  %s", step, "  ".join(f"{k} {v}" for k, v in numbers.items()))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from jaxdiff.files import atomic_write
@@ -67,6 +66,9 @@ class Writer:
 
     def __init__(self, workdir: Path, step: int):
         """Continues after `step`: what an interrupted run wrote beyond it is taken back."""
+        # Here, since tensorboardX imports PyTorch where it finds it.
+        from tensorboardX import SummaryWriter  # noqa: PLC0415
+
         self._path = workdir / "metrics.jsonl"
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]

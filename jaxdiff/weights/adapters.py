@@ -23,3 +23,7 @@ class Adapter(Protocol):
 
     def apply(self, base: Params, factors: Params) -> Params:
         """Returns the changed weights, in the tree and the types of the base."""
+
+
+KIND = Adapter
+"""What a name of this module makes."""

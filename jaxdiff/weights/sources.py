@@ -9,6 +9,7 @@ A config names one for each entry of `config.weights`, as a path or as a call:
 """
 
 import hashlib
+import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from jaxdiff.config.build import build
 from jaxdiff.pretrained import files
 from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
+from jaxdiff.weights.checksums import check
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class OfRun:
             ValueError: there is no checkpoint yet.
         """
         folder = Path(self.path) / CHECKPOINTS
-        step = steps_in(folder)[-1] if self.step is None else self.step
+        step = _some_steps(folder)[-1] if self.step is None else self.step
         with ocp.PyTreeCheckpointer() as checkpointer:
             stored = checkpointer.metadata((folder / str(step) / self.item).absolute())
         shape = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
@@ -101,7 +103,7 @@ class OfRun:
     def fingerprint(self) -> str:
         """Returns the hash of the arrays' files."""
         folder = Path(self.path) / CHECKPOINTS
-        step = steps_in(folder)[-1] if self.step is None else self.step
+        step = _some_steps(folder)[-1] if self.step is None else self.step
         digest = hashlib.blake2b(digest_size=16)
         for file in sorted((folder / str(step) / self.item).rglob("*")):
             if file.is_file():
@@ -114,6 +116,10 @@ class Like:
     """A copy of another entry, as that entry is when training begins."""
 
     name: str
+
+
+KIND = Source | Like
+"""What a name of this module makes."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +168,15 @@ def is_run(path: str | Path) -> bool:
 
 
 def steps_in(folder: Path) -> list[int]:
-    """Returns the steps of the finished checkpoints in a folder, oldest first.
+    """Returns the steps of the finished checkpoints in a folder, oldest first."""
+    return sorted(int(path.name) for path in Path(folder).glob("*") if path.name.isdigit())
 
-    Raises:
-        ValueError: there are none.
-    """
-    found = [int(path.name) for path in Path(folder).glob("*") if path.name.isdigit()]
+
+def _some_steps(folder: Path) -> list[int]:
+    found = steps_in(folder)
     if not found:
         raise ValueError(f"{Path(folder).parent} has no checkpoint yet: train it for a while")
-    return sorted(found)
+    return found
 
 
 def read_item(
@@ -178,25 +184,28 @@ def read_item(
 ) -> tuple[dict[str, Params], int]:
     """Reads entries of one item of a checkpoint, and nothing else of it; returns them and the step.
 
-    Without `step`, the newest checkpoint that can be read; the folder is left as it is.
+    Without `step`, the newest checkpoint that is whole; the folder is left as it is.
 
     Raises:
-        ValueError: none can be read, or the entries are of another model.
+        ValueError: none is whole, or the entries are of another model.
+        OSError: the disk does not let a file be read.
     """
-    steps = steps_in(folder)
+    steps = _some_steps(folder)
     if step is not None and step not in steps:
         raise ValueError(f"step={step}: {folder} has checkpoints {steps}")
 
     def read(step: int) -> dict[str, Params]:
         path = (Path(folder) / str(step) / item).absolute()
         with ocp.PyTreeCheckpointer() as checkpointer:
-            _check_shapes(checkpointer, path, target)
+            check_shapes(checkpointer, path, target)
             arguments = ocp.args.PyTreeRestore(
                 item=target,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(target),
                 partial_restore=True,
             )
-            return checkpointer.restore(path, args=arguments)
+            restored = checkpointer.restore(path, args=arguments)
+        check(restored, written_checksums(path.parent).get(item, {}))
+        return restored
 
     return newest_readable([step] if step is not None else steps, read, folder)
 
@@ -207,24 +216,53 @@ def newest_readable(
     folder: Path,
     set_aside: Callable[[int], None] = lambda step: None,
 ) -> tuple[Value, int]:
-    """Returns what `read` returns for the newest step that it does not fail on, and the step.
+    """Returns what `read` returns for the newest step that is whole, and the step.
+
+    Newer steps are set aside only after that: an older one that can be read shows that they are
+    damaged, and that neither the disk nor the reader is at fault.
 
     Raises:
-        ValueError: it fails on all; OtherModel as it is.
+        ValueError: none is whole, or one is of another model.
+        OSError: the disk does not let a file be read; such a file may be whole.
     """
+    failures: dict[int, str] = {}
     for step in reversed(steps):
         try:
-            return read(step), step
+            found = read(step)
         except OtherModelError:
             raise
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            logger.warning(
-                "checkpoint %d cannot be read (%s); falling back to the one before",
-                step,
-                reason(error),
-            )
-            set_aside(step)
-    raise ValueError(f"none of the checkpoints {steps} in {folder} can be read")
+            _check_disk(Path(folder) / str(step))
+            failures[step] = reason(error)
+            message = "checkpoint %d is damaged (%s); trying the one before"
+            logger.warning(message, step, failures[step])
+        else:
+            for damaged in failures:
+                set_aside(damaged)
+            return found, step
+    listed = "".join(f"\n  {step}: {why}" for step, why in failures.items())
+    raise ValueError(
+        f"none of the checkpoints {steps} in {folder} can be read; they are left there:{listed}"
+    )
+
+
+def _check_disk(folder: Path) -> None:
+    """Raises OSError, which names the file, where the disk does not let a file be read."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                while stream.read(2**24):
+                    pass
+
+
+def written_checksums(step_folder: Path) -> dict[str, dict[str, int]]:
+    """Returns a checkpoint's checksums by item and array; none of one from before there were any.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = step_folder / "checksums" / "metadata"
+    return json.loads(file.read_text()) if file.parent.is_dir() else {}
 
 
 class OtherModelError(ValueError):
@@ -236,14 +274,17 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _check_shapes(checkpointer: Any, path: Path, target: Mapping[str, Params]) -> None:
+def check_shapes(checkpointer: Any, path: Path, target: Any) -> None:
     """Raises OtherModelError, which names an array that is missing or of another shape."""
     stored = checkpointer.metadata(path).item_metadata.tree
     for keys, wanted in jax.tree_util.tree_leaves_with_path(target):
         found = stored
         for key in keys:
             name = str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", None))))
-            found = found.get(name) if isinstance(found, Mapping) else None
+            if isinstance(found, Sequence):
+                found = dict(enumerate(found)).get(getattr(key, "idx", -1))
+            else:
+                found = found.get(name) if isinstance(found, Mapping) else None
         name = jax.tree_util.keystr(keys, simple=True, separator="/")
         if found is None:
             raise OtherModelError(f"{path} has no {name!r}: it is of another model")

@@ -155,15 +155,14 @@ class Table:
             for name, entry in self._read(frozen)
         }
 
-    def fingerprints(self, folder: Path) -> dict[str, str]:
-        """Returns hashes of the frozen weights, compared with those in a run's folder.
+    def fingerprints(self, folder: Path | None = None) -> dict[str, str]:
+        """Returns hashes of the frozen weights, compared with those in a run's folder, if given.
 
         Raises:
             ValueError: the run began with other weights; says which.
         """
         prints = {name: _named(e, e.source.fingerprint) for name, e in self._read(frozen=True)}
-        file = folder / FINGERPRINTS
-        known = json.loads(file.read_text()) if file.exists() else prints
+        known = read_fingerprints(folder) if folder else {}
         changed = [n for n in known if n in prints and known[n] != prints[n]]
         if changed:
             fields = ", ".join(self.entries[name].config_field for name in changed)
@@ -176,6 +175,12 @@ class Table:
         for name, entry in self.entries.items():
             if entry.trained != frozen and isinstance(entry.source, Source):
                 yield name, entry
+
+
+def read_fingerprints(folder: Path) -> dict[str, str]:
+    """Returns the hashes in a run's folder; none where it has none."""
+    file = folder / FINGERPRINTS
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def record(prints: Mapping[str, str], folder: Path) -> None:

@@ -47,7 +47,7 @@ def test_functions_stand_for_themselves_until_all_of_their_arguments_are_known()
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("Cosin", r"unknown schedule 'Cosin'; known: Cosine, EDM, "),
+        ("Cosin", r"unknown schedule 'Cosin'; did you mean 'Cosine'.*; known: Cosine, EDM, "),
         ("EDM(sigma=1.0)", r"EDM has no option 'sigma'.*sigma_max"),
         ("EDM(80)", "named options"),
         ("EDM(sigma_max=oops)", "'oops' is not a literal"),

@@ -1,7 +1,12 @@
 """Order, position and parts of batches; each test says what would break it."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import grain.checkpoint
 import numpy as np
@@ -215,3 +220,36 @@ def test_the_shape_after_transforms_is_known_before_and_held_to():
         loader(source, batch_size=1, seed=0, transforms=["Resize(size=4)"])
     with pytest.raises(ValueError, match=r"not \(4, 5, 1\)"):
         next(loader(Lying(3), batch_size=1, seed=0))
+
+
+ORPHANS = """
+import glob, os, signal
+from jaxdiff.data.pipeline import loader
+from jaxdiff.data.sources import open_source
+batches = loader(open_source("digits", "test"), batch_size=10, seed=0, workers=1)
+next(batches)
+mine = f"\\nPPid:\\t{os.getpid()}\\n"
+status = {path.split("/")[2]: open(path).read() for path in glob.glob("/proc/[0-9]*/status")}
+print(*(process for process, text in status.items() if mine in text), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_killed_trainer(tmp_path):
+    """Fails without `_end_with_parent`."""
+    out = tmp_path / "out"  # not a pipe, which an orphan would keep open
+    with out.open("w") as file:
+        done = subprocess.run([sys.executable, "-c", ORPHANS], stdout=file, check=False)
+    assert done.returncode == -signal.SIGKILL
+    children = [int(number) for number in out.read_text().splitlines()[-1].split()]
+    assert children
+    start = time.monotonic()
+    while any(map(alive, children)) and time.monotonic() - start < 60:
+        time.sleep(0.1)
+    assert not any(map(alive, children))
+
+
+def alive(process):
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "\nState:\tZ" not in status.read_text()

@@ -42,9 +42,9 @@ def double():
         ("AdaptiveProjected(norm_threshold=-1.0)", r"norm_threshold=-1\.0 is negative"),
         ("Composed(conditions=[{'label': 3}], scales=[])", "1 conditions and scales="),
         ("Negative(condition={})", "condition={}"),
-        ("Intervall", "unknown guidance 'Intervall'; known: .*Interval"),
+        ("Intervall", "unknown guidance 'Intervall'; did you mean 'Interval'"),
         ("DPS", "unknown guidance 'DPS'"),
-        ("classifier_free", "classifier_free needs denoiser"),
+        ("classifier_free", "'classifier_free' is no guidance"),
     ],
 )
 def test_what_cannot_work_is_named(spec, message):

@@ -11,7 +11,7 @@ from jaxdiff import random
 from jaxdiff.diffusion import guidance, inverse, oracles
 from jaxdiff.diffusion.inverse.operators import AveragePooling, Blur, Inpainting
 from jaxdiff.diffusion.sampling import prior, sample
-from jaxdiff.diffusion.solvers import DDIM, DDPM
+from jaxdiff.diffusion.solvers import DDIM, DDPM, Heun
 from jaxdiff.diffusion.timesteps import Uniform
 from jaxdiff.typing import Prediction, Span
 from tests.support.gaussians import COSINE, EDM, STD, B, equal, gaussian, given, of_label, pair
@@ -68,6 +68,43 @@ def test_pigdm_of_gaussian_data_is_the_exact_posterior_mean(process, noise_std):
         np.testing.assert_allclose(
             guided.x0[i], jnp.linalg.solve(precision, information), rtol=1e-5
         )
+
+
+def test_pigdm_of_gaussian_data_is_as_exact_as_the_solver_from_pure_noise():
+    """Heun's order is 2; fails with 1 if the likelihood has no part in the step from alpha = 0."""
+    noise_std, y = 0.3, 1.0
+    denoiser = lambda x, t, cond: gaussian(COSINE, x, t, jnp.full_like(x, 0.2), STD)
+    measured, unknown = Inpainting(np.array([True, False])), np.array([[y, 9.0]])
+    guided = inverse.PiGDM(COSINE, measured, unknown, noise_std, data_std=STD)(denoiser)
+    x, keys = jnp.array([[1.5, 0.4], [-0.3, -1.0]]), jax.random.split(jax.random.key(0), 2)
+    solve = jax.jit(lambda times: sample(Heun(COSINE), guided, x, times, {}, keys))
+    variance = 1 / (STD**-2 + noise_std**-2)
+    means = np.array([variance * (0.2 / STD**2 + y / noise_std**2), 0.2])
+    exact = means + np.array([variance**0.5, STD]) * x
+    coarse, fine = (np.abs(solve(Uniform()(COSINE, n)) - exact).max() for n in (32, 64))
+    assert np.log2(coarse / fine) > 1.9
+
+
+def test_likelihoods_at_alpha_zero_have_their_limit():
+    """By classifier and by loss; fails if x0 does not move, or a network's error is multiplied."""
+    x, t = jnp.linspace(-2, 2, 4)[:, None] * jnp.array([1.0, -0.5]), jnp.ones(4)
+    weights, means = jnp.array([0.3, 0.7]), jnp.array([[-1.0, 0.5], [1.2, -0.3]])
+    stds = jnp.array([0.4, 0.6])
+    mixture = oracles.GaussianMixture(COSINE, weights, means, stds)
+    first = oracles.GaussianMixture(COSINE, jnp.ones(1), means[:1], stds[:1])
+    joint = lambda x, t: jnp.log(weights[0]) + first.log_density(x, t)
+    log_probability = lambda x, t, cond: joint(x, t) - mixture.log_density(x, t)
+    guided = guidance.ClassifierGuidance(COSINE, log_probability)(mixture)
+    equal(jax.jit(guided)(x, t, {}), first(x, t, {}), rtol=1e-6)
+
+    slope = jnp.array([1.0, -2.0])
+    exact = lambda x, t, cond: gaussian(COSINE, x, t, jnp.full_like(x, 0.2), STD)
+    leaking = lambda x, t, cond: exact(x, t, cond)._replace(x0=exact(x, t, cond).x0 + 0.1 * x)
+    for denoiser in (exact, leaking):
+        prediction = denoiser(x, t, {})
+        guided = guidance.LossGuidance(COSINE, lambda x0: x0 @ slope, 0.5)(denoiser)
+        moved = prediction._replace(x0=prediction.x0 - 0.5 * STD**2 * slope)
+        equal(jax.jit(guided)(x, t, {}), moved, rtol=1e-6)
 
 
 def test_pigdm_meets_a_noiseless_measurement():

@@ -166,7 +166,7 @@ def test_shift_of_a_variance_exploding_process_scales_its_noise(t):
 @pytest.mark.parametrize("table", ["linear_betas", "scaled_linear_betas"])
 def test_zero_terminal_table_is_the_algorithm(table):
     """Algorithm 1 on roots of products: fails if alpha(0) is kept in place of the first step's."""
-    betas = np.array(build(schedules, f"{table}()"))
+    betas = np.array(build(schedules, f"{table}()", tuple[float, ...]))
     root = np.sqrt(np.cumprod(1 - betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     schedule = of(f"ZeroTerminalSNR(of=Tabulated(betas={table}()))")

@@ -216,7 +216,7 @@ def test_a_measurement_is_met(sampler):
         ),
         (
             {"measurement": IMAGE, "operator": first, "inverse": "DSP"},
-            "unknown inverse 'DSP'; known: .*DPS",
+            "unknown inverse 'DSP'; did you mean 'DPS'",
         ),
     ],
 )

@@ -5,16 +5,19 @@ import json
 import logging
 import shutil
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxdiff.training import state
 from jaxdiff.training.checkpoint import CheckpointError, Checkpoints
 from jaxdiff.training.metrics import Meter, Writer
+from jaxdiff.weights.checksums import checksums
 from jaxdiff.weights.sources import read_item
 
 
@@ -92,7 +95,7 @@ def test_a_damaged_file_means_the_checkpoint_before(saved, damage, tmp_path, cap
         np.testing.assert_array_equal(found.params["kernel"], params["kernel"])
         if step == 1:
             fallen_back += 1
-            assert "checkpoint 2 cannot be read" in caplog.text
+            assert "checkpoint 2 is damaged" in caplog.text
             assert (copy.parent / "damaged" / "2").is_dir()
     assert fallen_back >= 4
 
@@ -203,3 +206,104 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path):
     Writer(tmp_path, 2).close()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
     assert steps == [1, 2]
+
+
+def run_copy(saved, tmp_path):
+    copy = tmp_path / "run" / "checkpoints"
+    shutil.copytree(saved[0], copy)
+    return copy
+
+
+def test_a_flipped_bit_is_found(saved, tmp_path, monkeypatch, caplog):
+    """Fails if values are not compared with their checksums: a reader that changes one value."""
+    _, abstract, params = saved
+    copy = run_copy(saved, tmp_path)
+    honest = ocp.PyTreeCheckpointer.restore
+
+    def flipped(self, path, **options):
+        tree = honest(self, path, **options)
+        if path.parent.name == "2":
+            bits = np.array(tree["kernel"]).view(np.uint32)
+            bits[17, 3] ^= 1 << 22
+            tree["kernel"] = bits.view(np.float32)
+        return tree
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointer, "restore", flipped)
+    average, step = read_item(copy, "ema", abstract.ema)
+    assert step == 1
+    np.testing.assert_array_equal(average["kernel"], params["kernel"])
+    assert "the values of 'kernel' are not those that were written" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint8", "bool"])
+def test_a_checksum_sees_each_bit_and_each_place(dtype):
+    """Fails if bits or places are left out of the sum."""
+    values = jax.random.bits(jax.random.key(0), (4, 6), jnp.uint8) % 2
+    array = values.astype(dtype)
+    whole = checksums({"a": array})["a"]
+    assert checksums({"a": jnp.asarray(np.asarray(array))})["a"] == whole
+    assert checksums({"a": array.T})["a"] != whole
+    assert checksums({"a": array.at[2, 3].set(1 - array[2, 3])})["a"] != whole
+    swapped = array.at[0].set(array[1]).at[1].set(array[0])
+    assert checksums({"a": swapped})["a"] != whole
+
+
+def test_files_that_the_disk_does_not_give_are_not_damaged(saved, tmp_path, monkeypatch):
+    """Fails if a checkpoint is moved, or an older one taken, because of the disk."""
+    _, abstract, _ = saved
+    copy = run_copy(saved, tmp_path)
+
+    def refused(self, step, abstract):
+        raise ValueError("PERMISSION_DENIED: tensorstore's own words")
+
+    def denied(self, *arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_restore", refused)
+        patch.setattr(Path, "open", denied)
+        with pytest.raises(PermissionError, match=r"Permission denied: .*checkpoints/2/"):
+            restore(copy, abstract)
+    assert sorted(p.name for p in copy.iterdir()) == ["1", "2"]
+    assert not (copy.parent / "damaged").exists()
+
+
+def test_checkpoints_of_another_width_stay(saved, tmp_path):
+    """Fails if a model that does not fit counts as damage."""
+    _, abstract, _ = saved
+    copy = run_copy(saved, tmp_path)
+    wider = jax.ShapeDtypeStruct((8,), np.float32, sharding=abstract.ema["bias"].sharding)
+    other = abstract.replace(params={**abstract.params, "bias": wider})
+    with pytest.raises(ValueError, match=r"'bias' has shape \(7,\), the model \(8,\)"):
+        restore(copy, other)
+    assert sorted(p.name for p in copy.iterdir()) == ["1", "2"]
+
+
+def test_nothing_is_moved_before_another_checkpoint_is_read(saved, tmp_path):
+    """Fails if damaged checkpoints are set aside when no older one is whole, or overwritten."""
+    folder, abstract, _ = saved
+    copy = run_copy(saved, tmp_path)
+    for step in "12":
+        (copy / step / "params" / "_METADATA").write_text("{")
+    with pytest.raises(ValueError, match=r"none of the checkpoints \[1, 2\]"):
+        restore(copy, abstract)
+    assert sorted(p.name for p in copy.iterdir()) == ["1", "2"]
+    shutil.copytree(folder / "1", copy / "1", dirs_exist_ok=True)
+    (copy.parent / "damaged" / "2").mkdir(parents=True)
+    restore(copy, abstract)
+    assert sorted(p.name for p in (copy.parent / "damaged").iterdir()) == ["2", "2.1"]
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(saved, tmp_path):
+    """Fails if a run that had checkpoints begins at step 0; one killed in its first write may."""
+    _, abstract, _ = saved
+    copy = run_copy(saved, tmp_path)
+    for step in "12":
+        shutil.rmtree(copy / step)
+    with pytest.raises(ValueError, match="is empty, but the run had checkpoints: put one back"):
+        restore(copy, abstract)
+    (copy / "3.orbax-checkpoint-tmp").mkdir()
+    checkpoints = Checkpoints(copy)
+    assert checkpoints.restore(abstract, Position()) is None
+    checkpoints.close()
+    assert not copy.exists()

@@ -4,6 +4,7 @@ Configs name those that a string can describe, `"Interval(low=0.2, of=CFGZeroSta
 another model, a classifier or a measurement is given as an object.
 """
 
+from jaxdiff.diffusion.guidance.branches import Guidance
 from jaxdiff.diffusion.guidance.extrapolation import (
     AdaptiveProjected,
     AutoGuidance,
@@ -24,6 +25,9 @@ from jaxdiff.diffusion.guidance.wrappers import (
     Negative,
     StaticThreshold,
 )
+
+KIND = Guidance
+"""What a name of this module makes."""
 
 __all__ = [
     "AdaptiveProjected",

@@ -28,8 +28,11 @@ class ClassifierGuidance:
         """Returns the guided denoiser."""
 
         def guided(x, t, cond):
-            gradient = jax.grad(lambda x: self.log_probability(x, t, cond).sum())(x)
-            return with_score(self.process, denoiser(x, t, cond), self.scale * gradient, t)
+            def predict(x, t):
+                gradient = jax.grad(lambda x: self.log_probability(x, t, cond).sum())(x)
+                return denoiser(x, t, cond), self.scale * gradient
+
+            return with_score(self.process, predict, x, t)
 
         return guided
 
@@ -50,11 +53,14 @@ class LossGuidance:
         """Returns the guided denoiser."""
 
         def guided(x, t, cond):
-            def total(x):
-                prediction = denoiser(x, t, cond)
-                return self.loss(prediction.x0).sum(), prediction
+            def predict(x, t):
+                def total(x):
+                    prediction = denoiser(x, t, cond)
+                    return self.loss(prediction.x0).sum(), prediction
 
-            gradient, prediction = jax.grad(total, has_aux=True)(x)
-            return with_score(self.process, prediction, -self.scale * gradient, t)
+                gradient, prediction = jax.grad(total, has_aux=True)(x)
+                return prediction, -self.scale * gradient
+
+            return with_score(self.process, predict, x, t)
 
         return guided

@@ -6,8 +6,13 @@ through `jax.jit` as arguments: a new mask compiles nothing. `in_latents` return
 for the latents of a codec.
 """
 
+from jaxdiff.diffusion.guidance.branches import Guidance
 from jaxdiff.diffusion.inverse.known_pixels import KnownPixels
 from jaxdiff.diffusion.inverse.likelihoods import DPS, PiGDM
 from jaxdiff.diffusion.inverse.repaint import RePaint
+from jaxdiff.typing import Solver
+
+KIND = Guidance | Solver
+"""What a name of this module makes."""
 
 __all__ = ["DPS", "KnownPixels", "PiGDM", "RePaint"]

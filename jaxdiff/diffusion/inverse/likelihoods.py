@@ -87,24 +87,30 @@ class PiGDM:
         """Returns the guided denoiser."""
 
         def guided(x, t, cond):
-            def x0_of(x):
-                prediction = denoiser(x, t, cond)
-                return prediction.x0, prediction
-
-            x0, transpose_j, prediction = jax.vjp(x0_of, x, has_aux=True)
-            alpha, sigma = self.process.at(t, x)
-            r2 = (self.data_std * sigma) ** 2 / ((self.data_std * alpha) ** 2 + sigma**2)
-            r2 = jnp.where(sigma > 0, r2, 1)  # at sigma = 0 the score counts for nothing
-            A = lambda z: self.operator(z[None])[0]
-            transpose = jax.linear_transpose(A, x0[0])
-            misfit = jax.vmap(lambda r: transpose(r)[0])(self.measurement - self.operator(x0))
-
-            def solve(misfit, ridge):
-                normal = lambda z: transpose(A(z))[0] + ridge * z
-                return cg(normal, misfit, tol=1e-6, maxiter=self.iterations)[0]
-
-            # One example at a time, so that none decides when another has converged.
-            z = jax.vmap(solve)(misfit, self.noise_std**2 / r2) / r2
-            return with_score(self.process, prediction, transpose_j(z)[0], t)
+            predict = lambda x, t: self._predict(denoiser, x, t, cond)
+            return with_score(self.process, predict, x, t)
 
         return guided
+
+    def _predict(self, denoiser, x, t, cond):
+        """Returns the prediction, and the gradient of log p(y | x_t)."""
+
+        def x0_of(x):
+            prediction = denoiser(x, t, cond)
+            return prediction.x0, prediction
+
+        x0, transpose_j, prediction = jax.vjp(x0_of, x, has_aux=True)
+        alpha, sigma = self.process.at(t, x)
+        r2 = (self.data_std * sigma) ** 2 / ((self.data_std * alpha) ** 2 + sigma**2)
+        r2 = jnp.where(sigma > 0, r2, 1)  # at sigma = 0 the score counts for nothing
+        A = lambda z: self.operator(z[None])[0]
+        transpose = jax.linear_transpose(A, x0[0])
+        misfit = jax.vmap(lambda r: transpose(r)[0])(self.measurement - self.operator(x0))
+
+        def solve(misfit, ridge):
+            normal = lambda z: transpose(A(z))[0] + ridge * z
+            return cg(normal, misfit, tol=1e-6, maxiter=self.iterations)[0]
+
+        # One example at a time, so that none decides when another has converged.
+        z = jax.vmap(solve)(misfit, self.noise_std**2 / r2) / r2
+        return prediction, transpose_j(z)[0]

@@ -13,6 +13,9 @@ from jaxdiff.trees import pytree
 
 Operator = Callable[[Array], Array]
 
+KIND = Operator
+"""What a name of this module makes."""
+
 
 @pytree(data=("mask",))
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ class Dequantization(Protocol):
         """Returns y and log q(y|x)."""
 
 
+KIND = Dequantization
+"""What a name of this module makes."""
+
+
 @dataclass(frozen=True)
 class Continuous:
     """Nothing to be done: the result is the density itself, whose bits may be negative."""

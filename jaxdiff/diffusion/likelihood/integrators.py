@@ -28,6 +28,10 @@ class Integrator(Protocol):
         """Returns the state at `end`."""
 
 
+KIND = Integrator
+"""What a name of this module makes."""
+
+
 @dataclass(frozen=True)
 class Heun:
     """Heun's method, order 2, two evaluations a step."""

@@ -26,6 +26,9 @@ from jaxdiff.diffusion.schedules.tables import (
 )
 from jaxdiff.diffusion.schedules.wrappers import LogSNRShift, ZeroTerminalSNR
 
+KIND = Schedule
+"""What a name of this module makes."""
+
 __all__ = [
     "EDM",
     "GVP",

@@ -45,6 +45,10 @@ from jaxdiff.diffusion.solvers.stochastic import (
     EulerMaruyama,
     Restart,
 )
+from jaxdiff.typing import Solver
+
+KIND = Solver
+"""What a name of this module makes."""
 
 __all__ = [
     "DDIM",

@@ -19,6 +19,9 @@ from jaxdiff.diffusion.timesteps.by_time import (
 from jaxdiff.diffusion.timesteps.checks import Timesteps
 from jaxdiff.diffusion.timesteps.measured import Measured
 
+KIND = Timesteps
+"""What a name of this module makes."""
+
 __all__ = [
     "AlignYourSteps",
     "Beta",

@@ -10,6 +10,9 @@ from jaxdiff.networks.text.clip import (
 )
 from jaxdiff.networks.text.t5 import T5Settings, t5_v1_1_base, t5_v1_1_small, t5_v1_1_xxl
 
+KIND = BERTSettings | CLIPTextSettings | T5Settings
+"""What a name of this module makes."""
+
 __all__ = [
     "BERTSettings",
     "CLIPTextSettings",

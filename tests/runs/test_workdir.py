@@ -1,0 +1,106 @@
+"""A run's folder: whose it is, and what stays there when something fails."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdiff import Experiment
+from jaxdiff.runs.run import Run
+from jaxdiff.runs.workdir import check_workdir, locked, open_workdir
+from jaxdiff.tasks import sampler
+from jaxdiff.training.loop import NonFiniteError
+from jaxdiff.weights.devices import Devices, make_mesh
+from tests.support.tiny import points_config
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An evaluator that fails after its first number."""
+
+    folder: Any
+
+    def run(self, weights, step):
+        yield "before", 1.0
+        raise RuntimeError("a picture that cannot be made")
+
+
+@dataclass(frozen=True)
+class Counting:
+    """An evaluator that works."""
+
+    folder: Any
+
+    def run(self, weights, step):
+        yield "count", step
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of 4 steps, one of whose evaluators fails."""
+    config = points_config()
+    config.train.steps = config.train.log_every = 4
+    config.evaluation.evaluators = (f"{__name__}:Broken", f"{__name__}:Counting")
+    workdir = tmp_path_factory.mktemp("trained")
+    experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+    return workdir, Run.of(experiment, experiment.train(workdir))
+
+
+def test_an_evaluator_that_fails_does_not_end_the_training(trained):
+    """Also after the last step alone; fails if a later evaluator is lost, or the traceback."""
+    workdir, _ = trained
+    assert (workdir / "checkpoints" / "4").is_dir()
+    assert '{"before": 1.0, "count": 4}' in (workdir / "metrics.jsonl").read_text()
+    traceback = (workdir / "failed_Broken_00000004.txt").read_text()
+    assert "a picture that cannot be made" in traceback
+
+
+def test_samples_that_are_not_finite_are_an_error(trained):
+    """Fails if NaN is written as a picture: with weights of NaN."""
+    _, run = trained
+    spoilt = jax.tree.map(lambda a: a * np.nan, run.weights)
+    message = r"3 of 3 samples are not finite, the first at index 0, with solver='DDIM', steps=4"
+    with pytest.raises(NonFiniteError, match=message):
+        run.experiment.sampler(spoilt, 3, {"label": 1})
+    samples = np.zeros((4, 2))
+    samples[2, 1] = np.inf
+    with pytest.raises(NonFiniteError, match=r"1 of 4 samples .* at index 2"):
+        sampler._check_finite(samples, sampler.Options())
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path):
+    """The second process; fails if the lock outlives its owner."""
+
+    def attempt():
+        child = os.fork()
+        if not child:
+            try:
+                with locked(tmp_path):
+                    os._exit(0)
+            except ValueError as error:
+                os._exit(7 if f"process {os.getppid()} on " in str(error) else 8)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with locked(tmp_path):
+        assert attempt() == 7
+    assert attempt() == 0
+    with locked(tmp_path):
+        pass
+
+
+def test_a_config_can_be_corrected_until_there_is_a_checkpoint(tmp_path, caplog):
+    """Fails if a typo in the first launch is refused for ever, or a run's config can change."""
+    config = points_config()
+    check_workdir(tmp_path, config)
+    open_workdir(tmp_path, config)
+    config.batch_size = 8
+    with caplog.at_level(logging.INFO, logger="jaxdiff"):
+        check_workdir(tmp_path, config)
+    assert "no checkpoint yet" in caplog.text
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(ValueError, match="batch_size: 16 -> 8"):
+        check_workdir(tmp_path, config)
