@@ -15,7 +15,7 @@ from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
 from jaxdiff.objectives.distances import Distance, PseudoHuber, Squared
-from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, two_times
+from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Solver, Span
 
 Target = Literal["student", "average"]
@@ -81,7 +81,7 @@ class ConsistencyDistillation:
         """Returns the loss [b] of examples over spans."""
         x_t = self.process.perturb(truth, span.t)
         solver = self.solver or solvers.Heun(self.process)
-        x_s = teacher_step(solver, roles.teacher, x_t, span, cond)
+        x_s = teacher_step(solver, teacher_of(roles), x_t, span, cond)
         target = target_of(self, roles, x_s, span.s, cond)
         return compared(self, roles, target, x_t, span, cond)
 
@@ -173,7 +173,7 @@ class TruncatedConsistency:
         x_t, x_s = (self.process.perturb(truth, time) for time in (span.t, span.s))
         below = self.process.logsnr(span.s) >= -2 * jnp.log(self.boundary)
         f = lambda model: consistency(self.process, model, x_s, span.s, cond)
-        target = jnp.where(expand(below, x_s), f(roles.teacher), f(roles.student))
+        target = jnp.where(expand(below, x_s), f(teacher_of(roles)), f(roles.student))
         loss, metrics = compared(self, roles, target, x_t, span, cond)
         return jnp.where(below, self.boundary_weight, 1.0) * loss, metrics
 

@@ -20,7 +20,7 @@ from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
 from jaxdiff.objectives.consistency import Target, check_target, compared, target_of, teacher_step
 from jaxdiff.objectives.distances import Distance, PseudoHuber
-from jaxdiff.objectives.two_times import Time, mean_square, stop, two_times
+from jaxdiff.objectives.two_times import Time, mean_square, stop, teacher_of, two_times
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
 
 Loss = tuple[Float[Array, " b"], Metrics]
@@ -60,7 +60,7 @@ class ProgressiveDistillation:
         """Returns the loss [b] of examples over spans."""
         t, s = span.t, span.s
         x = self.process.perturb(truth, t)
-        teacher: Any = roles.teacher
+        teacher = teacher_of(roles)
         middle = flow_map.jump(self.process, teacher, x, t, (t + s) / 2, cond)
         x_s = flow_map.jump(self.process, teacher, middle, (t + s) / 2, s, cond)
         wanted = stop(self.process.solve(flow_map.value_at(s), x_s, x, t))
@@ -184,7 +184,7 @@ class Reflow:
         solver = self.solver or Heun(self.process)
         times = jnp.linspace(1.0, 0.0, self.steps + 1, dtype=t.dtype)
         start = self.process.perturb(Prediction(0 * truth.x0, truth.noise), jnp.ones_like(t))
-        x0 = stop(sample(solver, roles.teacher, start, times, cond, span.keys))
+        x0 = stop(sample(solver, teacher_of(roles), start, times, cond, span.keys))
         pair = Prediction(x0, truth.noise)
         read = lambda p: self.process.read(self.parameterization, p, t)
         error = read(roles.student(self.process.perturb(pair, t), t, cond)) - read(pair)
@@ -196,7 +196,7 @@ def guided(self: Any, roles: Roles, span: Span) -> tuple[Time, Denoiser]:
     """Returns a guidance scale for each example, and the teacher guided by it."""
     u = random.uniform(random.stream(span.keys, "guidance"))
     scale = (self.low + (self.high - self.low) * u).astype(span.t.dtype)
-    return scale, ClassifierFree(lambda t: scale)(roles.teacher)
+    return scale, ClassifierFree(lambda t: scale)(teacher_of(roles))
 
 
 def check_scales(objective: Any) -> None:

@@ -39,6 +39,17 @@ def two_times(
     return importance * loss, {"logsnr": logsnr, "importance": importance, **metrics}
 
 
+def teacher_of(roles: Roles) -> Denoiser:
+    """Returns the teacher.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if roles.teacher is None:
+        raise ValueError("the objective asks a teacher: name its run, --config.weights.teacher=RUN")
+    return roles.teacher
+
+
 def slope(process: Process, roles: Roles, truth: Prediction, x: Data, t: Time, cond: Cond) -> Data:
     """Returns dx/dt, fixed: the teacher's, or without one that of the example itself.
 
