@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdiff.diffusion import flow_map
-from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import Data, no_history
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Prediction, Span
@@ -82,7 +82,8 @@ class TCD:
         """X(x, t, s') at s' = (1 - gamma)·s, forward to s."""
         below = (1 - self.gamma) * span.s
         x_below = flow_map.jump(self.process, denoiser, x, span.t, below, cond)
-        (alpha, sigma), (alpha_s, sigma_s) = (self.process.at(t, x) for t in (below, span.s))
-        ratio = alpha_s / alpha
-        added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma) ** 2, 0))
-        return ratio * x_below + added * span.noise(x), history
+        (alpha, _), (alpha_s, sigma_s) = (self.process.at(t, x) for t in (below, span.s))
+        change = self.process.logsnr(span.s) - self.process.logsnr(below)
+        # The share of the variance at s that is new; at the data there is none.
+        new = expand(jnp.where(jnp.isnan(change), 0, -jnp.expm1(change)), x)
+        return alpha_s / alpha * x_below + jnp.sqrt(new) * sigma_s * span.noise(x), history
