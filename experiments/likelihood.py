@@ -169,7 +169,7 @@ def bound_program(run: Run, rule: dequantization.Dequantization, probes: int) ->
     if METHOD.value == "continuous":
         options = {"strata": steps, "noise_level": rule.noise_level}
         angles = angle.nodes(*angle.span(process, rule.noise_level), steps)[:-1]
-        ends = angle.time_of(process, angles)[::-1]
+        ends = process.time_of_angle(angles)[::-1]
         terms_of, fixed = likelihood.continuous_bound, ()
     else:
         even = bound.even_times(process, rule.noise_level, steps)

@@ -62,6 +62,7 @@ DETERMINISTIC = {
     "UniPC(order=2)": "3 ²",
     "UniPC(order=2, variant='bh1')": "3 ²",
     "UniPC(order=3)": "4 ²",
+    "UniPC(order=3, variant='bh1')": "4 ²",
     "SASolver(predictor=2, corrector=0, tau=0.0)": "2",
     "SASolver(predictor=3, corrector=3, tau=0.0)": "3",
 }

@@ -25,8 +25,8 @@ DETERMINISTIC = """## Deterministic solvers: order
 The data are a mixture of three Gaussians on a line; the error is the mean distance to the exact
 flow of {starts} points, in float64, from {coarse} to {fine} steps that are even in log-SNR from -4
 to 6. "Exact starts" are four steps from points of the exact flow, the history that a multistep
-method wants. Without, from a "cold start", its first steps are of order 1, and the error that they
-leave is of order 2 whatever the method.
+method wants; the x that a corrector keeps is such a point as well. Without, from a "cold start",
+the first steps are of order 1, and the error that they leave is of order 2 whatever the method.
 
 {orders}
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Reading and writing files: a file that is written is either whole or absent."""
 
 import json
 import os
@@ -22,6 +22,23 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         os.replace(temporary, path)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a file of JSON.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or is not JSON; names the file.
+    """
+    name = repr(os.fspath(path))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {name}") from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON: {error}") from None
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -24,6 +24,9 @@ import numpy as np
 Class = TypeVar("Class", bound=type)
 Number = int | float
 
+LARGEST = 2.0**128
+"""Numbers of this size and beyond are infinite in single precision."""
+
 
 class Mark(Protocol):
     """A condition on a value, beside its type: `Annotated[type, mark]`."""
@@ -52,7 +55,7 @@ class Range:
         inside = all(
             compare(value, bound) for compare, bound, _ in self._bounds() if bound is not None
         )
-        return inside and not math.isnan(value) and not (self.finite and math.isinf(value))
+        return inside and not math.isnan(value) and not (self.finite and abs(value) >= LARGEST)
 
     def describe(self, noun: str) -> str:
         """Returns "a number from 0 to 1", "a number above 0"."""
@@ -91,6 +94,20 @@ Count = Annotated[int, Between(0, 2**31 - 1)]
 
 Share = Annotated[float, Between(0, 1)]
 """A share of a whole, a probability."""
+
+Levels = Annotated[int, Between(2, 65536)]
+"""A number of values that data have in [-1, 1]: 256 for bytes."""
+
+PositiveFloat = Annotated[float, Positive]
+NonNegativeFloat = Annotated[float, NotNegative]
+Width = Annotated[int, Between(1, 1_000_000)]
+"""A number of channels or features."""
+
+Depth = Annotated[int, Between(1, 1000)]
+"""A number of layers or heads."""
+
+TableSize = Annotated[int, Between(1, 100_000)]
+"""A number of things that are tabulated."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class DType:
         return "a type of arrays, such as 'float32' or 'bfloat16'"
 
 
-Float = Annotated[Any, DType()]
+FloatType = Annotated[Any, DType()]
 """A type of floating-point arrays, or its name: "bfloat16"."""
 
 
@@ -255,10 +272,13 @@ def plain(kind: Any) -> bool:
         return plain(arguments[0])
     if origin is Literal or (kind in _WORDS and kind is not Any) or kind is Ellipsis:
         return True
-    lists = isinstance(origin, type) and issubclass(origin, Mapping | Sequence)
-    if lists or origin in (Union, types.UnionType):
-        return all(map(plain, arguments))
-    return False
+    if origin in (Union, types.UnionType):
+        return any(plain(each) for each in arguments if each is not type(None))
+    return (
+        isinstance(origin, type)
+        and issubclass(origin, Mapping | Sequence)
+        and all(map(plain, arguments))
+    )
 
 
 def short(value: Any) -> str:
@@ -298,7 +318,7 @@ def _storable(value: Any) -> bool:
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
     if isinstance(value, float):
-        return math.isfinite(value)
+        return abs(value) < LARGEST
     if isinstance(value, Mapping):
         return all(_storable(each) for each in value.values())
     return not isinstance(value, list | tuple) or all(map(_storable, value))

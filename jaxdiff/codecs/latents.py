@@ -20,6 +20,7 @@ from jaxdiff.networks.autoencoder import (
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
+from jaxdiff.options import FloatType
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.pretrained.families import Autoencoder, load_network, network_shapes, read_network
 from jaxdiff.typing import Params
@@ -48,8 +49,8 @@ class Latents:
     autoencoder: Any
     sample: bool = True
     weights: str = ""
-    dtype: Any = "float32"
-    param_dtype: Any = "float32"
+    dtype: FloatType = "float32"
+    param_dtype: FloatType = "float32"
 
     def __post_init__(self):
         _ = self.network  # checks the sizes

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.options import PositiveFloat
 from jaxdiff.typing import Params
 
 
@@ -11,7 +12,7 @@ from jaxdiff.typing import Params
 class Pixels:
     """The identity, times `scale`: pixels in [-1, 1] have a standard deviation near 0.5."""
 
-    scale: float = 1.0
+    scale: PositiveFloat = 1.0
 
     def encode(
         self, params: Params, x: Float[Array, "b *shape"], keys: Key[Array, " b"]

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from jaxdiff.networks.resampling import level_sizes
 from jaxdiff.networks.video_autoencoder.layers import HISTORY
 from jaxdiff.networks.video_autoencoder.settings import check_frames
+from jaxdiff.options import Count, Width
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Tiled:
     """
 
     autoencoder: Any
-    tile: int | None = 64
-    overlap: int = 16
+    tile: Width | None = 64
+    overlap: Count = 16
     blend: bool = True
-    frames: int | None = None
+    frames: Width | None = None
 
     def __post_init__(self):
         if self.tile is not None and not 0 <= self.overlap < self.tile:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
 from jaxdiff.conditioning.prompts import Encoded, TextPipeline
 from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
 from jaxdiff.networks import text as networks
+from jaxdiff.options import Filled, FloatType, Width
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.typing import Condition, Encoder, Params
 
@@ -89,21 +90,16 @@ class TextEncoder(_PromptEncoder):
     settings: Annotated[Any, networks]
     weights: str = ""
     tokenizer: str = ""
-    window: int | None = None
+    window: Width | None = None
     attend_padding: bool | None = None
-    too_long: str = "truncate"
-    dtype: Any = "float32"
-    param_dtype: Any = "float32"
+    too_long: Literal["truncate", "error"] = "truncate"
+    dtype: FloatType = "float32"
+    param_dtype: FloatType = "float32"
 
     def __post_init__(self):
         if type(self.settings) not in loading.OF_SETTINGS:
             known = ", ".join(kind.__name__ for kind in loading.OF_SETTINGS)
             raise ValueError(f"settings={self.settings!r} are not those of a text encoder: {known}")
-        if self.too_long == "chunk":
-            raise ValueError(
-                "too_long='chunk' would give batches with different numbers of windows; use"
-                " 'truncate' or 'error', and a larger window if the network allows it"
-            )
         _ = self.pipeline  # checks the window
 
     @property
@@ -220,7 +216,7 @@ class Numbers:
     `default` replaces dropped and absent rows.
     """
 
-    default: Sequence[float | int]
+    default: Annotated[Sequence[float | int], Filled()]
 
     rank = 1
 

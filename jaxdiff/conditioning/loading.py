@@ -1,7 +1,6 @@
-"""Encoders from folders of public checkpoints."""
+"""Loads text and image encoders from folders of public checkpoints."""
 
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from jaxdiff.conditioning.prompts import TextPipeline
 from jaxdiff.conditioning.tokens import read_tokenizer
 from jaxdiff.config.build import describe_difference, suggest
+from jaxdiff.files import read_json
 from jaxdiff.networks.text import bert, clip, t5
 from jaxdiff.pretrained import find_weights, open_tensors, resolve, to_ours
 from jaxdiff.pretrained.rules import Table
@@ -21,11 +21,11 @@ from jaxdiff.pretrained.tables import text as tables
 from jaxdiff.typing import Params
 
 T5_WINDOW = 512
-"""T5 has no positions that would say how long a text may be; it was trained with 512 tokens."""
+"""The window of T5: the length of its training texts, as no table of positions limits it."""
 
 
 class Family(NamedTuple):
-    """How one kind of encoder is read."""
+    """One kind of encoder: its network, settings, rules for keys, and kind of tokenizer."""
 
     network: Callable[..., Any]
     settings: Callable[[Mapping[str, Any]], Any]
@@ -63,12 +63,12 @@ T5 = Family(t5.T5Encoder, t5.from_config, _t5_table, "t5")
 
 TEXT = {"bert": BERT, "clip_text_model": CLIP_TEXT, "clip": CLIP_TEXT, "t5": T5}
 VISION = {"clip_vision_model": CLIP_VISION, "clip": CLIP_VISION}
-"""By `model_type` in config.json."""
+"""Families by `model_type` in config.json."""
 
 OF_SETTINGS = {bert.BERTSettings: BERT, clip.CLIPTextSettings: CLIP_TEXT, t5.T5Settings: T5}
 
-READ = ("clip_skip", "final_norm", "pooling", "normalize")
-"""Settings that say what is read of a network, which a checkpoint's config.json does not know."""
+OUTPUT = ("clip_skip", "final_norm", "pooling", "normalize")
+"""Settings of a network's output: which layer, norm and pooling. No config.json has them."""
 
 
 def load_text_encoder(
@@ -82,27 +82,27 @@ def load_text_encoder(
     param_dtype: Any = jnp.float32,
     **options: Any,
 ) -> tuple[TextPipeline, Params]:
-    """Returns the text encoder in a folder and its parameters.
+    """Loads a text encoder with its tokenizer and its parameters from a folder.
 
-    The folder has config.json, *.safetensors and the tokenizer; or the tokenizer is in its own
-    folder, beside it as in diffusers' pipelines ("text_encoder_2" and "tokenizer_2"), or named.
-    A sentence-transformers folder says how states are pooled, and the window. `options` are fields
-    of the settings, such as `clip_skip=1, final_norm=False`.
+    The folder has config.json, *.safetensors and the tokenizer. A tokenizer in a folder of its own
+    is found next to the encoder's, as in diffusers' pipelines ("tokenizer_2" for "text_encoder_2"),
+    or named by `tokenizer`. The files of sentence-transformers set pooling and window. `options`
+    are fields of the settings, such as `clip_skip=1, final_norm=False`.
 
     Raises:
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
     family = _family(TEXT, config, folder)
-    settings, said = _sentence_settings(folder, _settings(family, config, folder))
+    settings, trained_window = _sentence_settings(folder, _settings(family, config, folder))
     settings = _with_options(settings, options)
     network = family.network(settings, dtype)
-    where = resolve(tokenizer) if tokenizer else _tokenizer_folder(folder)
+    tokenizer_folder = resolve(tokenizer) if tokenizer else _tokenizer_folder(folder)
     if attend_padding is None:
         attend_padding = family.attend_padding
-    window = window or said or getattr(settings, "positions", T5_WINDOW)
-    reader = read_tokenizer(where, family.tokenizer)
+    window = window or trained_window or getattr(settings, "positions", T5_WINDOW)
+    reader = read_tokenizer(tokenizer_folder, family.tokenizer)
     encoder = TextPipeline(network, reader, window, attend_padding, too_long)
     ids = jax.ShapeDtypeStruct((1, window), jnp.int32)
     mask = jax.ShapeDtypeStruct((1, window), bool)
@@ -110,24 +110,23 @@ def load_text_encoder(
 
 
 def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) -> Params:
-    """Returns a text encoder's parameters like `target`, whose types and shardings they take.
+    """Loads a text encoder's parameters, with the types and shardings of `target`.
 
     Raises:
-        ValueError: files are missing, damaged or of another network, or their config.json has other
-            settings than these.
+        ValueError: files are missing, damaged or of another network, or config.json differs from
+            `settings`.
     """
     folder, family = resolve(source), OF_SETTINGS[type(settings)]
-    said = folder / "config.json"
-    if said.is_file():
-        theirs = _settings(_family(TEXT, _read(said), folder), _read(said), folder)
-        if type(theirs) is type(settings):
-            kept = {name: getattr(settings, name) for name in READ if hasattr(settings, name)}
-            theirs = replace(theirs, **kept)
-        if others := describe_difference(settings, theirs):
-            raise ValueError(f"settings: {others} in {str(said)!r}")
-    file = find_weights(folder)
-    tensors = open_tensors(file)
-    return to_ours(family.table(tensors), tensors, target, source=str(file))
+    file = folder / "config.json"
+    if file.is_file():
+        config = read_json(file)
+        released = _settings(_family(TEXT, config, folder), config, folder)
+        if type(released) is type(settings):
+            output = {name: getattr(settings, name) for name in OUTPUT if hasattr(settings, name)}
+            released = replace(released, **output)
+        if difference := describe_difference(settings, released):
+            raise ValueError(f"settings: {difference} in {str(file)!r}")
+    return _read_weights(family, folder, target)
 
 
 @functools.lru_cache(maxsize=8)
@@ -141,7 +140,7 @@ def text_shapes(settings: Any, dtype: Any = jnp.float32) -> Params:
 
 
 def find_tokenizer(source: str | os.PathLike) -> Path:
-    """Returns the tokenizer's folder: an encoder's own, or "tokenizer_2" beside "text_encoder_2".
+    """Finds the tokenizer's folder: the encoder's own, or "tokenizer_2" next to "text_encoder_2".
 
     Raises:
         ValueError: there is no such folder.
@@ -156,13 +155,13 @@ def load_image_encoder(
     param_dtype: Any = jnp.float32,
     **options: Any,
 ) -> tuple[clip.CLIPVision, Params]:
-    """Returns the image encoder in a folder with config.json and *.safetensors.
+    """Loads an image encoder and its parameters from a folder with config.json and *.safetensors.
 
     Raises:
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
     family = _family(VISION, config, folder)
     settings = _with_options(_settings(family, config, folder), options)
     network = family.network(settings, dtype)
@@ -173,6 +172,10 @@ def load_image_encoder(
 def _weights(family: Family, network: Any, folder: Path, dtype: Any, *inputs: Any) -> Params:
     shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+    return _read_weights(family, folder, target)
+
+
+def _read_weights(family: Family, folder: Path, target: Params) -> Params:
     file = find_weights(folder)
     tensors = open_tensors(file)
     return to_ours(family.table(tensors), tensors, target, source=str(file))
@@ -204,11 +207,11 @@ def _with_options(settings: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _sentence_settings(folder: Path, settings: Any) -> tuple[Any, int | None]:
-    """Applies what sentence-transformers writes beside a BERT; returns its window too."""
+    """Returns the settings with the pooling of sentence-transformers' files, and their window."""
     modules = folder / "modules.json"
     if not modules.exists() or not isinstance(settings, bert.BERTSettings):
         return settings, None
-    parts = [(part["type"].rpartition(".")[2], part["path"]) for part in _read(modules)]
+    parts = [(part["type"].rpartition(".")[2], part["path"]) for part in read_json(modules)]
     for kind, path in parts:
         if kind == "Pooling":
             settings = replace(settings, pooling=_pooling(folder / path / "config.json"))
@@ -217,11 +220,12 @@ def _sentence_settings(folder: Path, settings: Any) -> tuple[Any, int | None]:
         elif kind != "Transformer":
             raise ValueError(f"{str(modules)!r} has a part {kind!r}; known: Pooling, Normalize")
     sizes = folder / "sentence_bert_config.json"
-    return settings, _read(sizes).get("max_seq_length") if sizes.exists() else None
+    return settings, read_json(sizes).get("max_seq_length") if sizes.exists() else None
 
 
 def _pooling(file: Path) -> str:
-    chosen = [name for name, on in _read(file).items() if name.startswith("pooling_mode_") and on]
+    modes = {name: on for name, on in read_json(file).items() if name.startswith("pooling_mode_")}
+    chosen = [name for name, on in modes.items() if on]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(chosen) != 1 or chosen[0] not in known:
         raise ValueError(f"{str(file)!r} has {chosen}; known is one of {', '.join(known)}")
@@ -229,15 +233,6 @@ def _pooling(file: Path) -> str:
 
 
 def _tokenizer_folder(folder: Path) -> Path:
-    beside = folder.parent / folder.name.replace("text_encoder", "tokenizer")
-    here = any((folder / name).exists() for name in ("tokenizer.json", "vocab.json"))
-    return folder if here or not beside.is_dir() else beside
-
-
-def _read(file: Path) -> Any:
-    if not file.exists():
-        raise ValueError(f"there is no file {str(file)!r}")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{str(file)!r} is not JSON: {error}") from None
+    neighbour = folder.parent / folder.name.replace("text_encoder", "tokenizer")
+    own = any((folder / name).exists() for name in ("tokenizer.json", "vocab.json"))
+    return folder if own or not neighbour.is_dir() else neighbour

@@ -1,7 +1,6 @@
-"""Tokenizers from local files, and prompts as windows of tokens."""
+"""Reads tokenizers from local files, and splits prompts into windows of token ids."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from jaxdiff.files import read_json
+
 FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
@@ -19,11 +20,11 @@ TOO_LONG = ("error", "chunk", "truncate")
 CLIP_WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
-"""What CLIP takes for a word: letters, one digit, or signs (Radford et al., 2021)."""
+"""CLIP's words: runs of letters, single digits, runs of signs (Radford et al., 2021)."""
 
 
 class Special(NamedTuple):
-    """The tokens that a family puts before and after a text, and that fill the window."""
+    """Special tokens of a family: before a text, after it, and as padding."""
 
     bos: str | None
     eos: str
@@ -38,7 +39,7 @@ SPECIAL = {
 
 
 class TokenIds(NamedTuple):
-    """Prompts as windows: each may have several, as many as the longest has."""
+    """Token ids of prompts, in windows; every prompt has as many windows as the longest one."""
 
     ids: Int[np.ndarray, "b windows n"]
     mask: Bool[np.ndarray, "b windows n"]
@@ -47,13 +48,14 @@ class TokenIds(NamedTuple):
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Texts to ids.
+    """Maps texts to token ids.
 
     Attributes:
-        encode: the ids of each text, without special tokens.
-        bos: the token before a text; None where there is none. `eos` is the one after it, `pad`
-            fills the window.
-        size: how many tokens there are.
+        encode: returns the ids of each text, without special tokens.
+        bos: the id before a text, or None.
+        eos: the id after a text.
+        pad: the id of padding.
+        size: the number of ids.
     """
 
     encode: Callable[[Sequence[str]], list[list[int]]]
@@ -63,11 +65,10 @@ class Tokenizer:
     size: int
 
     def __call__(self, prompts: Sequence[str], window: int, *, too_long: str = "error") -> TokenIds:
-        """Returns the tokens of prompts in windows of `window` tokens, special ones included.
+        """Tokenizes prompts into windows of `window` tokens, special tokens included.
 
-        `too_long` says what becomes of a prompt that does not fit: "error"; "chunk", which
-        continues it in further windows, each with special tokens of its own; or "truncate", which
-        keeps its beginning.
+        `too_long` decides about a prompt that does not fit: "error" raises, "chunk" continues it
+        in further windows, each with its special tokens, and "truncate" keeps its beginning.
 
         Raises:
             ValueError: a prompt is too long and `too_long` is "error"; `too_long` is unknown; the
@@ -80,7 +81,7 @@ class Tokenizer:
         before = [] if self.bos is None else [self.bos]
         room = window - len(before) - 1
         if room < 1:
-            raise ValueError(f"window={window} has no place for text beside the special tokens")
+            raise ValueError(f"window={window} has no place for text between the special tokens")
         texts = self.encode(list(prompts))
         for prompt, ids in zip(prompts, texts, strict=True):
             if len(ids) > room and too_long == "error":
@@ -104,7 +105,7 @@ class Tokenizer:
 
 
 def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:
-    """Reads tokenizer.json, or CLIP's vocab.json and merges.txt.
+    """Reads a tokenizer from tokenizer.json, or CLIP's from vocab.json and merges.txt.
 
     Raises:
         ValueError: the files are missing or damaged; a special token is not in the vocabulary.
@@ -136,9 +137,9 @@ def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:
 def fingerprint(folder: str | os.PathLike) -> str:
     """Returns a hash of a tokenizer's files."""
     names = (*FILES, *SETTINGS)
-    there = [file for name in names if (file := Path(folder) / name).exists()]
-    whole = b"".join(hashlib.blake2b(file.read_bytes()).digest() for file in there)
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+    files = [file for name in names if (file := Path(folder) / name).exists()]
+    digests = b"".join(hashlib.blake2b(file.read_bytes()).digest() for file in files)
+    return hashlib.blake2b(digests, digest_size=16).hexdigest()
 
 
 def _backend(folder: Path, family: str) -> Any:
@@ -146,9 +147,9 @@ def _backend(folder: Path, family: str) -> Any:
         import tokenizers  # noqa: PLC0415 - an extra
     except ImportError:
         raise ImportError('texts need tokenizers: pip install "jaxdiff[pretrained]"') from None
-    whole, vocabulary, merges = (folder / name for name in FILES)
-    if whole.exists():
-        return tokenizers.Tokenizer.from_file(str(whole))
+    complete, vocabulary, merges = (folder / name for name in FILES)
+    if complete.exists():
+        return tokenizers.Tokenizer.from_file(str(complete))
     if family != "clip" or not (vocabulary.exists() and merges.exists()):
         pair = ", nor vocab.json with merges.txt" if family == "clip" else ""
         raise ValueError(f"there is no tokenizer.json{pair}")
@@ -177,10 +178,10 @@ def _backend(folder: Path, family: str) -> Any:
 
 
 def _pad_in_settings(folder: Path) -> str | None:
-    """Returns the padding token where the folder says it: SDXL's second tokenizer has "!"."""
+    """Returns the padding token of the folder's settings, or None; SDXL's second one is "!"."""
     for name in SETTINGS:
         if (folder / name).exists():
-            pad = json.loads((folder / name).read_text()).get("pad_token")
+            pad = read_json(folder / name).get("pad_token")
             if pad:
                 return pad["content"] if isinstance(pad, dict) else pad
     return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jaxdiff.config.specs import parse
-from jaxdiff.options import Between, Count, Filled, Float, NotNegative, Range, Size
+from jaxdiff.options import Between, Count, Filled, FloatType, NotNegative, Range, Size
 
 Text = Annotated[str, Filled()]
 
@@ -120,7 +120,7 @@ class Fields:
     network: Annotated[Any, Part("networks"), "The network."] = field(
         default_factory=lambda: {"name": "UNet"}
     )
-    compute_dtype: Annotated[Float, "Of the network's arithmetic."] = "float32"
+    compute_dtype: Annotated[FloatType, "Of the network's arithmetic."] = "float32"
     conditions: Annotated[tuple[Text, ...], "The data's fields that condition the network."] = ()
     condition_dropout: Annotated[float, Range(ge=0, lt=1), "How often each is left out."] = 0.1
     encoders: Annotated[

@@ -59,7 +59,7 @@ def makes(target: Any, kind: Any) -> bool:
 
 def makes_type(found: Any, kind: Any) -> bool:
     """Returns whether objects of one type are of a kind."""
-    if found == kind:
+    if found == kind or (get_origin(kind) is tuple and get_origin(found) is tuple):
         return True
     if not isinstance(found, type):
         return False

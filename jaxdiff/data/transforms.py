@@ -7,6 +7,7 @@ to image. The pipeline maps to [-1, 1] after the last transform. `Caption` makes
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from grain import transforms as grain
@@ -14,15 +15,18 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxdiff.data.images import from_pillow, to_pillow
+from jaxdiff.options import Between, Filled, Share, Width, checked
 
 Shape = tuple[int | None, ...]
-Size = int | Sequence[int]
+Method = Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"]
+Size = Width | Annotated[Sequence[Width], Filled(2)]
 """The side of a square, or (height, width)."""
 
 KIND = grain.Map | grain.RandomMap
 """What a name of this module makes."""
 
 
+@checked
 @dataclass(frozen=True)
 class Resize(grain.Map):
     """Resizes with antialiasing: the shorter side to `size`, or to exactly (height, width).
@@ -31,13 +35,7 @@ class Resize(grain.Map):
     """
 
     size: Size
-    method: str = "lanczos"
-
-    def __post_init__(self):
-        _check_size(self)
-        if self.method.upper() not in Image.Resampling.__members__:
-            known = ", ".join(name.lower() for name in Image.Resampling.__members__)
-            raise ValueError(f"{self}: method={self.method!r}; known: {known}")
+    method: Method = "lanczos"
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape after the transform."""
@@ -59,14 +57,12 @@ class Resize(grain.Map):
         return {**element, "x": _each_frame(resize, element["x"])}
 
 
+@checked
 @dataclass(frozen=True)
 class CenterCrop(grain.Map):
     """Crops the centre."""
 
     size: Size
-
-    def __post_init__(self):
-        _check_size(self)
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape after the transform.
@@ -84,17 +80,13 @@ class CenterCrop(grain.Map):
         return {**element, "x": x[..., top : top + height, left : left + width, :]}
 
 
+@checked
 @dataclass(frozen=True)
 class RandomCrop(grain.RandomMap):
     """Crops at a uniformly random place, after padding each side with `padding` black pixels."""
 
     size: Size
-    padding: int = 0
-
-    def __post_init__(self):
-        _check_size(self)
-        if self.padding < 0:
-            raise ValueError(f"{self}: padding must be 0 or more")
+    padding: Annotated[int, Between(0, 65536)] = 0
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape after the transform.
@@ -113,15 +105,12 @@ class RandomCrop(grain.RandomMap):
         return {**element, "x": x[..., top : top + height, left : left + width, :]}
 
 
+@checked
 @dataclass(frozen=True)
 class RandomFlip(grain.RandomMap):
     """Flips left and right with a probability."""
 
-    probability: float = 0.5
-
-    def __post_init__(self):
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"{self}: probability must be in [0, 1]")
+    probability: Share = 0.5
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape after the transform."""
@@ -133,6 +122,7 @@ class RandomFlip(grain.RandomMap):
         return {**element, "x": element["x"][..., ::-1, :]} if flip else element
 
 
+@checked
 @dataclass(frozen=True)
 class Grayscale(grain.Map):
     """Converts to one channel of luma (ITU-R BT.601), as Pillow does."""
@@ -146,6 +136,7 @@ class Grayscale(grain.Map):
         return {**element, "x": _each_frame(lambda image: image.convert("L"), element["x"])}
 
 
+@checked
 @dataclass(frozen=True)
 class RGB(grain.Map):
     """Converts to three channels; drops an alpha channel."""
@@ -159,6 +150,7 @@ class RGB(grain.Map):
         return {**element, "x": _each_frame(lambda image: image.convert("RGB"), element["x"])}
 
 
+@checked
 @dataclass(frozen=True)
 class ResizeCrop(grain.RandomMap):
     """Resizes the shorter side to `size`, crops a square, adds "size" (Podell et al. 2023, 2.2).
@@ -167,12 +159,9 @@ class ResizeCrop(grain.RandomMap):
     width of the result. The crop is central, or with `random` uniformly random.
     """
 
-    size: int
+    size: Width
     random: bool = False
-    method: str = "lanczos"
-
-    def __post_init__(self):
-        _ = self._resize
+    method: Method = "lanczos"
 
     def shape(self, before: Shape) -> Shape:
         """Returns the shape after the transform."""
@@ -194,6 +183,7 @@ class ResizeCrop(grain.RandomMap):
         return Resize(self.size, self.method)
 
 
+@checked
 @dataclass(frozen=True)
 class Caption(grain.RandomMap):
     """Makes a text from the class name and a template such as "a photo of a {}".
@@ -241,13 +231,6 @@ def _each_frame(
     if x.ndim == 3:
         return from_pillow(function(to_pillow(x)))
     return np.stack([_each_frame(function, frame) for frame in x])
-
-
-def _check_size(transform: Resize | CenterCrop | RandomCrop) -> None:
-    size = transform.size
-    sides = (size,) * 2 if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError(f"{transform}: size must be a positive number or (height, width)")
 
 
 def _padded(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.schedules import Schedule
+from jaxdiff.options import PositiveFloat, checked
 
 Time = Float[Array, "*t"]
 Row = tuple[Float[Array, "*t"], Float[Array, "*t"]]
@@ -45,6 +46,7 @@ def velocity(schedule: Schedule, t: Time) -> Row:
     return derivative(schedule.alpha), derivative(schedule.sigma)
 
 
+@checked
 @dataclass(frozen=True)
 class edm:  # noqa: N801 - it stands beside `v` and `noise`
     """F of `x0 = c_skip·x + c_out·F` (Karras et al. 2022, table 1), for any alpha.
@@ -54,7 +56,7 @@ class edm:  # noqa: N801 - it stands beside `v` and `noise`
     sigma that cancels.
     """
 
-    data_std: float = 0.5
+    data_std: PositiveFloat = 0.5
 
     def __call__(self, schedule: Schedule, t: Time) -> Row:
         """Returns (a, b)."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff.diffusion.process import Process
+from jaxdiff.options import PositiveFloat, TableSize
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Data, Time
 
@@ -29,7 +30,7 @@ class Unscaled:
 class UnitVariance:
     """c_in·x_t: variance one at every noise level (Karras et al. 2022, table 1), for any alpha."""
 
-    data_std: float = 0.5
+    data_std: PositiveFloat = 0.5
 
     def __call__(self, process: Process, x: Data, t: Time) -> Data:
         """Returns x/√(alpha²·data_std² + sigma²)."""
@@ -42,7 +43,7 @@ class UnitVariance:
 class ScaledTime:
     """scale·t, in the range for which sinusoidal embeddings were made."""
 
-    scale: float = 1000.0
+    scale: PositiveFloat = 1000.0
 
     def __call__(self, process: Process, t: Time) -> Time:
         """Returns the network's time input [b]."""
@@ -54,7 +55,7 @@ class ScaledTime:
 class DiscreteIndex:
     """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1."""
 
-    steps: int = 1000
+    steps: TableSize = 1000
 
     def __call__(self, process: Process, t: Time) -> Time:
         """Returns the network's time input [b]."""
@@ -66,7 +67,7 @@ class DiscreteIndex:
 class LogNoise:
     """scale·log(sigma/alpha): c_noise with scale 1/4 (Karras et al. 2022, table 1)."""
 
-    scale: float = 0.25
+    scale: PositiveFloat = 0.25
 
     def __call__(self, process: Process, t: Time) -> Time:
         """Returns the network's time input [b]."""

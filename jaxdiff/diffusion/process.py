@@ -52,6 +52,20 @@ class Process:
         low, high = jax.lax.fori_loop(0, 64, halve, ends)
         return jnp.where(high == 1, 1.0, (low + high) / 2)
 
+    def angle(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
+        """Returns the noise angle arctan(sigma/alpha): 0 at clean data, π/2 at pure noise.
+
+        x_t/√(alpha² + sigma²) is cos(angle)·x0 + sin(angle)·noise: in the angle every Gaussian
+        process is the same circle, finite and smooth at both ends (Salimans & Ho 2022, appendix D).
+        """
+        return jnp.arctan2(self.schedule.sigma(t), self.schedule.alpha(t))
+
+    def time_of_angle(self, angle: Float[Array, "*t"]) -> Float[Array, "*t"]:
+        """Returns the time at which the noise angle is `angle`."""
+        # The float next to π/2 may lie above it, where the cosine is negative.
+        cosine = jnp.maximum(jnp.cos(angle), 0)
+        return self.time(2 * (jnp.log(cosine) - jnp.log(jnp.sin(angle))))
+
     def perturb(self, prediction: Prediction, t: Float[Array, "*t"]) -> Float[Array, "*shape"]:
         """Returns `x_t = alpha·x0 + sigma·noise`."""
         alpha, sigma = self.at(t, prediction.x0)

@@ -5,7 +5,7 @@ spreads the batch's numbers evenly instead, and `LossAware` puts them where loss
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
+from jaxdiff.options import Between, Count, PositiveFloat, Range, Share, TableSize
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Draw, Metrics, Time, Times
 
@@ -59,7 +60,7 @@ def _wanted(t):
 class Uniform:
     """t uniform in (`minimum`, 1)."""
 
-    minimum: float = 0.0
+    minimum: Annotated[float, Range(ge=0, lt=1)] = 0.0
     __call__ = _independent
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
@@ -72,7 +73,7 @@ class Uniform:
 class Discrete:
     """t uniform in {1/steps, ..., 1} (Ho et al. 2020, algorithm 1)."""
 
-    steps: int = 1000
+    steps: TableSize = 1000
     __call__ = _independent
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
@@ -86,7 +87,7 @@ class LogitNormal:
     """logit(t) normal (Esser et al. 2024, eq. 19)."""
 
     mean: float = 0.0
-    std: float = 1.0
+    std: PositiveFloat = 1.0
     __call__ = _independent
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
@@ -102,12 +103,8 @@ class Mode:
     t = f(u) = 1 - u - scale·(cos²(πu/2) - 1 + u), monotone for a scale in [-1, 2/(π - 2)].
     """
 
-    scale: float = 1.29
+    scale: Annotated[float, Range(ge=-1, le=2 / (np.pi - 2))] = 1.29
     __call__ = _independent
-
-    def __post_init__(self):
-        if not -1 <= self.scale <= 2 / (np.pi - 2):
-            raise ValueError(f"Mode: scale={self.scale} is not in [-1, 2/(π - 2)], [-1, 1.75]")
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
         """f(u), in terms of 1 - u so that nothing cancels near t = 0."""
@@ -136,7 +133,7 @@ class EDMLogNormal:
     """log(sigma/alpha) normal (Karras et al. 2022, table 1: P_mean, P_std)."""
 
     mean: float = -1.2
-    std: float = 1.2
+    std: PositiveFloat = 1.2
     __call__ = _independent
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
@@ -150,7 +147,7 @@ class Discretized:
     """The times of any distribution, rounded up to {1/steps, ..., 1}."""
 
     of: Quantile = Uniform()
-    steps: int = 1000
+    steps: TableSize = 1000
     __call__ = _independent
 
     def __post_init__(self):
@@ -159,8 +156,6 @@ class Discretized:
                 f"Discretized: of={self.of!r} has no quantile; write the likes of 'LogitNormal()', "
                 "and Stratified around it all"
             )
-        if self.steps < 1:
-            raise ValueError(f"Discretized: steps={self.steps} is not at least 1")
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
         """Rounds up, but leaves a time that is a step already where it is."""
@@ -190,17 +185,14 @@ class PerFrame:
     as nearly clean, and their loss counts for nothing.
     """
 
-    frames: int
+    frames: TableSize
     of: Quantile = Uniform()
-    held: int = 0
-    held_at: float = 0.0
+    held: Count = 0
+    held_at: Share = 0.0
 
     def __post_init__(self):
-        if self.frames < 1 or not 0 <= self.held < self.frames or not 0 <= self.held_at <= 1:
-            raise ValueError(
-                f"PerFrame: frames={self.frames} must be at least 1, held={self.held} fewer than"
-                f" that, and held_at={self.held_at} in [0, 1]"
-            )
+        if self.held >= self.frames:
+            raise ValueError(f"PerFrame: held={self.held} must be fewer than frames={self.frames}")
 
     def __call__(self, process: Process, draw: Draw) -> Times:
         """Draws times [b, frames]."""
@@ -224,18 +216,10 @@ class LossAware:
     """
 
     of: Quantile = Uniform()
-    bins: int = 100
-    decay: float = 0.99
-    floor: float = 0.01
+    bins: Annotated[int, Between(2, 100_000)] = 100
+    decay: Annotated[float, Range(gt=0, lt=1)] = 0.99
+    floor: Annotated[float, Range(gt=0, le=1)] = 0.01
     statistics: Any = None
-
-    def __post_init__(self):
-        if self.bins < 2:
-            raise ValueError(f"LossAware: bins={self.bins} is not at least 2")
-        if not 0 < self.decay < 1:
-            raise ValueError(f"LossAware: decay={self.decay} is not in (0, 1)")
-        if not 0 < self.floor <= 1:
-            raise ValueError(f"LossAware: floor={self.floor} is not in (0, 1]")
 
     def begin(self) -> dict[str, Float[Array, " bins"]]:
         """Returns empty sums: of squared losses, and of examples."""

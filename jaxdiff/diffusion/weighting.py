@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxdiff.diffusion import parameterizations
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.options import NonNegativeFloat, PositiveFloat
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Time
 
@@ -77,10 +78,7 @@ class TruncatedSNR:
 class MinSNR:
     """min(SNR, gamma) on the error in x0 (Hang et al. 2023, section 3.4)."""
 
-    gamma: float = 5.0
-
-    def __post_init__(self):
-        _check_positive("MinSNR", gamma=self.gamma)
+    gamma: PositiveFloat = 5.0
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
@@ -93,11 +91,8 @@ class MinSNR:
 class P2:
     """1/(k + SNR)^gamma on the error in the noise (Choi et al. 2022)."""
 
-    k: float = 1.0
-    gamma: float = 1.0
-
-    def __post_init__(self):
-        _check_positive("P2", k=self.k)
+    k: PositiveFloat = 1.0
+    gamma: NonNegativeFloat = 1.0
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
@@ -111,7 +106,7 @@ class P2:
 class EDM:
     """1/c_out² on the error in x0: unit weight on the error in F (Karras et al. 2022, table 1)."""
 
-    data_std: float = 0.5
+    data_std: PositiveFloat = 0.5
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
@@ -170,9 +165,3 @@ def _inside(process, t):
     t = jnp.clip(t, eps, 1 - eps)
     falling = process.determinant(parameterizations.velocity, t)
     return process.schedule.alpha(t), process.schedule.sigma(t), falling
-
-
-def _check_positive(name, **fields):
-    for field, value in fields.items():
-        if not value > 0:
-            raise ValueError(f"{name}: {field}={value} is not positive")

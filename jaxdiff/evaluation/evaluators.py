@@ -22,6 +22,7 @@ from jaxdiff.evaluation.kernel import kernel_distance
 from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
 from jaxdiff.evaluation.reference import Reference, check_comparable
+from jaxdiff.options import Depth, PositiveFloat, Size
 
 DrawSamples = Callable[..., np.ndarray]
 
@@ -56,8 +57,8 @@ class SampleGrid:
     draw: DrawSamples
     num_classes: int
     folder: Path
-    columns: int = 8
-    points: int = 2000
+    columns: Depth = 8
+    points: Size = 2000
     cond: Mapping[str, Sequence[Any]] | None = None
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
@@ -97,7 +98,7 @@ class SampleQuality:
     draw: DrawSamples
     num_classes: int
     reference: Callable[[], Reference]
-    num: int = 1000
+    num: Size = 1000
     shape: Sequence[int] = ()
 
     def __post_init__(self):
@@ -127,8 +128,8 @@ class Reconstructions:
     draw: Any
     reference: Callable[[], Reference]
     folder: Path
-    num: int = 1000
-    shown: int = 40
+    num: Size = 1000
+    shown: Size = 40
     shape: Sequence[int] = ()
 
     def __post_init__(self):
@@ -194,8 +195,8 @@ class ModeCoverage:
 
     draw: DrawSamples
     reference: Callable[[], Reference]
-    num: int = 1000
-    radius: float = 3.0
+    num: Size = 1000
+    radius: PositiveFloat = 3.0
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "modes", "modes_covered" and "share_near_a_mode".

@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -93,22 +93,16 @@ class MultiHead:
         scale: factor of query·key; None for 1/sqrt(head_channels).
         out_init: initializer of the kernel of "out".
 
-    Raises:
-        ValueError: `qk_norm` is unknown.
     """
 
     num_heads: int = 1
     head_channels: int | None = None
     use_bias: bool = True
     out_bias: bool = True
-    qk_norm: str | None = None
+    qk_norm: Literal["head", "all"] | None = None
     scale: float | None = None
     out_init: Initializer = default_init
     dtype: Any = jnp.float32
-
-    def __post_init__(self):
-        if self.qk_norm not in (None, "head", "all"):
-            raise ValueError(f"qk_norm={self.qk_norm!r} must be 'head', 'all' or None")
 
     def __call__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,9 +13,11 @@ from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.layers import Conv, GroupNorm
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
+from jaxdiff.options import Depth, Filled, PositiveFloat, Width, checked
 from jaxdiff.random import normal
 
 
+@checked
 @dataclass(frozen=True)
 class AutoencoderSettings:
     """The sizes of an autoencoder, and the scale of its latents.
@@ -35,24 +37,19 @@ class AutoencoderSettings:
         ValueError: there is no level, no block or no channel.
     """
 
-    channels: Sequence[int] = (128, 256, 512, 512)
-    layers_per_block: int = 2
-    latent_channels: int = 4
-    image_channels: int = 3
+    channels: Annotated[Sequence[Width], Filled()] = (128, 256, 512, 512)
+    layers_per_block: Depth = 2
+    latent_channels: Width = 4
+    image_channels: Width = 3
     middle_attention: bool = True
     quant_convs: bool = True
-    num_groups: int = 32
-    eps: float = 1e-6
-    scale: float = 0.18215
+    num_groups: Width = 32
+    eps: PositiveFloat = 1e-6
+    scale: PositiveFloat = 0.18215
     shift: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels={self.channels}: one positive width per level")
-        for name in ("layers_per_block", "latent_channels", "image_channels", "num_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
     @property
     def factor(self) -> int:

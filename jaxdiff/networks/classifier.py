@@ -1,11 +1,15 @@
 """A small image classifier, whose features measure how far samples are from data."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from jaxdiff.options import Filled, Width, checked
 
+
+@checked
 class ConvClassifier(nn.Module):
     """Strided convolutions, each halving the resolution, and two dense layers.
 
@@ -14,9 +18,9 @@ class ConvClassifier(nn.Module):
     (Ba et al. 2016), so that distances between them have the same scale for every training run.
     """
 
-    classes: int
-    channels: Sequence[int] = (32, 64)
-    features: int = 64
+    classes: Width
+    channels: Annotated[Sequence[Width], Filled()] = (32, 64)
+    features: Width = 64
 
     @nn.compact
     def __call__(

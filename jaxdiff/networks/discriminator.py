@@ -1,19 +1,22 @@
 """A discriminator of patches (Isola et al. 2017), for adversarial losses of images."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
+from jaxdiff.options import Filled, FloatType, Width, checked
 
+
+@checked
 class PatchDiscriminator(nn.Module):
     """Strided convolutions whose every output sees a patch; the mean over patches is the score."""
 
-    channels: Sequence[int] = (32, 64)
-    dtype: Any = jnp.float32
+    channels: Annotated[Sequence[Width], Filled()] = (32, 64)
+    dtype: FloatType = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, " b"]:

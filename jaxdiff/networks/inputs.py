@@ -7,8 +7,10 @@ from flax.core import FrozenDict
 
 from jaxdiff.networks.fields import Kind, Label, Numbers, Pooled, Scalar, Vector
 from jaxdiff.networks.layers import SinCos
+from jaxdiff.options import Count, Width, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Inputs:
     """The conditions that a network reads by name, with their sizes.
@@ -32,16 +34,16 @@ class Inputs:
             trained on the encoded empty prompt have none: such a condition is an error.
     """
 
-    num_classes: int | None = None
-    vectors: Mapping[str, int] = field(default_factory=dict)
+    num_classes: Count | None = None
+    vectors: Mapping[str, Width] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
-    text_features: int | None = None
-    pooled_features: int | None = None
-    joint_vectors: Mapping[str, int] = field(default_factory=dict)
-    joint_numbers: Mapping[str, int] = field(default_factory=dict)
-    number_features: int = 256
+    text_features: Width | None = None
+    pooled_features: Width | None = None
+    joint_vectors: Mapping[str, Width] = field(default_factory=dict)
+    joint_numbers: Mapping[str, Width] = field(default_factory=dict)
+    number_features: Width = 256
     number_sinusoids: SinCos = SinCos()
-    maps: Mapping[str, int] = field(default_factory=dict)
+    maps: Mapping[str, Width] = field(default_factory=dict)
     learned_null: bool = True
 
     def __post_init__(self):

@@ -10,6 +10,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.convolution import Padding, convolve
+from jaxdiff.options import NonNegativeFloat, PositiveFloat, checked
 from jaxdiff.random import stream
 
 Initializer = Callable[..., Array]
@@ -20,6 +21,7 @@ default_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 zero_init = nn.initializers.zeros_init()
 
 
+@checked
 class SinCos(nn.Module):
     """Sines and cosines of the time at geometrically spaced frequencies (Vaswani et al., 2017).
 
@@ -28,9 +30,9 @@ class SinCos(nn.Module):
     defaults. The time is expected in steps of a thousand.
     """
 
-    max_period: float = 10000.0
+    max_period: PositiveFloat = 10000.0
     cos_first: bool = True
-    frequency_shift: float = 0.0
+    frequency_shift: NonNegativeFloat = 0.0
 
     def __call__(self, time: Float[Array, " b"], features: int) -> Float[Array, "b f"]:
         """Returns the embedding in float32; an odd last feature is zero."""
@@ -40,6 +42,7 @@ class SinCos(nn.Module):
         return jnp.pad(sin_cos(angle, self.cos_first), ((0, 0), (0, features % 2)))
 
 
+@checked
 class Fourier(nn.Module):
     """Sines and cosines of the time at random frequencies (Tancik et al., 2020).
 
@@ -48,7 +51,7 @@ class Fourier(nn.Module):
     vector no weight decay.
     """
 
-    scale: float = 16.0
+    scale: PositiveFloat = 16.0
     cos_first: bool = False
 
     @nn.compact

@@ -1,6 +1,6 @@
 """A residual MLP for points in a few dimensions."""
 
-from typing import Any
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,9 +9,11 @@ from jaxtyping import Array, Float, Key
 from jaxdiff.networks.conditioning import embed
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, Dropout, SinCos, time_embedding, zero_init
+from jaxdiff.options import Between, FloatType, Range, Width, checked
 from jaxdiff.typing import Cond
 
 
+@checked
 class MLP(nn.Module):
     """Residual blocks of two layers, with the embedding of time and conditions in each.
 
@@ -25,13 +27,13 @@ class MLP(nn.Module):
         dtype: of the computation and of the output.
     """
 
-    features: int = 128
-    num_blocks: int = 3
-    dropout: float = 0.0
+    features: Width = 128
+    num_blocks: Annotated[int, Between(0, 1000)] = 3
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.0
     time_sinusoids: nn.Module = SinCos()
     inputs: Inputs = Inputs()
-    out_channels: int | None = None
-    dtype: Any = jnp.float32
+    out_channels: Width | None = None
+    dtype: FloatType = jnp.float32
 
     @nn.compact
     def __call__(

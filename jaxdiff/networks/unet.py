@@ -1,7 +1,7 @@
 """The U-Net of the DDPM, ADM and Stable Diffusion family."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
 from jaxdiff.networks.transformer import SpatialTransformer
+from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 
 
@@ -50,6 +51,7 @@ class _BlockInputs(NamedTuple):
     dropout_keys: Array | None
 
 
+@checked
 class UNet(nn.Module):
     """Residual blocks down to small images and up again, with skip connections.
 
@@ -82,26 +84,26 @@ class UNet(nn.Module):
         dtype: of the computation and of the output.
     """
 
-    channels: Sequence[int] = (128, 256, 256, 256)
-    layers_per_block: int = 2
-    attention_at: Sequence[int] = ()
-    transformer_depth: Sequence[int] | None = None
-    middle_depth: int | None = None
-    num_heads: int | Sequence[int] = 1
-    head_channels: int | Sequence[int] | None = None
+    channels: Annotated[Sequence[Width], Filled()] = (128, 256, 256, 256)
+    layers_per_block: Depth = 2
+    attention_at: Sequence[Width] = ()
+    transformer_depth: Sequence[Annotated[int, Between(0, 1000)]] | None = None
+    middle_depth: Annotated[int, Between(0, 1000)] | None = None
+    num_heads: Depth | Sequence[Depth] = 1
+    head_channels: Width | Sequence[Width] | None = None
     middle_attention: bool = True
     scale_shift: bool = False
     resample_in_block: bool = False
-    downsample_padding: Sequence[int] = (1, 1)
-    skip_scale: float = 1.0
-    dropout: float = 0.0
-    num_groups: int = 32
-    eps: float = 1e-5
+    downsample_padding: Annotated[Sequence[Annotated[int, Between(0, 1)]], Filled(2)] = (1, 1)
+    skip_scale: PositiveFloat = 1.0
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    num_groups: Width = 32
+    eps: PositiveFloat = 1e-5
     time_sinusoids: nn.Module = SinCos()
-    embedding_features: int | None = None
+    embedding_features: Width | None = None
     inputs: Inputs = Inputs()
-    out_channels: int | None = None
-    dtype: Any = jnp.float32
+    out_channels: Width | None = None
+    dtype: FloatType = jnp.float32
 
     @nn.compact
     def __call__(

@@ -6,12 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
+from jaxdiff.options import Size, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
 
 REACH = 20.0
 """The log-SNRs between ± this are told apart."""
 
 
+@checked
 @dataclass(frozen=True)
 class LearnedUncertainty:
     """loss/e^u + u of another objective, with u(logSNR) learned (Karras et al. 2024, eq. 15).
@@ -25,12 +27,8 @@ class LearnedUncertainty:
     """
 
     of: Objective
-    features: int = 32
+    features: Size = 32
     params: Any = None
-
-    def __post_init__(self):
-        if self.features < 1:
-            raise ValueError(f"LearnedUncertainty: features={self.features} is not at least 1")
 
     def init(self) -> Float[Array, " features"]:
         """Returns the coefficients of u = 0."""

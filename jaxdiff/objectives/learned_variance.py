@@ -1,6 +1,7 @@
 """Denoising with a learned variance: the hybrid loss."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ from jaxdiff.diffusion.likelihood.quantization import bins, log_interval
 from jaxdiff.diffusion.process import Parameterization, Process, expand
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
+from jaxdiff.options import Between, Levels, NonNegativeFloat, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
 
 
+@checked
 @dataclass(frozen=True)
 class LearnedVariance:
     """`Denoising` plus `bound_weight` times the variational bound (Nichol & Dhariwal 2021, 3.1).
@@ -28,15 +31,9 @@ class LearnedVariance:
     parameterization: Parameterization
     time_sampling: TimeSampling
     weighting: Weighting
-    steps: int = 1000
-    bound_weight: float = 0.001
-    levels: int | None = 256
-
-    def __post_init__(self):
-        if self.steps < 2:
-            raise ValueError(f"LearnedVariance: steps={self.steps} is not at least 2")
-        if self.levels is not None and self.levels < 2:
-            raise ValueError(f"LearnedVariance: levels={self.levels} is not None or at least 2")
+    steps: Annotated[int, Between(2, 100_000)] = 1000
+    bound_weight: NonNegativeFloat = 0.001
+    levels: Levels | None = 256
 
     def __call__(
         self,

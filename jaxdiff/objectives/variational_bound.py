@@ -14,9 +14,11 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.schedules import Learned
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import ELBO
+from jaxdiff.options import Levels, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
 
 
+@checked
 @dataclass(frozen=True)
 class VariationalBound:
     """Bits per dimension: prior + diffusion + reconstruction (Kingma et al. 2021, eq. 11, 15).
@@ -34,11 +36,9 @@ class VariationalBound:
 
     process: Process
     time_sampling: TimeSampling
-    levels: int = 256
+    levels: Levels = 256
 
     def __post_init__(self):
-        if self.levels < 2:
-            raise ValueError(f"VariationalBound: levels={self.levels} is not at least 2")
         sigma = self.process.schedule.sigma(jnp.zeros(()))
         if not isinstance(sigma, Tracer) and sigma == 0:
             raise ValueError(

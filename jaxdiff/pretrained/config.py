@@ -1,9 +1,10 @@
 """The config.json of a released network, read field by field so that none is ignored."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from jaxdiff.files import read_json
 
 IGNORED = {
     "addition_embed_type_num_heads",
@@ -25,12 +26,7 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no such file, or it is no JSON object.
     """
-    if not file.is_file():
-        raise ValueError(f"there is no file {str(file)!r}")
-    try:
-        fields = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{str(file)!r} is not JSON: {error}") from None
+    fields = read_json(file)
     if not isinstance(fields, dict):
         raise ValueError(f"{str(file)!r} must be a JSON object, not {type(fields).__name__}")
     return fields

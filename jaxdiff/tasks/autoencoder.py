@@ -16,6 +16,7 @@ from jaxdiff.codecs.latents import make_autoencoder
 from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss
 from jaxdiff.objectives.players import adaptive_weight, fixed
+from jaxdiff.options import Count, NonNegativeFloat
 from jaxdiff.progress import full_batches
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Params
@@ -42,17 +43,12 @@ class Autoencoder:
         self,
         config: Any,
         autoencoder: Spec = "sd_vae",
-        kl_weight: float = 1e-4,
+        kl_weight: NonNegativeFloat = 1e-4,
         discriminator: Spec = None,
-        adversary_weight: float = 0.5,
-        adversary_from: int = 0,
+        adversary_weight: NonNegativeFloat = 0.5,
+        adversary_from: Count = 0,
     ):
         """Builds the networks; `autoencoder` is as in `codecs.Latents`."""
-        if kl_weight < 0 or adversary_weight < 0 or adversary_from < 0:
-            raise ValueError(
-                f"Autoencoder: kl_weight={kl_weight}, adversary_weight={adversary_weight} and "
-                f"adversary_from={adversary_from} must be at least 0"
-            )
         self.config, self.shape = config, tuple(config.data.shape)
         self.kl_weight = kl_weight
         self.adversary_weight, self.adversary_from = adversary_weight, adversary_from

@@ -14,6 +14,7 @@ from jaxdiff.config.build import Spec, build
 from jaxdiff.evaluation.features import in_batches
 from jaxdiff.networks import classifier
 from jaxdiff.objectives.contrastive import info_nce
+from jaxdiff.options import Count, NonNegativeFloat, PositiveFloat, Width
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Params
 from jaxdiff.weights.devices import Devices
@@ -39,17 +40,12 @@ class Contrastive:
         self,
         config: Any,
         encoder: Spec = "ConvClassifier",
-        embedding: int = 32,
-        shift: int = 1,
-        noise: float = 0.3,
-        scale: float = 10.0,
+        embedding: Width = 32,
+        shift: Count = 1,
+        noise: NonNegativeFloat = 0.3,
+        scale: PositiveFloat = 10.0,
     ):
         """Builds the encoder."""
-        if embedding < 1 or shift < 0 or noise < 0 or scale <= 0:
-            raise ValueError(
-                f"Contrastive: embedding={embedding} must be at least 1, shift={shift} and "
-                f"noise={noise} at least 0, scale={scale} positive"
-            )
         self.config, self.shape = config, tuple(config.data.shape)
         self.shift, self.noise, self.scale = shift, noise, scale
         self.network = build(classifier, encoder, classes=embedding)

@@ -17,6 +17,7 @@ from jaxdiff import networks, random
 from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss, gradient_penalty
 from jaxdiff.objectives.players import fixed
+from jaxdiff.options import NonNegativeFloat, Width
 from jaxdiff.progress import full_batches
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Params
@@ -49,14 +50,10 @@ class GAN:
         self,
         config: Any,
         discriminator: Spec = "MLP",
-        latent_size: int = 2,
-        penalty: float = 0.1,
+        latent_size: Width = 2,
+        penalty: NonNegativeFloat = 0.1,
     ):
         """Builds both networks; `penalty` is the factor of the critic's gradient penalty."""
-        if latent_size < 1 or penalty < 0:
-            raise ValueError(
-                f"GAN: latent_size={latent_size} must be at least 1, penalty={penalty} at least 0"
-            )
         if tuple(config.conditions):
             raise ValueError(f"GAN is unconditional, but conditions={tuple(config.conditions)}")
         self.config, self.penalty = config, penalty

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.options import Range, Size, check
 from jaxdiff.progress import announced, full_batches
 from jaxdiff.tasks import students
 from jaxdiff.tasks.known import checked_array, known_of
@@ -42,23 +43,26 @@ class Options:
 
     solver: Any = "DDIM"
     timesteps: Any = "Uniform"
-    steps: int = 50
+    steps: Size = 50
     guidance: Any = "ClassifierFree"
-    guidance_scale: float = 1.0
-    batch_size: int = 64
-    t_start: float = 1.0
-    t_end: float = 0.0
+    guidance_scale: guidances.Scale = 1.0
+    batch_size: Size = 64
+    t_start: Annotated[float, Range(gt=0, le=1)] = 1.0
+    t_end: Annotated[float, Range(ge=0, lt=1)] = 0.0
 
     def changed(self, **changes: Any) -> "Options":
         """Returns the options with those changes that are not None.
 
         Raises:
-            ValueError: an option is unknown.
+            ValueError: an option is unknown, or of a wrong type or range.
         """
-        known = [field.name for field in fields(self)]
+        known = {field.name: field.type for field in fields(self)}
         if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
-        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+        given = {name: value for name, value in changes.items() if value is not None}
+        for name, value in given.items():
+            check(name, known[name], value)
+        return replace(self, **given)
 
 
 class Sampler:
@@ -226,7 +230,7 @@ class Sampler:
         students.check_solver(solver, self._learns)
         return solver
 
-    def _guide(self, spec: Any, guidance_scale: float) -> Any:
+    def _guide(self, spec: Any, guidance_scale: Any) -> Any:
         guide = build(
             guidances,
             spec,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
+from jaxdiff.options import PositiveFloat, Share, checked
 from jaxdiff.typing import Params
 
 Step = Integer[Array, ""]
@@ -25,34 +26,37 @@ KIND = Decay
 """What a name of this module makes."""
 
 
+@checked
 @dataclass(frozen=True)
 class Constant:
     """The same rate at every step (Ho et al. 2020, appendix B)."""
 
-    decay: float = 0.9999
+    decay: Share = 0.9999
 
     def __call__(self, step: Step, batch_size: int) -> Rate:
         """Returns `decay`."""
         return jnp.asarray(self.decay, jnp.float32)
 
 
+@checked
 @dataclass(frozen=True)
 class Warmup:
     """min(decay, (1 + step)/(10 + step)): forgets the initial parameters quickly."""
 
-    decay: float = 0.9999
+    decay: Share = 0.9999
 
     def __call__(self, step: Step, batch_size: int) -> Rate:
         """Returns the rate, rising from 0.1 to `decay`."""
         return jnp.minimum(self.decay, (1 + step) / (10 + step)).astype(jnp.float32)
 
 
+@checked
 @dataclass(frozen=True)
 class HalfLife:
     """A half-life in training images (Karras et al. 2022, F.3), ramped up as in their code."""
 
-    images: float = 500_000
-    rampup: float = 0.05
+    images: PositiveFloat = 500_000
+    rampup: PositiveFloat = 0.05
 
     def __call__(self, step: Step, batch_size: int) -> Rate:
         """Returns ½^(batch_size/half-life), the half-life at most `rampup` of the images seen."""

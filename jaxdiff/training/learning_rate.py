@@ -3,22 +3,26 @@
 import jax.numpy as jnp
 import optax
 
+from jaxdiff.options import Count, NonNegativeFloat, Size
+
 KIND = optax.Schedule
 """What a name of this module makes."""
 
 
-def constant(peak: float, warmup_steps: int = 0) -> optax.Schedule:
+def constant(peak: float, warmup_steps: Count = 0) -> optax.Schedule:
     """Stays at the peak."""
     return _warmed_up(optax.constant_schedule(peak), peak, warmup_steps)
 
 
-def cosine(peak: float, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
+def cosine(
+    peak: float, steps: Size, warmup_steps: Count = 0, end: NonNegativeFloat = 0.0
+) -> optax.Schedule:
     """Falls to `end` at step `steps` along half a cosine (Loshchilov & Hutter 2017)."""
     decay = optax.cosine_decay_schedule(peak, max(steps - warmup_steps, 1), end / peak)
     return _warmed_up(decay, peak, warmup_steps)
 
 
-def inverse_sqrt(peak: float, flat_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+def inverse_sqrt(peak: float, flat_steps: Size, warmup_steps: Count = 0) -> optax.Schedule:
     """Stays at the peak for `flat_steps`, then falls as 1/√step (Karras et al. 2024, eq. 67)."""
     return _warmed_up(lambda n: peak / jnp.sqrt(jnp.maximum(n / flat_steps, 1)), peak, warmup_steps)
 

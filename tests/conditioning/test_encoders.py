@@ -97,7 +97,7 @@ def test_numbers():
         ({"encoders.text.settings": "minilm"}, "unknown text 'minilm'; did you mean 'minilm_l6'"),
         ({"encoders.text.settings": "minilm_l6"}, r"shape \(1, 512, 384\); expected \[b, n, 8\]"),
         ({"encoders.text.window": 7}, "window=7: the network has 6 positions"),
-        ({"encoders.text.too_long": "chunk"}, "too_long='chunk'"),
+        ({"encoders.text.too_long": "chunk"}, "too_long is 'chunk'"),
         ({"conditions": ()}, r"encoders has \['text'\], but conditions=\(\)"),
         (
             {"conditions": ("text", "label")},

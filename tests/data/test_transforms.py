@@ -124,12 +124,12 @@ def test_captions():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ResizeCrop(size=0)", "size must be"),
+        ("ResizeCrop(size=0)", r"size is .*; expected an integer from 1"),
         ("Caption(template='a photo', class_names=['cat'])", "template='a photo' has no {}"),
         ("Caption(template='a {}')", "the data have no classes"),
-        ("Resize(size=0)", "size must be"),
-        ("Resize(size=[1, 2, 3])", "size must be"),
-        ("Resize(size=4, method='cubic')", "method='cubic'; known: .*bicubic"),
+        ("Resize(size=0)", r"size is .*; expected an integer from 1"),
+        ("Resize(size=[1, 2, 3])", r"size is .*; expected an integer from 1"),
+        ("Resize(size=4, method='cubic')", "method is 'cubic'; expected one of .*bicubic"),
         ("RandomCrop(size=4, padding=-1)", "padding"),
         ("RandomFlip(probability=2.0)", "probability"),
     ],

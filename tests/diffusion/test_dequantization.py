@@ -55,8 +55,8 @@ def test_digits_have_seventeen_levels():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: likelihood.Uniform(1), "levels=1"),
-        (lambda: likelihood.TruncatedNormal(17, edge=0.0), "edge=0.0"),
+        (lambda: likelihood.Uniform(1), "levels is 1"),
+        (lambda: likelihood.TruncatedNormal(17, edge=0.0), "edge is 0.0"),
         (
             lambda: quantization.check_levels(jnp.array([[0.1]]), 17),
             "levels=17: the data have values",

@@ -300,8 +300,8 @@ def test_the_decoder_s_probabilities_add_up_to_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: likelihood.RK4(0), "steps=0: RK4"),
-        (lambda: likelihood.Hutchinson(0), "probes=0"),
+        (lambda: likelihood.RK4(0), "steps is 0"),
+        (lambda: likelihood.Hutchinson(0), "probes is 0"),
         (lambda: even_times(PROCESSES["cosine"], 1e-3, 1), "steps=1"),
     ],
 )

@@ -69,7 +69,7 @@ def test_ddpm_is_ddim_with_eta_one():
 
 
 def test_ddim_refuses_an_impossible_eta():
-    with pytest.raises(ValueError, match=r"eta=1\.5"):
+    with pytest.raises(ValueError, match=r"eta is 1\.5"):
         solvers.DDIM(COSINE, eta=1.5)
 
 

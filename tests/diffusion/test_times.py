@@ -167,11 +167,11 @@ def test_loss_aware_times_keep_another_distribution():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("LossAware(bins=1)", "LossAware: bins=1 is not at least 2"),
-        ("LossAware(decay=1.0)", r"LossAware: decay=1.0 is not in \(0, 1\)"),
-        ("LossAware(floor=0.0)", r"LossAware: floor=0.0 is not in \(0, 1\]"),
-        ("Mode(scale=2.0)", r"Mode: scale=2.0 is not in \[-1"),
-        ("Discretized(steps=0)", "Discretized: steps=0 is not at least 1"),
+        ("LossAware(bins=1)", "bins is 1"),
+        ("LossAware(decay=1.0)", r"decay is 1.0"),
+        ("LossAware(floor=0.0)", r"floor is 0.0"),
+        ("Mode(scale=2.0)", r"scale is 2.0"),
+        ("Discretized(steps=0)", "steps is 0"),
     ],
 )
 def test_bad_options_are_named(spec, message):

@@ -108,16 +108,16 @@ def test_every_grid_refuses_no_steps(name):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("Restarting(low=1.0, high=0.5)", r"low=1\.0 must be positive and below high=0\.5"),
-        ("Karras(sigma_min=0.0)", r"Karras: sigma_min=0\.0 must be positive and below sigma_max"),
-        ("Karras(rho=0.0)", r"Karras: rho=0\.0 is not positive"),
-        ("Exponential(sigma_max=0.001)", r"sigma_min=0\.002 must be .* sigma_max=0\.001"),
+        ("Restarting(low=1.0, high=0.5)", r"low=1\.0 is not below high=0\.5"),
+        ("Karras(sigma_min=0.0)", r"Karras.sigma_min is 0\.0; expected a number above 0"),
+        ("Karras(rho=0.0)", r"rho is 0\.0"),
+        ("Exponential(sigma_max=0.001)", r"sigma_min=0\.002 is not below sigma_max=0\.001"),
         ("LogSNR(lowest=3.0, highest=-3.0)", r"lowest=3\.0 is not below highest=-3\.0"),
-        ("Uniform(start=1.5)", r"Uniform: start=1\.5 is not in \(0, 1\]"),
-        ("Power(power=0.0)", r"Power: power=0\.0 is not positive"),
-        ("Beta(b=-1.0)", r"Beta: b=-1\.0 is not positive"),
-        ("Trailing(train_steps=0)", "Trailing: train_steps=0 is not positive"),
-        ("AlignYourSteps(model='sd3')", "model='sd3'; known: sd15, sdxl, deepfloyd, svd"),
+        ("Uniform(start=1.5)", r"start is 1\.5"),
+        ("Power(power=0.0)", r"power is 0\.0"),
+        ("Beta(b=-1.0)", r"b is -1\.0"),
+        ("Trailing(train_steps=0)", "train_steps is 0"),
+        ("AlignYourSteps(model='sd3')", "model is 'sd3'"),
     ],
 )
 def test_what_a_grid_cannot_do_is_named(spec, message):

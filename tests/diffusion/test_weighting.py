@@ -109,7 +109,7 @@ def test_min_snr_of_v_at_zero_terminal_snr():
 
 
 def test_bad_options_are_named():
-    with pytest.raises(ValueError, match=r"MinSNR: gamma=0.0 is not positive"):
+    with pytest.raises(ValueError, match=r"gamma is 0.0"):
         weighting.MinSNR(gamma=0.0)
-    with pytest.raises(ValueError, match=r"P2: k=-1.0 is not positive"):
+    with pytest.raises(ValueError, match=r"P2.k is -1.0; expected a number above 0"):
         weighting.P2(k=-1.0)

@@ -157,7 +157,7 @@ def test_level_sizes():
     [
         ({"attention_at": (16,)}, r"attention_at has 16, but the levels have heights \[8, 4\]"),
         ({"attention_at": (4,), "head_channels": 3}, "head_channels=3 does not divide the 16"),
-        ({"dropout": 1.5}, "dropout=1.5"),
+        ({"dropout": 1.5}, "dropout is 1.5"),
         (
             {"inputs": Inputs(num_classes=2)},
             r"cond\['label'\] is float32\[2, 1\]; classes are integers \[b\]",
@@ -169,9 +169,9 @@ def test_level_sizes():
     ],
 )
 def test_errors_name_the_field(options, message):
-    net = UNet(channels=(8, 16), layers_per_block=1, **options)
     cond = {"label": jnp.ones((2, 1)), "clip": jnp.ones((2, 4))}
     with pytest.raises(ValueError, match=message):
+        net = UNet(channels=(8, 16), layers_per_block=1, **options)
         jax.eval_shape(net.init, jax.random.key(0), jnp.ones((2, 8, 8, 3)), TIME[:2], cond)
 
 

@@ -168,7 +168,7 @@ def test_mistakes_are_named():
     silent = lambda x, t, cond: Prediction(x, x)
     with pytest.raises(ValueError, match=r"no variance; set network.out_channels to 6"):
         run(silent, [2], jnp.zeros((1, 3)))
-    with pytest.raises(ValueError, match="steps=1 is not at least 2"):
+    with pytest.raises(ValueError, match="steps is 1"):
         objective(steps=1)
-    with pytest.raises(ValueError, match="levels=1 is not"):
+    with pytest.raises(ValueError, match="levels is 1"):
         objective(levels=1)

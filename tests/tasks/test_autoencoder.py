@@ -83,7 +83,7 @@ def test_the_adversary_waits_and_then_weighs_as_the_error_s_gradient(trained):
 
 
 def test_what_does_not_fit_is_named(trained):
-    with pytest.raises(ValueError, match="kl_weight=-1"):
+    with pytest.raises(ValueError, match="kl_weight is -1"):
         Experiment(config_of(kl_weight=-1.0), one())
     config = config_of(discriminator=CRITIC)
     config.accumulate = 2

@@ -71,5 +71,5 @@ def test_what_does_not_fit_is_named():
         Experiment(config, one())
     config = config_of()
     config.task.penalty = -1.0
-    with pytest.raises(ValueError, match="penalty=-1"):
+    with pytest.raises(ValueError, match="penalty is -1"):
         Experiment(config, one())

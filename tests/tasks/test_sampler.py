@@ -124,11 +124,11 @@ def test_samples_follow_the_schedule_that_was_learned():
     [
         ({"t_start": 0.5}, r"t_start=0\.5: give an image"),
         ({"image": IMAGE, "t_start": 0.2, "t_end": 0.4}, r"t_start=0\.2 and t_end=0\.4"),
-        ({"image": IMAGE, "t_start": 1.5}, r"t_start=1\.5 and t_end=0"),
+        ({"image": IMAGE, "t_start": 1.5}, r"t_start is 1\.5; expected"),
         ({"image": IMAGE[:, :1]}, r"image has shape \(5, 1\); expected \(5, 2\)"),
         ({"noise": IMAGE[:3]}, r"noise has shape \(3, 2\); expected \(5, 2\)"),
         ({"image": IMAGE, "noise": IMAGE}, "both given"),
-        ({"steps": 0}, "steps=0"),
+        ({"steps": 0}, "steps is 0"),
     ],
 )
 def test_where_sampling_cannot_start_is_named(sampler, options, message):

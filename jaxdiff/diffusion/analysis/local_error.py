@@ -21,6 +21,8 @@ it better. The mean over examples is that of squares: where samples pass close t
 modes, few of them rule it, and many are needed.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,11 +47,8 @@ FLOOR = 0.01
 
 def fine_times(process: Process, intervals: int = INTERVALS) -> Float[Array, " times"]:
     """Returns times [intervals + 1] from 1 to 0, even in the root of the noise angle."""
-    end = jnp.ones(())
-    last = jnp.arctan2(process.schedule.sigma(end), process.schedule.alpha(end))
-    angle = last * jnp.linspace(1.0, 0.0, intervals + 1) ** 2
-    cosine = jnp.maximum(jnp.cos(angle), 0)
-    times = process.time(2 * (jnp.log(cosine) - jnp.log(jnp.sin(angle))))
+    last = process.angle(jnp.ones(()))
+    times = process.time_of_angle(last * jnp.linspace(1.0, 0.0, intervals + 1) ** 2)
     return times.at[0].set(1).at[-1].set(0)
 
 
@@ -107,7 +106,8 @@ def local_error(
     def step(n, before):
         start, end = (jnp.maximum(place + k * stride, 0) for k in (n, n + 1))
         span = _span(times, start, end, keys)
-        after = solver.step(denoiser, path[start], span, cond, before[1])
+        x, history = solver.step(denoiser, path[start], span, cond, before[1])
+        after = x, begun_at(path[start], history)
         return jax.tree.map(lambda b, a: jnp.where(start == end, b, a), before, after)
 
     nothing = solver.init(path[0])
@@ -156,6 +156,15 @@ def place_steps(times: ArrayLike, errors: ArrayLike, order: int) -> Knots:
     density = np.exp(np.interp(places, places[: len(errors)] + stride / 2, logs))
     shares = np.cumsum(np.append(0, (density[1:] + density[:-1]) / 2))
     return Knots(times, shares / shares[-1])
+
+
+def begun_at(x: Float[Array, "b *shape"], history: Any) -> Any:
+    """Returns a solver's history as it is if the last step began at `x`, a point of the exact flow.
+
+    A history holds predictions at the x that were given. One with a field `x`, where the last step
+    began after its correction, also holds the solver's own path.
+    """
+    return history._replace(x=x) if hasattr(history, "x") else history
 
 
 def squared_distance(

@@ -16,6 +16,7 @@ from jaxdiff.diffusion.flow_map import UNTIL
 from jaxdiff.diffusion.guidance.branches import Guidance, cond_and_uncond, dot, with_x0
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
+from jaxdiff.options import NonNegativeFloat, Share
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Data, Denoiser, Prediction, Time
 
@@ -113,13 +114,11 @@ class Rescaled:
 
     process: Process
     guidance_scale: Scale = 1.0
-    rescale: float = 0.7
+    rescale: Share = 0.7
     parameterization: Parameterization = v
     of: Rule | Guidance | None = None
 
     def __post_init__(self):
-        if not 0 <= self.rescale <= 1:
-            raise ValueError(f"Rescaled: rescale={self.rescale} is not in [0, 1]")
         _rule(self)
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
@@ -154,13 +153,7 @@ class AdaptiveProjected:
     process: Process
     guidance_scale: Scale = 1.0
     eta: float = 0.0
-    norm_threshold: float = 0.0
-
-    def __post_init__(self):
-        if self.norm_threshold < 0:
-            raise ValueError(
-                f"AdaptiveProjected: norm_threshold={self.norm_threshold} is negative; 0 for none"
-            )
+    norm_threshold: NonNegativeFloat = 0.0
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
@@ -191,11 +184,7 @@ class CFGZeroStar:
 
     process: Process
     guidance_scale: Scale = 1.0
-    zero_above: float = 0.96
-
-    def __post_init__(self):
-        if not 0 <= self.zero_above <= 1:
-            raise ValueError(f"CFGZeroStar: zero_above={self.zero_above} is not in [0, 1]")
+    zero_above: Share = 0.96
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
@@ -223,11 +212,7 @@ class CFGPlusPlus:
     step is alpha·x0 + sigma·noise, such as DDIM; one that reads x0 alone sees a weak guidance.
     """
 
-    weight: float = 0.6
-
-    def __post_init__(self):
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"CFGPlusPlus: weight={self.weight} is not in [0, 1]")
+    weight: Share = 0.6
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxdiff.condition import drop, fill
 from jaxdiff.diffusion.guidance.branches import Guidance, predict_batched, with_x0
 from jaxdiff.diffusion.guidance.extrapolation import ClassifierFree, Scale
 from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Denoiser
 
@@ -43,14 +44,12 @@ class Interval:
 
     process: Process
     guidance_scale: Scale = 1.0
-    low: float = 0.0
-    high: float = 1.0
-    unit: str = "time"
+    low: NonNegativeFloat = 0.0
+    high: PositiveFloat = 1.0
+    unit: Literal["time", "noise"] = "time"
     of: Guidance | None = None
 
     def __post_init__(self):
-        if self.unit not in ("time", "noise"):
-            raise ValueError(f"Interval: unit={self.unit!r}; known: 'time', 'noise'")
         end, range_ = (1, "[0, 1]") if self.unit == "time" else (float("inf"), "[0, inf)")
         if not 0 <= self.low < self.high <= end:
             raise ValueError(
@@ -85,11 +84,8 @@ class StaticThreshold:
 
     process: Process
     guidance_scale: Scale = 1.0
-    limit: float = 1.0
+    limit: PositiveFloat = 1.0
     of: Guidance | None = None
-
-    def __post_init__(self):
-        _check_limit(self)
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the denoiser whose x0 is in range."""
@@ -107,14 +103,9 @@ class DynamicThreshold:
 
     process: Process
     guidance_scale: Scale = 1.0
-    percentile: float = 99.5
-    limit: float = 1.0
+    percentile: Annotated[float, Between(0, 100)] = 99.5
+    limit: PositiveFloat = 1.0
     of: Guidance | None = None
-
-    def __post_init__(self):
-        _check_limit(self)
-        if not 0 <= self.percentile <= 100:
-            raise ValueError(f"DynamicThreshold: percentile={self.percentile} is not in [0, 100]")
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the denoiser whose x0 is in range."""
@@ -223,10 +214,3 @@ def _mapped(process, denoiser, f):
         return with_x0(process, prediction, f(prediction.x0), t)
 
     return mapped
-
-
-def _check_limit(threshold):
-    if not threshold.limit > 0:
-        raise ValueError(
-            f"{type(threshold).__name__}: limit={threshold.limit} must be positive; data end at 1"
-        )

@@ -11,13 +11,18 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.guidance.branches import dot, with_score
 from jaxdiff.diffusion.guidance.likelihoods import LossGuidance
 from jaxdiff.diffusion.inverse.operators import Decoded, Operator
 from jaxdiff.diffusion.process import Process
+from jaxdiff.options import NonNegativeFloat, PositiveFloat, TableSize
 from jaxdiff.trees import pytree, replaced
-from jaxdiff.typing import Denoiser, Scalar
+from jaxdiff.typing import Denoiser
+
+PositiveScalar = PositiveFloat | Float[Array, ""]
+NonNegativeScalar = NonNegativeFloat | Float[Array, ""]
 
 
 @pytree(data=("measurement", "scale"))
@@ -32,11 +37,7 @@ class DPS:
     process: Process
     operator: Operator
     measurement: ArrayLike
-    scale: Scalar = 1.0
-
-    def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"DPS: scale={self.scale} must be positive")
+    scale: PositiveScalar = 1.0
 
     def in_latents(self, encode: Callable, decode: Callable) -> "DPS":
         """Returns the same for latents, whose operator decodes first."""
@@ -67,17 +68,9 @@ class PiGDM:
     process: Process
     operator: Operator
     measurement: ArrayLike
-    noise_std: Scalar = 0.0
-    data_std: Scalar = 1.0
-    iterations: int = 50
-
-    def __post_init__(self):
-        if self.noise_std < 0:
-            raise ValueError(f"PiGDM: noise_std={self.noise_std} is negative; 0 is for no noise")
-        if not self.data_std > 0:
-            raise ValueError(f"PiGDM: data_std={self.data_std} must be positive")
-        if self.iterations < 1:
-            raise ValueError(f"PiGDM: iterations={self.iterations}: at least 1")
+    noise_std: NonNegativeScalar = 0.0
+    data_std: PositiveScalar = 1.0
+    iterations: TableSize = 50
 
     def in_latents(self, encode: Callable, decode: Callable) -> "PiGDM":
         """Raises ValueError: a decoder is not linear."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
+from jaxdiff.options import Size
 from jaxdiff.trees import pytree
 
 Operator = Callable[[Array], Array]
@@ -34,7 +35,7 @@ class Inpainting:
 class AveragePooling:
     """Means of `factor`×`factor` pixels; to invert them is super-resolution."""
 
-    factor: int
+    factor: Size
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Returns the small image.

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 from jaxdiff import random
 from jaxdiff.diffusion.inverse.known_pixels import latent_mask
 from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.solvers.coordinates import add_noise
+from jaxdiff.options import TableSize
 from jaxdiff.trees import pytree, replaced
 from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 
@@ -32,12 +34,8 @@ class RePaint:
     solver: Solver
     mask: ArrayLike
     known: ArrayLike
-    resamples: int = 10
+    resamples: TableSize = 10
     stochastic = True
-
-    def __post_init__(self):
-        if self.resamples < 1:
-            raise ValueError(f"RePaint: resamples={self.resamples}: at least 1")
 
     def in_latents(self, encode: Callable, decode: Callable) -> "RePaint":
         """Returns the same for latents: those of the known image, where all their pixels are."""
@@ -74,9 +72,7 @@ class RePaint:
         return x_s, after
 
     def _back(self, x_t, x_s, span, keys):
-        alpha_t, sigma_t = self.process.at(span.t, x_s)
-        alpha_s, sigma_s = self.process.at(span.s, x_s)
-        scale = alpha_t / alpha_s
-        added = jnp.sqrt(jnp.maximum(sigma_t**2 - (scale * sigma_s) ** 2, 0))
+        noisier = add_noise(self.process, x_s, span.s, span.t, random.normal(keys, x_s))
+        _, sigma_s = self.process.at(span.s, x_s)
         # Their last step, to the data, does not go back.
-        return jnp.where(sigma_s > 0, scale * x_s + added * random.normal(keys, x_s), x_t)
+        return jnp.where(sigma_s > 0, noisier, x_t)

@@ -1,8 +1,4 @@
-"""The noise angle φ = arctan(sigma/alpha): 0 at the data, π/2 where nothing is left of them.
-
-With z = x/√(alpha² + sigma²) = cos(φ)·x0 + sin(φ)·noise, every Gaussian process is the same
-circle (Salimans & Ho 2022, appendix D), finite and smooth at alpha = 0 and at sigma = 0.
-"""
+"""The noise angles between which a likelihood is computed, and the steps between them."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,20 +8,12 @@ from jaxdiff.diffusion.process import Process
 Angle = Float[Array, ""]
 
 
-def time_of(process: Process, angle: Float[Array, "*t"]) -> Float[Array, "*t"]:
-    """Returns the time at which arctan(sigma/alpha) is `angle`."""
-    # The float next to π/2 may lie above it, where the cosine is negative.
-    cosine = jnp.maximum(jnp.cos(angle), 0)
-    return process.time(2 * (jnp.log(cosine) - jnp.log(jnp.sin(angle))))
-
-
 def span(process: Process, noise_level: float) -> tuple[Angle, Angle]:
     """Returns the angles between which a likelihood is computed.
 
     The first is arctan(`noise_level`), or the process's least; the last is that of t = 1.
     """
-    ends = jnp.array([0.0, 1.0])
-    least, last = jnp.arctan2(process.schedule.sigma(ends), process.schedule.alpha(ends))
+    least, last = process.angle(jnp.array([0.0, 1.0]))
     return jnp.maximum(least, jnp.arctan(noise_level)), last
 
 

@@ -11,7 +11,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
-from jaxdiff.diffusion.likelihood.angle import nodes, span, time_of
+from jaxdiff.diffusion.likelihood.angle import nodes, span
 from jaxdiff.diffusion.likelihood.quantization import bins, log_interval
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.typing import Cond, Data, Denoiser, Prediction
@@ -36,7 +36,7 @@ class Bound(NamedTuple):
 def even_times(process: Process, noise_level: float, steps: int) -> Float[Array, " times"]:
     """Returns steps + 1 times from 1 to 0, evenly spaced in log(φ) down to `noise_level`."""
     _check_steps(steps)
-    inner = time_of(process, nodes(*span(process, noise_level), steps - 1)[:-1])
+    inner = process.time_of_angle(nodes(*span(process, noise_level), steps - 1)[:-1])
     return jnp.concatenate([jnp.ones(1, inner.dtype), inner[::-1], jnp.zeros(1, inner.dtype)])
 
 
@@ -102,7 +102,7 @@ def continuous_bound(
         key = random.fold_in(keys, index)
         place = index + random.uniform(random.stream(key, "time")).astype(x0.dtype)
         angle = (end * jnp.exp(-width * place)).astype(x0.dtype)
-        t = time_of(process, angle)
+        t = process.time_of_angle(angle)
         error = denoiser(_noisy(process, x0, t, key), t, cond).x0 - x0
         # SNR/(sin·cos) = cos/sin³, times dφ/dlog(φ) = φ.
         return None, width * angle * jnp.cos(angle) / jnp.sin(angle) ** 3 * _sum(error**2)
@@ -112,7 +112,7 @@ def continuous_bound(
     return Bound(
         prior=_prior(process, x0, jnp.ones((), x0.dtype)),
         steps=steps,
-        decoder=_decoder(process, denoiser, x0, cond, time_of(process, start), keys, levels),
+        decoder=_decoder(process, denoiser, x0, cond, process.time_of_angle(start), keys, levels),
     )
 
 

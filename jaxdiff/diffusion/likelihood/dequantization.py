@@ -17,6 +17,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
 from jaxdiff.diffusion.likelihood.quantization import bin_width, bins, log_interval
+from jaxdiff.options import Levels, PositiveFloat, checked
 from jaxdiff.typing import Data
 
 
@@ -36,21 +37,20 @@ KIND = Dequantization
 """What a name of this module makes."""
 
 
+@checked
 @dataclass(frozen=True)
 class Continuous:
     """Nothing to be done: the result is the density itself, whose bits may be negative."""
 
-    noise_level: float = 1e-3
+    noise_level: PositiveFloat = 1e-3
     levels: ClassVar[None] = None
-
-    def __post_init__(self):
-        _check(256, noise_level=self.noise_level)
 
     def __call__(self, keys: Key[Array, " b"], x: Data) -> tuple[Data, Float[Array, " b"]]:
         """Returns x and 0."""
         return x, jnp.zeros(len(x), x.dtype)
 
 
+@checked
 @dataclass(frozen=True)
 class Uniform:
     """y uniform in the bin: for models trained on data dequantized in the same way.
@@ -59,11 +59,8 @@ class Uniform:
     The flow starts at `start` bins, which blurs a density on the scale of bins little.
     """
 
-    levels: int = 256
-    start: float = 0.1
-
-    def __post_init__(self):
-        _check(self.levels, start=self.start)
+    levels: Levels = 256
+    start: PositiveFloat = 0.1
 
     @property
     def noise_level(self) -> float:
@@ -79,6 +76,7 @@ class Uniform:
         return lower + width * place, jnp.full(len(x), -dimensions * jnp.log(width), x.dtype)
 
 
+@checked
 @dataclass(frozen=True)
 class TruncatedNormal:
     """y = x + noise_level·ε, ε normal but cut off at the bin's edges (Zheng et al. 2023).
@@ -87,11 +85,8 @@ class TruncatedNormal:
     levels themselves or not. The edges are `edge` standard deviations away.
     """
 
-    levels: int = 256
-    edge: float = 3.0
-
-    def __post_init__(self):
-        _check(self.levels, edge=self.edge)
+    levels: Levels = 256
+    edge: PositiveFloat = 3.0
 
     @property
     def noise_level(self) -> float:
@@ -104,11 +99,3 @@ class TruncatedNormal:
         noise = jax.vmap(jax.random.truncated_normal)(keys, low, high)
         log_q = norm.logpdf(noise) - jnp.log(self.noise_level) - log_interval(low, high)
         return x + self.noise_level * noise, jnp.sum(log_q.reshape(len(x), -1), axis=1)
-
-
-def _check(levels, **positive):
-    if levels < 2:
-        raise ValueError(f"levels={levels}: data have at least 2 levels, bytes have 256")
-    for name, value in positive.items():
-        if value <= 0:
-            raise ValueError(f"{name}={value} must be positive")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
+from jaxdiff.options import Size, checked
 from jaxdiff.typing import Data
 
 Field = Callable[[Array], Array]
@@ -33,11 +34,12 @@ class Divergence(Protocol):
         """Returns f(z) and its divergences at z."""
 
 
+@checked
 @dataclass(frozen=True)
 class Exact:
     """The trace of the Jacobian, a product for each dimension."""
 
-    chunk: int = 16
+    chunk: Size = 16
     columns = 1
 
     def __call__(
@@ -55,19 +57,14 @@ class Exact:
         return value, jnp.sum(entries, axis=0)[:, None]
 
 
+@checked
 @dataclass(frozen=True)
 class Hutchinson:
     """E[εᵀJε] over probes with mean 0 and covariance I (Hutchinson 1989; Grathwohl et al. 2019)."""
 
-    probes: int = 1
+    probes: Size = 1
     distribution: Literal["rademacher", "gaussian"] = "rademacher"
-    chunk: int = 16
-
-    def __post_init__(self):
-        if self.probes < 1:
-            raise ValueError(f"probes={self.probes}: Hutchinson takes at least 1")
-        if self.distribution not in _PROBES:
-            raise ValueError(f"distribution={self.distribution!r}; known: {', '.join(_PROBES)}")
+    chunk: Size = 16
 
     @property
     def columns(self) -> int:

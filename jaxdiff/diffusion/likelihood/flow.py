@@ -13,11 +13,11 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
-from jaxdiff.diffusion import parameterizations
-from jaxdiff.diffusion.likelihood.angle import span, time_of
+from jaxdiff.diffusion.likelihood.angle import span
 from jaxdiff.diffusion.likelihood.divergence import Divergence
 from jaxdiff.diffusion.likelihood.integrators import RK4, Integrator
 from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.diffusion.solvers.coordinates import angle_slope
 from jaxdiff.typing import Cond, Denoiser
 
 
@@ -75,8 +75,8 @@ def _follow(process, denoiser, divergence, integrator, noise_level, x, cond, key
     keys = random.stream(keys, "divergence")
 
     def slope(angle, state, step):
-        t = jnp.broadcast_to(time_of(process, angle), len(x))
-        velocity = functools.partial(_velocity, process, denoiser, cond, t)
+        t = jnp.broadcast_to(process.time_of_angle(angle), len(x))
+        velocity = lambda z: angle_slope(process, denoiser, z, t, cond)[0]
         return divergence(velocity, state[0], random.fold_in(keys, step))
 
     state = jnp.cos(start) * x, jnp.zeros((len(x), divergence.columns), x.dtype)
@@ -85,9 +85,3 @@ def _follow(process, denoiser, divergence, integrator, noise_level, x, cond, key
     # z = cos(φ)·x_t/alpha where the flow starts.
     log_volume = x[0].size * jnp.log(jnp.cos(start))
     return (log_prior + log_volume)[:, None] + integral
-
-
-def _velocity(process, denoiser, cond, t, z):
-    alpha, sigma = process.at(t, z)
-    scale = jnp.sqrt(alpha**2 + sigma**2)
-    return process.read(parameterizations.v, denoiser(scale * z, t, cond), t) / scale

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff.diffusion.likelihood.angle import Angle, nodes
+from jaxdiff.options import PositiveFloat, Size, checked
 
 State = Any
 Slope = Callable[[Angle, State, Array], State]
@@ -32,15 +33,13 @@ KIND = Integrator
 """What a name of this module makes."""
 
 
+@checked
 @dataclass(frozen=True)
 class Heun:
     """Heun's method, order 2, two evaluations a step."""
 
-    steps: int = 100
+    steps: Size = 100
     adaptive: ClassVar[bool] = False
-
-    def __post_init__(self):
-        _check_steps(self)
 
     def __call__(self, slope: Slope, state: State, start: Angle, end: Angle) -> State:
         """Returns the state at `end`."""
@@ -48,15 +47,13 @@ class Heun:
         return _march(stages, slope, state, nodes(start, end, self.steps))
 
 
+@checked
 @dataclass(frozen=True)
 class RK4:
     """The classical method of Runge and Kutta, order 4, four evaluations a step."""
 
-    steps: int = 50
+    steps: Size = 50
     adaptive: ClassVar[bool] = False
-
-    def __post_init__(self):
-        _check_steps(self)
 
     def __call__(self, slope: Slope, state: State, start: Angle, end: Angle) -> State:
         """Returns the state at `end`."""
@@ -64,6 +61,7 @@ class RK4:
         return _march(stages, slope, state, nodes(start, end, self.steps))
 
 
+@checked
 @dataclass(frozen=True)
 class Adaptive:
     """Tsitouras' method of order 5 with its error controlled, by diffrax.
@@ -75,9 +73,9 @@ class Adaptive:
         ValueError: diffrax is not installed.
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_steps: int = 4096
+    rtol: PositiveFloat = 1e-5
+    atol: PositiveFloat = 1e-5
+    max_steps: Size = 4096
     adaptive: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -129,12 +127,6 @@ def _march(stages, slope, state, angles):
 
 def _add(y, h, k):
     return jax.tree.map(lambda y, k: y + h * k, y, k)
-
-
-def _check_steps(integrator):
-    if integrator.steps < 1:
-        name = type(integrator).__name__
-        raise ValueError(f"steps={integrator.steps}: {name} takes at least 1 step")
 
 
 def _diffrax():

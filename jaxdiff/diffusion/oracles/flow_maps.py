@@ -44,8 +44,7 @@ class FlowMap:
         """Returns the solution of the probability flow at time s, from x at time t."""
         if not self.steps:
             return self.of.flow(x, t, s)
-        schedule = self.of.process.schedule
-        angle = lambda t: jnp.arctan2(schedule.sigma(t), schedule.alpha(t))
+        angle = self.of.process.angle
         scale = lambda t: jnp.hypot(*self.of.process.at(t, x))
         start, h = angle(t), (angle(s) - angle(t)) / self.steps
         # Every Gaussian process is the cosine schedule at another time and scale.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.options import NonNegativeFloat, PositiveFloat
 from jaxdiff.trees import pytree
 
 
@@ -32,8 +33,8 @@ def _log_alpha(t, beta_min, beta_max):
 class LinearBeta:
     """The variance-preserving SDE with beta(t) linear in t (Song, Y. et al. 2021, eq. 32-33)."""
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: NonNegativeFloat = 0.1
+    beta_max: PositiveFloat = 20.0
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
         """exp(-½ ∫ beta)."""
@@ -49,8 +50,8 @@ class LinearBeta:
 class SubVP:
     """The sub-VP SDE: `LinearBeta`'s alpha with less noise (Song, Y. et al. 2021)."""
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: NonNegativeFloat = 0.1
+    beta_max: PositiveFloat = 20.0
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
         """exp(-½ ∫ beta)."""
@@ -95,11 +96,9 @@ class Sigmoid:
 
     start: float = -3.0
     end: float = 3.0
-    tau: float = 1.0
+    tau: PositiveFloat = 1.0
 
     def __post_init__(self):
-        if not self.tau > 0:
-            raise ValueError(f"Sigmoid: tau={self.tau} is not positive")
         if not self.start < self.end:
             raise ValueError(f"Sigmoid: start={self.start} is not below end={self.end}")
 
@@ -129,11 +128,7 @@ class Laplace:
     """
 
     mean: float = 0.0
-    scale: float = 0.5
-
-    def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"Laplace: scale={self.scale} is not positive")
+    scale: PositiveFloat = 0.5
 
     def _logsnr(self, t):
         # The two halves apart: |t - ½| would cancel near the ends and have no slope at ½.
@@ -167,8 +162,15 @@ class RectifiedFlow:
 class VarianceExploding:
     """The variance-exploding SDE, geometric in t (Song, Y. et al. 2021, eq. 29-30)."""
 
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
+    sigma_min: PositiveFloat = 0.01
+    sigma_max: PositiveFloat = 50.0
+
+    def __post_init__(self):
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"VarianceExploding: sigma_min={self.sigma_min} is not below"
+                f" sigma_max={self.sigma_max}"
+            )
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
         """One: the data are not scaled."""
@@ -185,7 +187,7 @@ class VarianceExploding:
 class EDM:
     """sigma proportional to t, up to `sigma_max` (Karras et al. 2022, table 1)."""
 
-    sigma_max: float = 80.0
+    sigma_max: PositiveFloat = 80.0
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
         """One: the data are not scaled."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.options import Size
 from jaxdiff.trees import pytree
 
 
@@ -30,14 +31,12 @@ class Learned:
 
     highest: float = 13.3
     lowest: float = -5.0
-    features: int = 32
+    features: Size = 32
     params: Any = None
 
     def __post_init__(self):
         if not self.lowest < self.highest:
             raise ValueError(f"Learned: lowest={self.lowest} is not below highest={self.highest}")
-        if self.features < 1:
-            raise ValueError(f"Learned: features={self.features} is not at least 1")
 
     def init(self) -> dict[str, Array]:
         """Returns the parameters of a log-SNR that is nearly linear in t."""

@@ -1,28 +1,32 @@
 """Schedules of discrete time, from tables of betas."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff.options import Filled, NonNegativeFloat, Range, Share, TableSize
 from jaxdiff.trees import pytree
 
 
-def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> tuple[float, ...]:
+def linear_betas(
+    steps: TableSize = 1000, start: Share = 1e-4, end: Share = 0.02
+) -> tuple[float, ...]:
     """Returns betas evenly spaced from `start` to `end` (Ho et al. 2020, section 4)."""
     return tuple(np.linspace(start, end, steps).tolist())
 
 
 def scaled_linear_betas(
-    steps: int = 1000, start: float = 0.00085, end: float = 0.012
+    steps: TableSize = 1000, start: Share = 0.00085, end: Share = 0.012
 ) -> tuple[float, ...]:
     """Returns betas whose roots are evenly spaced (Rombach et al. 2022: Stable Diffusion)."""
     return tuple((np.linspace(start**0.5, end**0.5, steps) ** 2).tolist())
 
 
 def cosine_betas(
-    steps: int = 1000, offset: float = 0.008, max_beta: float = 0.999
+    steps: TableSize = 1000, offset: NonNegativeFloat = 0.008, max_beta: Share = 0.999
 ) -> tuple[float, ...]:
     """Returns the betas of the discrete cosine schedule (Nichol & Dhariwal 2021, eq. 17)."""
     edges = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
@@ -38,13 +42,7 @@ class Tabulated:
     a list or by its function: `"Tabulated(betas=scaled_linear_betas(end=0.02))"`.
     """
 
-    betas: tuple[float, ...] = linear_betas()
-
-    def __post_init__(self):
-        bad = [beta for beta in self.betas if not 0 < beta <= 1]
-        if bad or not self.betas:
-            what = f"has {bad[0]}" if bad else "is empty"
-            raise ValueError(f"Tabulated: betas {what}; each must be in (0, 1]")
+    betas: Annotated[tuple[Annotated[float, Range(gt=0, le=1)], ...], Filled()] = linear_betas()
 
     def _interpolate(self, t, variance):
         with np.errstate(divide="ignore"):  # beta_N = 1 is a zero terminal SNR

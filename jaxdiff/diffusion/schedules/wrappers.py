@@ -15,6 +15,7 @@ from jaxdiff.diffusion.schedules.continuous import (
     VarianceExploding,
 )
 from jaxdiff.diffusion.schedules.tables import Tabulated
+from jaxdiff.options import PositiveFloat
 from jaxdiff.trees import pytree
 
 
@@ -39,12 +40,10 @@ class LogSNRShift:
     """
 
     of: Schedule = Cosine()  # noqa: RUF009 - it is frozen
-    shift: float = 1.0
+    shift: PositiveFloat = 1.0
 
     def __post_init__(self):
         _check_schedule("LogSNRShift", self.of)
-        if not self.shift > 0:
-            raise ValueError(f"LogSNRShift: shift={self.shift} is not positive")
 
     def _scaled(self, t):
         """Returns alpha and shift·sigma, scaled back to the base's own curve."""

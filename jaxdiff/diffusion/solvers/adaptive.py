@@ -2,13 +2,14 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.coordinates import no_history
+from jaxdiff.diffusion.solvers.coordinates import angle_slope, no_history
+from jaxdiff.options import Filled, PositiveFloat, Size
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -18,45 +19,37 @@ from jaxdiff.typing import Cond, Data, Denoiser, Span
 class Adaptive:
     """An embedded Runge-Kutta method of diffrax's that chooses its own steps within each span.
 
-    It runs in the angle atan(sigma/alpha), as `RK4` does, for each example of its own, and stops at
-    the log-SNR `clean`, from where a last step of Euler's leads to the data. With steps=1 nothing
-    but the tolerances counts. Needs the extra `ode`.
+    It runs in the noise angle arctan(sigma/alpha), as `RK4` does, each example with its own steps,
+    and stops at the log-SNR `clean`, from where a last step of Euler's leads to the data. With
+    steps=1 nothing but the tolerances counts. Needs the extra `ode`.
 
     Raises:
         ValueError: a tolerance is not positive.
     """
 
     process: Process
-    method: str = "Tsit5"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_steps: int = 4096
+    method: Annotated[str, Filled()] = "Tsit5"
+    rtol: PositiveFloat = 1e-5
+    atol: PositiveFloat = 1e-5
+    max_steps: Size = 4096
     clean: float = 16.0
     stochastic = False
     init = no_history
-
-    def __post_init__(self):
-        if self.rtol <= 0 or self.atol <= 0:
-            raise ValueError(f"Adaptive: rtol={self.rtol} and atol={self.atol} must be positive")
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
         """Integrates from t to s."""
         diffrax = importlib.import_module("diffrax")
-        schedule = self.process.schedule
-        angle = lambda t: jnp.arctan2(schedule.sigma(t), schedule.alpha(t))
+        angle = self.process.angle
         scale = lambda t, x: jnp.hypot(*self.process.at(t, x))
-        last = schedule.sigma(span.s) == 0
+        last = self.process.schedule.sigma(span.s) == 0
         clean = self.process.time(jnp.full_like(span.s, self.clean))
         s = jnp.where(last, jnp.minimum(clean, span.t), span.s)
 
-        def slope(theta, y, cond):
-            t = self.process.time(2 * jnp.log(jnp.cos(theta) / jnp.sin(theta)))[None]
-            r = scale(t, y[None])
-            prediction = denoiser(r * y[None], t, cond)
-            alpha, sigma = self.process.at(t, y[None])
-            return ((alpha * prediction.noise - sigma * prediction.x0) / r)[0]
+        def slope(angle, y, cond):
+            t = self.process.time_of_angle(angle)[None]
+            return angle_slope(self.process, denoiser, y[None], t, cond)[0][0]
 
         def solve(y, start, end, cond):
             solution = diffrax.diffeqsolve(

@@ -1,14 +1,15 @@
 """Solvers that replace part of the noise in each step: ancestral sampling and DDIM."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.diffusion.solvers.coordinates import half_logsnr, no_history
+from jaxdiff.diffusion.solvers.coordinates import ProcessSolver, half_logsnr, no_history
 from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
+from jaxdiff.options import Share
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -27,13 +28,9 @@ class DDPM:
     """
 
     process: Process
-    variance: str = "small"
+    variance: Literal["small", "large", "learned"] = "small"
     stochastic = True
     init = no_history
-
-    def __post_init__(self):
-        if self.variance not in ("small", "large", "learned"):
-            raise ValueError(f"DDPM: variance={self.variance!r}; known: small, large, learned")
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
@@ -63,12 +60,8 @@ class DDIM:
     """
 
     process: Process
-    eta: float = 0.0
+    eta: Share = 0.0
     init = no_history
-
-    def __post_init__(self):
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"DDIM: eta={self.eta} is not in [0, 1]")
 
     @property
     def stochastic(self) -> bool:
@@ -102,13 +95,11 @@ class Ancestral:
         ValueError: eta is not in [0, 1], or the solver is one with a history.
     """
 
-    solver: Any
-    eta: float = 1.0
+    solver: ProcessSolver
+    eta: Share = 1.0
     init = no_history
 
     def __post_init__(self):
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"Ancestral: eta={self.eta} is not in [0, 1]")
         if jax.tree.leaves(self.solver.init(jnp.zeros((1, 1)))):
             raise ValueError(f"Ancestral: solver={self.solver} must be one without a history")
 
@@ -133,16 +124,16 @@ class Ancestral:
         return alpha_s / alpha_d * x + added, history
 
 
-def EulerAncestral(process: Process, eta: float = 1.0) -> DDIM:
+def EulerAncestral(process: Process, eta: Share = 1.0) -> DDIM:
     """Euler's step down, then noise up, which is DDIM's step with this eta."""
     return DDIM(process, eta)
 
 
-def DPM2Ancestral(process: Process, eta: float = 1.0) -> Ancestral:
+def DPM2Ancestral(process: Process, eta: Share = 1.0) -> Ancestral:
     """DPM2 down, then noise up (k-diffusion)."""
     return Ancestral(DPMSolver2(process), eta)
 
 
-def DPMpp2SAncestral(process: Process, eta: float = 1.0) -> Ancestral:
+def DPMpp2SAncestral(process: Process, eta: Share = 1.0) -> Ancestral:
     """DPM-Solver++(2S) down, then noise up (k-diffusion)."""
     return Ancestral(DPMpp2S(process), eta)

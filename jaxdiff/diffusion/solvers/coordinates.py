@@ -1,14 +1,23 @@
 """Steps that hold at both ends of every process: what the solvers are made of."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Cond, Data, Denoiser, Prediction
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Solver
 
 Time = Float[Array, "*times"]
+
+
+@runtime_checkable
+class ProcessSolver(Solver, Protocol):
+    """A solver that knows its process, for those that are made of another."""
+
+    @property
+    def process(self) -> Process:
+        """Returns the process."""
 
 
 def no_history(self: Any, x: Data) -> tuple:
@@ -52,6 +61,28 @@ def data_step(process: Process, x: Data, t: Time, s: Time, x0: Data) -> Data:
     alpha_s, sigma_s = process.at(s, x)
     shrink = sigma_s / sigma_t
     return shrink * x + (alpha_s - shrink * alpha_t) * x0
+
+
+def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:
+    """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
+    alpha_t, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
+    added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
+    return ratio * x + added * scale * noise
+
+
+def angle_slope(
+    process: Process, denoiser: Denoiser, y: Data, t: Time, cond: Cond
+) -> tuple[Data, Prediction]:
+    """Returns dy/dφ and the prediction, for y = x/√(alpha² + sigma²) and the noise angle φ.
+
+    The slope of the probability flow is cos(φ)·noise - sin(φ)·x0, finite at both ends.
+    """
+    alpha, sigma = process.at(t, y)
+    scale = jnp.hypot(alpha, sigma)
+    prediction = denoiser(scale * y, t, cond)
+    return (alpha * prediction.noise - sigma * prediction.x0) / scale, prediction
 
 
 def predict_inside(

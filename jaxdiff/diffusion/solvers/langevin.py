@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.ancestral import DDPM
 from jaxdiff.diffusion.solvers.coordinates import Time, no_history
+from jaxdiff.options import PositiveFloat, TableSize
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Solver, Span
 
@@ -30,16 +31,9 @@ class PredictorCorrector:
     process: Process
     predictor: Solver | None = None
     """None for ancestral sampling."""
-    corrections: int = 1
-    snr: float = 0.16
+    corrections: TableSize = 1
+    snr: PositiveFloat = 0.16
     stochastic = True
-
-    def __post_init__(self):
-        if self.corrections < 1 or self.snr <= 0:
-            raise ValueError(
-                f"PredictorCorrector: corrections={self.corrections} must be at least 1 and "
-                f"snr={self.snr} positive"
-            )
 
     def init(self, x: Data) -> Any:
         """That of the predictor."""
@@ -74,17 +68,10 @@ class AnnealedLangevin:
     """
 
     process: Process
-    steps_per_level: int = 5
-    step_size: float = 0.2
+    steps_per_level: TableSize = 5
+    step_size: PositiveFloat = 0.2
     stochastic = True
     init = no_history
-
-    def __post_init__(self):
-        if self.steps_per_level < 1 or self.step_size <= 0:
-            raise ValueError(
-                f"AnnealedLangevin: steps_per_level={self.steps_per_level} must be at least 1 and "
-                f"step_size={self.step_size} positive"
-            )
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any

@@ -1,6 +1,7 @@
 """Multistep methods with noise prediction: they remember the noise of earlier steps."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxdiff.diffusion.solvers.coordinates import (
     noise_step,
     predict_inside,
 )
+from jaxdiff.options import Between
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -28,11 +30,8 @@ class LMS:
     """
 
     process: Process
-    order: int = 4
+    order: Annotated[int, Between(1, 4)] = 4
     stochastic = False
-
-    def __post_init__(self):
-        check_order("LMS", self.order, 4)
 
     def init(self, x: Data) -> adams.Memory:
         """Nothing remembered yet."""
@@ -60,11 +59,8 @@ class DEIS:
     """
 
     process: Process
-    order: int = 3
+    order: Annotated[int, Between(1, 3)] = 3
     stochastic = False
-
-    def __post_init__(self):
-        check_order("DEIS", self.order, 3)
 
     def init(self, x: Data) -> adams.Memory:
         """Nothing remembered yet."""
@@ -95,11 +91,8 @@ class IPNDM:
     """
 
     process: Process
-    order: int = 4
+    order: Annotated[int, Between(1, 4)] = 4
     stochastic = False
-
-    def __post_init__(self):
-        check_order("IPNDM", self.order, 4)
 
     def init(self, x: Data) -> adams.Memory:
         """Nothing remembered yet."""
@@ -182,12 +175,6 @@ class PNDM:
 
         noise = jax.lax.cond(begins.all(), runge_kutta, lambda: mixed)
         return move(span.s, noise), history
-
-
-def check_order(name: str, order: int, highest: int, option: str = "order") -> None:
-    """Raises ValueError where the order is not one of 1 ... highest."""
-    if order not in range(1, highest + 1):
-        raise ValueError(f"{name}: {option}={order} is not one of 1 to {highest}")
 
 
 def _even_weights(history: adams.Memory) -> Time:

@@ -7,7 +7,7 @@ steps gives that mean; with the x0 at s itself, a corrector.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
 from jaxdiff.diffusion.solvers.coordinates import Time, half_logsnr
-from jaxdiff.diffusion.solvers.multistep import check_order
+from jaxdiff.options import Between, NonNegativeFloat
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -42,19 +42,10 @@ class DataMultistep:
     """
 
     process: Process
-    predictor: int
-    corrector: int = 0
-    tau: float = 0.0
+    predictor: Annotated[int, Between(1, 4)]
+    corrector: Annotated[int, Between(0, 4)] = 0
+    tau: NonNegativeFloat = 0.0
     variant: Literal["", "bh1", "bh2"] = ""
-
-    def __post_init__(self):
-        name = type(self).__name__
-        check_order(name, self.predictor, 4, "predictor")
-        check_order(name, self.corrector or 1, 4, "corrector")
-        if self.tau < 0:
-            raise ValueError(f"{name}: tau={self.tau} is negative")
-        if self.variant not in ("", "bh1", "bh2"):
-            raise ValueError(f"{name}: variant={self.variant!r}; known: '', bh1, bh2")
 
     @property
     def stochastic(self) -> bool:
@@ -160,7 +151,11 @@ def DPMpp3M(process: Process) -> DataMultistep:
     return DataMultistep(process, predictor=3)
 
 
-def UniPC(process: Process, order: int = 2, variant: str = "bh2") -> DataMultistep:
+def UniPC(
+    process: Process,
+    order: Annotated[int, Between(1, 3)] = 2,
+    variant: Literal["bh1", "bh2"] = "bh2",
+) -> DataMultistep:
     """UniPC with data prediction (Zhao et al. 2023): corrector of order `order` + 1, for free.
 
     `variant` is B(h), "bh1" for h and "bh2" for e^h - 1; it matters where one difference is all
@@ -169,14 +164,14 @@ def UniPC(process: Process, order: int = 2, variant: str = "bh2") -> DataMultist
     Raises:
         ValueError: the order is not 1, 2 or 3, or the variant is unknown.
     """
-    check_order("UniPC", order, 3)
-    if variant not in ("bh1", "bh2"):
-        raise ValueError(f"UniPC: variant={variant!r}; known: bh1, bh2")
     return DataMultistep(process, predictor=order, corrector=order + 1, variant=variant)
 
 
 def SASolver(
-    process: Process, predictor: int = 3, corrector: int = 3, tau: float = 1.0
+    process: Process,
+    predictor: Annotated[int, Between(1, 4)] = 3,
+    corrector: Annotated[int, Between(0, 4)] = 3,
+    tau: NonNegativeFloat = 1.0,
 ) -> DataMultistep:
     """SA-Solver: stochastic Adams (Xue et al. 2023); `tau` is the share of noise that is renewed.
 
@@ -189,11 +184,11 @@ def SASolver(
     return DataMultistep(process, predictor, corrector, tau)
 
 
-def DPMpp2MSDE(process: Process, tau: float = 1.0) -> DataMultistep:
+def DPMpp2MSDE(process: Process, tau: NonNegativeFloat = 1.0) -> DataMultistep:
     """DPM-Solver++(2M) for the SDE (k-diffusion); 0 for `tau` is the ODE, 1 ancestral noise."""
     return SASolver(process, predictor=2, corrector=0, tau=tau)
 
 
-def DPMpp3MSDE(process: Process, tau: float = 1.0) -> DataMultistep:
+def DPMpp3MSDE(process: Process, tau: NonNegativeFloat = 1.0) -> DataMultistep:
     """DPM-Solver++(3M) for the SDE (k-diffusion); 0 for `tau` is the ODE, 1 ancestral noise."""
     return SASolver(process, predictor=3, corrector=0, tau=tau)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import (
+    angle_slope,
     at_an_end,
     between,
     data_step,
@@ -87,8 +88,8 @@ class Midpoint:
 class RK4:
     """The classical Runge-Kutta method, order 4: four evaluations a step.
 
-    It runs in the angle θ = atan(sigma/alpha), in which y = x/√(alpha² + sigma²) obeys
-    dy/dθ = cos θ·noise - sin θ·x0: finite at both ends. The last step, to sigma = 0, is Euler's.
+    It runs in the noise angle φ = arctan(sigma/alpha), in which y = x/√(alpha² + sigma²) obeys
+    dy/dφ = cos(φ)·noise - sin(φ)·x0: finite at both ends. The last step, to sigma = 0, is Euler's.
     """
 
     process: Process
@@ -100,19 +101,13 @@ class RK4:
     ) -> tuple[Data, Any]:
         """Four slopes, weighted 1, 2, 2, 1."""
         scale = lambda t: jnp.hypot(*self.process.at(t, x))
-        angle = lambda t: jnp.arctan2(
-            self.process.schedule.sigma(t), self.process.schedule.alpha(t)
-        )
+        angle = self.process.angle
         last = self.process.schedule.sigma(span.s) == 0
         s = jnp.where(last, span.t, span.s)
-        middle = (angle(span.t) + angle(s)) / 2
-        middle = self.process.time(2 * jnp.log(jnp.cos(middle) / jnp.sin(middle)))
+        middle = self.process.time_of_angle((angle(span.t) + angle(s)) / 2)
         h = expand(angle(s) - angle(span.t), x)
 
-        def slope(y, t):
-            alpha, sigma = self.process.at(t, x)
-            prediction = denoiser(scale(t) * y, t, cond)
-            return (alpha * prediction.noise - sigma * prediction.x0) / scale(t), prediction
+        slope = lambda y, t: angle_slope(self.process, denoiser, y, t, cond)
 
         y = x / scale(span.t)
         k1, first = slope(y, span.t)

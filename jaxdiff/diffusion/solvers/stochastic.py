@@ -1,31 +1,25 @@
 """Solvers of the reverse SDE, and those that go back up to more noise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import (
+    ProcessSolver,
     Time,
+    add_noise,
     at_an_end,
     between,
     half_logsnr,
     no_history,
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
+from jaxdiff.options import NonNegativeFloat, Range
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
-
-
-def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:
-    """Draws x_s from q(x_s | x_t) for a noisier time s; `scale` is the noise's deviation."""
-    alpha_t, sigma_t = process.at(t, x)
-    alpha_s, sigma_s = process.at(s, x)
-    ratio = jnp.where(alpha_t > 0, alpha_s / jnp.where(alpha_t > 0, alpha_t, 1), 1)
-    added = jnp.sqrt(jnp.maximum(sigma_s**2 - (ratio * sigma_t) ** 2, 0))
-    return ratio * x + added * scale * noise
 
 
 @pytree()
@@ -38,10 +32,10 @@ class EDMStochastic:
     """
 
     process: Process
-    s_churn: float = 40.0
-    s_min: float = 0.05
-    s_max: float = 50.0
-    s_noise: float = 1.003
+    s_churn: NonNegativeFloat = 40.0
+    s_min: NonNegativeFloat = 0.05
+    s_max: Annotated[float, Range(ge=0, finite=False)] = 50.0
+    s_noise: NonNegativeFloat = 1.003
     init = no_history
 
     @property
@@ -106,12 +100,8 @@ class DPMppSDE:
     """
 
     process: Process
-    tau: float = 1.0
+    tau: NonNegativeFloat = 1.0
     init = no_history
-
-    def __post_init__(self):
-        if self.tau < 0:
-            raise ValueError(f"DPMppSDE: tau={self.tau} is negative")
 
     @property
     def stochastic(self) -> bool:
@@ -164,7 +154,7 @@ class Restart:
     Such grids come from `timesteps.Restarting`: `Restart(of=Heun())`.
     """
 
-    of: Any
+    of: ProcessSolver
     stochastic = True
 
     def init(self, x: Data) -> Any:

@@ -1,6 +1,7 @@
 """Grids by noise level sigma/alpha, which are the same for every schedule that reaches it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +12,14 @@ from jaxdiff.diffusion.timesteps.checks import (
     Timesteps,
     before_the_end,
     check_noise_levels,
-    check_positive,
     check_steps,
     falling,
     reachable,
 )
+from jaxdiff.options import PositiveFloat, TableSize, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Karras:
     """(sigma/alpha)^(1/rho) evenly spaced, then 0 (Karras et al. 2022, eq. 5).
@@ -29,13 +31,12 @@ class Karras:
             the same.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    rho: float = 7.0
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
+    rho: PositiveFloat = 7.0
 
     def __post_init__(self):
         check_noise_levels(self)
-        check_positive(self, "rho")
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -47,6 +48,7 @@ class Karras:
         return falling(self, process, process.time(-2 * self.rho * jnp.log(ramp)))
 
 
+@checked
 @dataclass(frozen=True)
 class Exponential:
     """Even steps in log(sigma/alpha) between two noise levels, then 0.
@@ -57,8 +59,8 @@ class Exponential:
         ValueError: not 0 < sigma_min < sigma_max; when it is called, if two times are the same.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
 
     def __post_init__(self):
         check_noise_levels(self)
@@ -72,6 +74,7 @@ class Exponential:
         return falling(self, process, process.time(-2 * levels))
 
 
+@checked
 @dataclass(frozen=True)
 class LogSNR:
     """Even steps in log-SNR, data after the last, and pure noise before the first where there is.
@@ -108,6 +111,7 @@ ALIGNED = {
 """sigma/alpha of the ten-step grids of Sabour et al. (2024, table 3)."""
 
 
+@checked
 @dataclass(frozen=True)
 class AlignYourSteps:
     """A grid optimised for a released model, log-linear between its ten steps (Sabour et al. 2024).
@@ -119,11 +123,7 @@ class AlignYourSteps:
             noise than the table begins with.
     """
 
-    model: str = "sd15"
-
-    def __post_init__(self):
-        if self.model not in ALIGNED:
-            raise ValueError(f"AlignYourSteps: model={self.model!r}; known: {', '.join(ALIGNED)}")
+    model: Literal["sd15", "sdxl", "deepfloyd", "svd"] = "sd15"
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -140,6 +140,7 @@ class AlignYourSteps:
         return falling(self, process, process.time(-2 * levels))
 
 
+@checked
 @dataclass(frozen=True)
 class Restarting:
     """A grid that goes back up from `low` to `high`, `repeats` times (Xu et al. 2023).
@@ -153,17 +154,14 @@ class Restarting:
     """
 
     of: Timesteps = Karras()
-    low: float = 0.1
-    high: float = 1.0
-    steps: int = 4
-    repeats: int = 2
+    low: PositiveFloat = 0.1
+    high: PositiveFloat = 1.0
+    steps: TableSize = 4
+    repeats: TableSize = 2
 
     def __post_init__(self):
-        if not 0 < self.low < self.high or self.repeats < 1 or self.steps < 1:
-            raise ValueError(
-                f"Restarting: low={self.low} must be positive and below high={self.high}, "
-                f"steps={self.steps} and repeats={self.repeats} at least 1"
-            )
+        if not self.low < self.high:
+            raise ValueError(f"Restarting: low={self.low} is not below high={self.high}")
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns the grid's times with the ways up and down again in between."""

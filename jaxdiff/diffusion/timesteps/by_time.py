@@ -1,6 +1,7 @@
 """Grids by place: even or dense in t, or a model's discrete times."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,18 +9,16 @@ from jaxtyping import Array, Float
 from scipy.special import betaincinv
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.timesteps.checks import check_positive, check_steps, falling
+from jaxdiff.diffusion.timesteps.checks import check_steps, falling
+from jaxdiff.options import PositiveFloat, Range, TableSize, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Uniform:
     """Evenly spaced in t from `start` to 0."""
 
-    start: float = 1.0
-
-    def __post_init__(self):
-        if not 0 < self.start <= 1:
-            raise ValueError(f"Uniform: start={self.start} is not in (0, 1]")
+    start: Annotated[float, Range(gt=0, le=1)] = 1.0
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -27,14 +26,12 @@ class Uniform:
         return jnp.linspace(self.start, 0.0, steps + 1)
 
 
+@checked
 @dataclass(frozen=True)
 class Power:
     """t = u^power for even u: dense near the data for a power above 1 (2: DDIM's quadratic)."""
 
-    power: float = 2.0
-
-    def __post_init__(self):
-        check_positive(self, "power")
+    power: PositiveFloat = 2.0
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing from 1 to 0."""
@@ -42,15 +39,13 @@ class Power:
         return falling(self, process, jnp.linspace(1.0, 0.0, steps + 1)[:-1] ** self.power)
 
 
+@checked
 @dataclass(frozen=True)
 class Beta:
     """Quantiles of a Beta distribution: dense at both ends for a, b below 1 (Lee et al. 2024)."""
 
-    a: float = 0.6
-    b: float = 0.6
-
-    def __post_init__(self):
-        check_positive(self, "a", "b")
+    a: PositiveFloat = 0.6
+    b: PositiveFloat = 0.6
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing from 1 to 0."""
@@ -59,6 +54,7 @@ class Beta:
         return falling(self, process, jnp.asarray(t, jnp.result_type(float)))
 
 
+@checked
 @dataclass(frozen=True)
 class Trailing:
     """Discrete times counted down from the last one, so that the first is pure noise.
@@ -66,10 +62,7 @@ class Trailing:
     The spacing that Lin et al. (2024, section 3.3) recommend for a model of `train_steps` steps.
     """
 
-    train_steps: int = 1000
-
-    def __post_init__(self):
-        check_positive(self, "train_steps")
+    train_steps: TableSize = 1000
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -78,14 +71,12 @@ class Trailing:
         return jnp.asarray(index / self.train_steps, jnp.result_type(float))
 
 
+@checked
 @dataclass(frozen=True)
 class Leading:
     """Discrete times counted up from the first one (DDIM's; Lin et al. 2024, table 2)."""
 
-    train_steps: int = 1000
-
-    def __post_init__(self):
-        check_positive(self, "train_steps")
+    train_steps: TableSize = 1000
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -95,6 +86,7 @@ class Leading:
         return jnp.asarray(index / self.train_steps, jnp.result_type(float))
 
 
+@checked
 @dataclass(frozen=True)
 class Linspace:
     """Discrete times evenly spread from the last to the first, then 0 (Lin et al. 2024, table 2).
@@ -102,11 +94,8 @@ class Linspace:
     Between whole steps of the model where `round` is False.
     """
 
-    train_steps: int = 1000
+    train_steps: TableSize = 1000
     round: bool = True
-
-    def __post_init__(self):
-        check_positive(self, "train_steps")
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
@@ -116,6 +105,7 @@ class Linspace:
         return jnp.asarray(index / self.train_steps, jnp.result_type(float))
 
 
+@checked
 @dataclass(frozen=True)
 class SGMUniform:
     """Even steps from the last of a model's discrete times to the first, which is left out.
@@ -123,10 +113,7 @@ class SGMUniform:
     As in the generative-models code of Stability AI: steps + 1 even times, the last replaced by 0.
     """
 
-    train_steps: int = 1000
-
-    def __post_init__(self):
-        check_positive(self, "train_steps")
+    train_steps: TableSize = 1000
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""

@@ -1,11 +1,9 @@
 """The grid that a command computes for a trained model, and the file in between."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,8 @@ from jaxtyping import Array, Float
 from scipy.interpolate import PchipInterpolator
 
 from jaxdiff.diffusion.process import Process
-from jaxdiff.files import write_json
+from jaxdiff.files import read_json, write_json
+from jaxdiff.options import Filled, checked
 
 
 class Knots(NamedTuple):
@@ -45,6 +44,7 @@ def spread(knots: Knots, steps: int) -> Float[Array, " times"]:
     return jnp.asarray(times)
 
 
+@checked
 @dataclass(frozen=True)
 class Measured:
     """Dense where the model's own local errors are large: see `diffusion/local_error.py`.
@@ -53,7 +53,7 @@ class Measured:
     steps, on the process for which it was made.
     """
 
-    path: str
+    path: Annotated[str, Filled()]
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0.
@@ -78,14 +78,9 @@ def read(path: str | os.PathLike, process: Process) -> Knots:
         ValueError: the file is missing, damaged, or made for another process.
     """
     try:
-        found = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(
-            f"Measured: {path} cannot be read ({error.strerror}); "
-            "experiments/timesteps.py writes it for a run"
-        ) from None
+        found = read_json(path)
     except ValueError as error:
-        raise ValueError(f"Measured: {path} is damaged: {error}") from None
+        raise ValueError(f"Measured: {error}; experiments/timesteps.py writes it anew") from None
     try:
         columns = [_column(found["knots"][name]) for name in ("time", "angle", "share")]
         madefor, (times, angles, shares) = found["process"], columns
@@ -117,4 +112,4 @@ def _column(values: Sequence[float]) -> np.ndarray:
 
 def _angle(process: Process, times: np.ndarray) -> np.ndarray:
     t = jnp.asarray(times, jnp.result_type(float))
-    return np.asarray(jnp.arctan2(process.schedule.sigma(t), process.schedule.alpha(t)))
+    return np.asarray(process.angle(t))

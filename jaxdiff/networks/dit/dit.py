@@ -1,7 +1,7 @@
 """The diffusion transformer over patches in space and time (Peebles & Xie, 2023)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
@@ -16,14 +16,16 @@ from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
 from jaxdiff.networks.dit.packing import Packed, same_clip_as_text, same_segment
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Grid, Positions, SinCosPositions
-from jaxdiff.networks.dit.stack import stacked
+from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, SinCos, feed_forward, time_embedding, zero_init
+from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 
 token_init = nn.initializers.normal(0.02)
 
 
+@checked
 class DiT(nn.Module):
     """Transformer blocks over the patches of an image [b, h, w, c] or a clip [b, f, h, w, c].
 
@@ -53,26 +55,26 @@ class DiT(nn.Module):
         dtype: of the compute and of the output.
     """
 
-    features: int = 384
-    depth: int = 12
-    num_heads: int = 6
-    mlp_features: int | None = None
-    patch: Sequence[int] = (1, 2, 2)
+    features: Width = 384
+    depth: Depth = 12
+    num_heads: Depth = 6
+    mlp_features: Width | None = None
+    patch: Annotated[Sequence[Width], Filled()] = (1, 2, 2)
     positions: Positions = SinCosPositions()
     factored: bool = False
     shared_modulation: bool = False
-    qk_norm: str | None = None
-    registers: int = 0
-    dropout: float = 0.0
+    qk_norm: Literal["head", "all"] | None = None
+    registers: Annotated[int, Between(0, 65536)] = 0
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.0
     time_sinusoids: nn.Module = SinCos()
-    time_features: int = 256
+    time_features: Width = 256
     inputs: Inputs = Inputs()
     text_norm: bool = False
-    remat: str | None = None
-    unroll: int = 1
-    out_channels: int | None = None
-    eps: float = 1e-6
-    dtype: Any = jnp.float32
+    remat: Remat | None = None
+    unroll: Depth = 1
+    out_channels: Width | None = None
+    eps: PositiveFloat = 1e-6
+    dtype: FloatType = jnp.float32
 
     @nn.compact
     def __call__(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, mod
 from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import CentredGrid, Positions, SinCosPositions
-from jaxdiff.networks.dit.stack import stacked
+from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding
+from jaxdiff.options import Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
@@ -90,6 +91,7 @@ def _attend_jointly(
     return mixed[:, :n], mixed[:, n:]
 
 
+@checked
 class MMDiT(nn.Module):
     """A transformer with joint attention to patches of an image or a clip and to tokens of a text.
 
@@ -99,22 +101,22 @@ class MMDiT(nn.Module):
             time_sinusoids, time_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
 
-    features: int = 1536
-    depth: int = 24
-    num_heads: int = 24
-    mlp_features: int | None = None
-    patch: Sequence[int] = (1, 2, 2)
+    features: Width = 1536
+    depth: Depth = 24
+    num_heads: Depth = 24
+    mlp_features: Width | None = None
+    patch: Annotated[Sequence[Width], Filled()] = (1, 2, 2)
     positions: Positions = SinCosPositions(CentredGrid(extent=64.0, most=192))
-    qk_norm: str | None = None
-    dropout: float = 0.0
+    qk_norm: Literal["head", "all"] | None = None
+    dropout: Annotated[float, Range(ge=0, lt=1)] = 0.0
     time_sinusoids: nn.Module = SinCos()
-    time_features: int = 256
+    time_features: Width = 256
     inputs: Inputs = Inputs(text_features=4096)
-    remat: str | None = None
-    unroll: int = 1
-    out_channels: int | None = None
-    eps: float = 1e-6
-    dtype: Any = jnp.float32
+    remat: Remat | None = None
+    unroll: Depth = 1
+    out_channels: Width | None = None
+    eps: PositiveFloat = 1e-6
+    dtype: FloatType = jnp.float32
 
     @nn.compact
     def __call__(

@@ -14,16 +14,18 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from jaxdiff.networks.layers import sin_cos
+from jaxdiff.options import PositiveFloat, Width, checked
 
 Grid = tuple[int, int, int]
 """Numbers of patches: frames, rows, columns."""
 
 
+@checked
 @dataclass(frozen=True)
 class SpacedGrid:
     """Places at a distance of `spacing` in every image."""
 
-    spacing: float = 1.0
+    spacing: PositiveFloat = 1.0
 
     def __call__(self, grid: Grid) -> Float[np.ndarray, "n 3"]:
         """Returns the places, frame by frame and row by row."""
@@ -31,11 +33,12 @@ class SpacedGrid:
         return places * np.array([1, self.spacing, self.spacing], np.float32)
 
 
+@checked
 @dataclass(frozen=True)
 class StretchedGrid:
     """Rows and columns of every image stretched over `extent` patches."""
 
-    extent: float
+    extent: PositiveFloat
 
     def __call__(self, grid: Grid) -> Float[np.ndarray, "n 3"]:
         """Returns the places, frame by frame and row by row."""
@@ -44,6 +47,7 @@ class StretchedGrid:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class CentredGrid:
     """The middle rows and columns of a grid of `most`, which is stretched over `extent`.
@@ -51,8 +55,8 @@ class CentredGrid:
     Images of any aspect ratio have the same centre and scale (Esser et al., 2024, section 5.3.2).
     """
 
-    extent: float
-    most: int
+    extent: PositiveFloat
+    most: Width
 
     def __call__(self, grid: Grid) -> Float[np.ndarray, "n 3"]:
         """Returns the places, frame by frame and row by row."""
@@ -64,6 +68,7 @@ class CentredGrid:
 Places = Callable[[Grid], Float[np.ndarray, "n 3"]]
 
 
+@checked
 @dataclass(frozen=True)
 class SinCosPositions:
     """Sines and cosines of each place, added to its token (Peebles & Xie, 2023).
@@ -73,7 +78,7 @@ class SinCosPositions:
     """
 
     places: Places = SpacedGrid()
-    max_period: float = 10000.0
+    max_period: PositiveFloat = 10000.0
 
     def added(
         self, places: Float[Array | np.ndarray, "*b n 3"], features: int
@@ -101,6 +106,7 @@ class SinCosPositions:
         return sin_cos(place[..., None] * frequencies(features // 2, self.max_period))
 
 
+@checked
 @dataclass(frozen=True)
 class Rotary:
     """Queries and keys rotated by angles proportional to the place (Su et al., 2021).
@@ -111,8 +117,8 @@ class Rotary:
     """
 
     places: Places = SpacedGrid()
-    max_period: float = 10000.0
-    shares: tuple[int, int, int] | None = None
+    max_period: PositiveFloat = 10000.0
+    shares: tuple[Width, Width, Width] | None = None
 
     def added(self, places: Float[Array | np.ndarray, "*b n 3"], features: int) -> None:
         """Returns None: nothing is added to the tokens."""

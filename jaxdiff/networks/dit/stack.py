@@ -1,12 +1,14 @@
 """Many blocks, one program: a scan over layers whose parameters lie along a leading axis."""
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-REMAT = ("nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable")
+from jaxdiff.options import Depth, check
+
+Remat = Literal["nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"]
 
 
 def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) -> Any:
@@ -20,11 +22,9 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
     Raises:
         ValueError: the policy is unknown, or `depth` is below 1.
     """
-    if depth < 1:
-        raise ValueError(f"depth={depth} must be at least 1")
+    check("depth", Depth, depth)
+    check("remat", Remat | None, remat)
     if remat is not None:
-        if remat not in REMAT:
-            raise ValueError(f"remat={remat!r} must be None or one of {', '.join(REMAT)}")
         policy = getattr(jax.checkpoint_policies, remat)
         block = nn.remat(block, policy=policy, prevent_cse=False)
     scanned = nn.scan(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdiff.networks.attention import Attention, MultiHead
 from jaxdiff.networks.layers import Dense, FeedForward, LayerNorm
 from jaxdiff.networks.text.transformer import ACTIVATIONS, States, check_settings
+from jaxdiff.options import Depth, PositiveFloat, Width, checked
 
-POOLINGS = ("mean", "cls", "pooler")
 
-
+@checked
 @dataclass(frozen=True)
 class BERTSettings:
     """The sizes of a BERT, and how its states become one vector.
@@ -31,22 +31,20 @@ class BERTSettings:
         ValueError: the heads do not divide the width; unknown activation or pooling.
     """
 
-    vocabulary: int = 30522
-    positions: int = 512
-    types: int = 2
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
+    vocabulary: Width = 30522
+    positions: Width = 512
+    types: Width = 2
+    width: Width = 768
+    layers: Depth = 12
+    heads: Depth = 12
+    mlp_width: Width = 3072
     activation: str = "gelu"
-    eps: float = 1e-12
-    pooling: str = "mean"
+    eps: PositiveFloat = 1e-12
+    pooling: Literal["mean", "cls", "pooler"] = "mean"
     normalize: bool = False
 
     def __post_init__(self):
         check_settings("BERT", self.width, self.heads, self.activation)
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling={self.pooling!r} must be one of {', '.join(POOLINGS)}")
 
 
 def minilm_l6() -> BERTSettings:

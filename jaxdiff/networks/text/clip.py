@@ -13,10 +13,12 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdiff.networks.attention import Attention, MultiHead
 from jaxdiff.networks.layers import Dense, FeedForward, LayerNorm
 from jaxdiff.networks.text.transformer import ACTIVATIONS, States, check_settings
+from jaxdiff.options import Count, Depth, PositiveFloat, Width, checked
 
 embedding_init = nn.initializers.normal(0.02)
 
 
+@checked
 @dataclass(frozen=True)
 class CLIPTextSettings:
     """The sizes of a text encoder, and which states are read.
@@ -34,17 +36,17 @@ class CLIPTextSettings:
             than the number of layers.
     """
 
-    vocabulary: int = 49408
-    positions: int = 77
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
+    vocabulary: Width = 49408
+    positions: Width = 77
+    width: Width = 768
+    layers: Depth = 12
+    heads: Depth = 12
+    mlp_width: Width = 3072
     activation: str = "quick_gelu"
-    eps: float = 1e-5
-    eos: int = 49407
-    projection: int | None = None
-    clip_skip: int = 0
+    eps: PositiveFloat = 1e-5
+    eos: Count = 49407
+    projection: Width | None = None
+    clip_skip: Count = 0
     final_norm: bool = True
 
     def __post_init__(self):
@@ -52,6 +54,7 @@ class CLIPTextSettings:
         _check_skip(self.clip_skip, self.layers)
 
 
+@checked
 @dataclass(frozen=True)
 class CLIPVisionSettings:
     """The sizes of an image encoder; `clip_skip` is as for text.
@@ -61,16 +64,16 @@ class CLIPVisionSettings:
             activation; `clip_skip` is not less than the number of layers.
     """
 
-    size: int = 224
-    patch: int = 14
-    width: int = 1024
-    layers: int = 24
-    heads: int = 16
-    mlp_width: int = 4096
+    size: Width = 224
+    patch: Width = 14
+    width: Width = 1024
+    layers: Depth = 24
+    heads: Depth = 16
+    mlp_width: Width = 4096
     activation: str = "quick_gelu"
-    eps: float = 1e-5
-    projection: int | None = 768
-    clip_skip: int = 0
+    eps: PositiveFloat = 1e-5
+    projection: Width | None = 768
+    clip_skip: Count = 0
 
     def __post_init__(self):
         check_settings("CLIP", self.width, self.heads, self.activation)

@@ -14,8 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdiff.networks.attention import Attention, MultiHead
 from jaxdiff.networks.layers import FeedForward, RMSNorm
 from jaxdiff.networks.text.transformer import ACTIVATIONS, States
+from jaxdiff.options import Depth, PositiveFloat, Width, checked
 
 
+@checked
 @dataclass(frozen=True)
 class T5Settings:
     """The sizes of an encoder.
@@ -31,16 +33,16 @@ class T5Settings:
         ValueError: unknown activation; the buckets are not a multiple of 4, or too many.
     """
 
-    vocabulary: int = 32128
-    width: int = 512
-    layers: int = 8
-    heads: int = 6
-    head_channels: int = 64
-    mlp_width: int = 1024
+    vocabulary: Width = 32128
+    width: Width = 512
+    layers: Depth = 8
+    heads: Depth = 6
+    head_channels: Width = 64
+    mlp_width: Width = 1024
     activation: str = "gelu_new"
-    buckets: int = 32
-    max_distance: int = 128
-    eps: float = 1e-6
+    buckets: Width = 32
+    max_distance: Width = 128
+    eps: PositiveFloat = 1e-6
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:

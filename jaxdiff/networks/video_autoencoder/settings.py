@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from jaxdiff.options import Depth, Filled, PositiveFloat, Width, checked
 
 WAN_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -14,6 +16,7 @@ WAN_DEVIATION = (
 )  # fmt: skip
 
 
+@checked
 @dataclass(frozen=True)
 class VideoAutoencoderSettings:
     """The sizes of a video autoencoder, and the scale of its latents.
@@ -35,24 +38,22 @@ class VideoAutoencoderSettings:
         ValueError: there is no level, no block or no channel, or the numbers do not match.
     """
 
-    channels: Sequence[int] = (96, 192, 384, 384)
+    channels: Annotated[Sequence[Width], Filled()] = (96, 192, 384, 384)
     halve_frames: Sequence[bool] = (False, True, True)
-    layers_per_block: int = 2
-    latent_channels: int = 16
-    image_channels: int = 3
+    layers_per_block: Depth = 2
+    latent_channels: Width = 16
+    image_channels: Width = 3
     middle_attention: bool = True
     quant_convs: bool = True
     clamp: bool = True
-    eps: float = 1e-24
-    scale: float | Sequence[float] = 1.0
+    eps: PositiveFloat = 1e-24
+    scale: PositiveFloat | Sequence[PositiveFloat] = 1.0
     shift: float | Sequence[float] = 0.0
 
     def __post_init__(self):
         for name in ("channels", "halve_frames", "scale", "shift"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels={self.channels}: one positive width per level")
         if len(self.halve_frames) != len(self.channels) - 1:
             raise ValueError(
                 f"halve_frames={self.halve_frames}: one for each of the"
@@ -61,9 +62,6 @@ class VideoAutoencoderSettings:
         # Each step up halves the width.
         if any(width % 2 for width in self.channels[1:]):
             raise ValueError(f"channels={self.channels}: all but the first must be even")
-        for name in ("layers_per_block", "latent_channels", "image_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("scale", "shift"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != self.latent_channels:
