@@ -3,9 +3,8 @@
 A rule takes the times that `time_sampling` drew, and may round them up to those of a grid.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,30 @@ class Spans(Protocol):
         """Returns a span for each example, with s <= t."""
 
 
-# Grids: a number in [0, 1] for each time, 0 at the data.
+KIND = Spans
+
+
+@runtime_checkable
+class Grid(Protocol):
+    """A number in [0, 1] for each time, 0 at the data."""
+
+    def place(self, process: Process, t: Time) -> Time:
+        """Returns the number of a time."""
+
+    def time(self, process: Process, place: Time) -> Time:
+        """Returns the time of a number."""
+
+
+@runtime_checkable
+class Curriculum(Protocol):
+    """A number of intervals for each step of training; `ends` is the step of the last change."""
+
+    @property
+    def ends(self) -> int:
+        """Returns the first step with the last number."""
+
+    def intervals(self, step: Step) -> Array:
+        """Returns the number of intervals."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +103,6 @@ class KarrasGrid:
         return self.sigma_max ** (1 / self.rho)
 
 
-# Curricula: a number of intervals for each step of training.
-
-
 @dataclass(frozen=True)
 class Doubling:
     """From `first` intervals, twice as many after every `every` steps, up to `last`.
@@ -107,7 +126,7 @@ class Doubling:
             doublings, reached = doublings + 1, 2 * reached
         return doublings * self.every
 
-    def __call__(self, step: Step) -> Array:
+    def intervals(self, step: Step) -> Array:
         """Returns the number of intervals."""
         return jnp.minimum(self.first * 2.0 ** (step // self.every), self.last)
 
@@ -132,16 +151,13 @@ class SquareRoot:
         """Returns the step at which `last` is reached."""
         return self.steps
 
-    def __call__(self, step: Step) -> Array:
+    def intervals(self, step: Step) -> Array:
         """Returns the number of intervals."""
         share = jnp.minimum(step / self.steps, 1)
         low, high = self.first**2, (self.last + 1) ** 2
         return jnp.minimum(jnp.ceil(jnp.sqrt(low + share * (high - low)) - 1), self.last).clip(
             self.first
         )
-
-
-# Rules.
 
 
 @dataclass(frozen=True)
@@ -152,8 +168,8 @@ class Intervals:
     thereby becomes one of intervals: with `EDMLogNormal` that of Song & Dhariwal (2024, eq. 10).
     """
 
-    count: int | Callable[[Step], Array] = 17
-    grid: Any = KarrasGrid()
+    count: int | Curriculum = 17
+    grid: Grid = KarrasGrid()
 
     def __post_init__(self):
         if isinstance(self.count, int) and self.count < 2:
@@ -164,7 +180,7 @@ class Intervals:
 
     def __call__(self, process: Process, t: Time, keys: Key[Array, " b"], step: Step) -> Span:
         """Returns the ends of the interval."""
-        count = self.count(step) if callable(self.count) else self.count
+        count = self.count if isinstance(self.count, int) else self.count.intervals(step)
         end = jnp.clip(jnp.ceil(self.grid.place(process, t) * count * (1 - 1e-6)), 1, count)
         time = lambda n: self.grid.time(process, n / count)
         return Span(time(end), time(end - 1), keys, 1)

@@ -41,9 +41,6 @@ class ConsistencyTraining:
     learns = "consistency"
     __call__ = two_times
 
-    def __post_init__(self):
-        check_target(self)
-
     def loss(
         self, roles: Roles, truth: Prediction, span: Span, cond: Cond, step: Integer[Array, ""]
     ) -> Loss:
@@ -71,9 +68,6 @@ class ConsistencyDistillation:
     learns = "consistency"
     needs_teacher = True
     __call__ = two_times
-
-    def __post_init__(self):
-        check_target(self)
 
     def loss(
         self, roles: Roles, truth: Prediction, span: Span, cond: Cond, step: Integer[Array, ""]
@@ -201,11 +195,3 @@ def compared(self: Any, roles: Roles, target: Data, x: Data, span: Span, cond: C
 def teacher_step(solver: Solver, teacher: Denoiser, x: Data, span: Span, cond: Cond) -> Data:
     """Returns x at s, by one step of a solver along a teacher's flow from x at t."""
     return stop(solver.step(teacher, x, span, cond, solver.init(x))[0])
-
-
-def check_target(objective: Any) -> None:
-    """Raises ValueError if an objective's target is unknown."""
-    if objective.target not in ("student", "average"):
-        raise ValueError(
-            f"{type(objective).__name__}: target={objective.target!r}; known: student, average"
-        )

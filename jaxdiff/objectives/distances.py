@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 Error = Float[Array, "b *shape"]
 Distance = Callable[[Error], Float[Array, " b"]]
 
+KIND = Distance
+
 
 @dataclass(frozen=True)
 class Squared:

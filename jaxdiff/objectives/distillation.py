@@ -18,7 +18,7 @@ from jaxdiff.diffusion.spans import Gap, Spans
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
-from jaxdiff.objectives.consistency import Target, check_target, compared, target_of, teacher_step
+from jaxdiff.objectives.consistency import Target, compared, target_of, teacher_step
 from jaxdiff.objectives.distances import Distance, PseudoHuber
 from jaxdiff.objectives.two_times import Time, mean_square, stop, teacher_of, two_times
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
@@ -133,7 +133,6 @@ class LatentConsistency:
     __call__ = two_times
 
     def __post_init__(self):
-        check_target(self)
         check_scales(self)
 
     def loss(

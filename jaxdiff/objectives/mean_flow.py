@@ -20,6 +20,7 @@ from jaxdiff.diffusion.spans import Pairs, Spans
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
+from jaxdiff.objectives.consistency import Target
 from jaxdiff.objectives.distances import Adaptive, Distance, Squared
 from jaxdiff.objectives.two_times import (
     Data,
@@ -173,7 +174,7 @@ class Shortcut:
     steps: int = 128
     bootstrap: float = 0.25
     distance: Annotated[Distance, distances] = Squared()
-    target: str = "average"
+    target: Target = "average"
     learns = "flow map"
     needs_scalars = ("until",)
     __call__ = two_times

@@ -15,7 +15,7 @@ from jaxdiff.diffusion.spans import Gap, Spans
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
-from jaxdiff.objectives.consistency import Target, check_target, teacher_step
+from jaxdiff.objectives.consistency import Target, teacher_step
 from jaxdiff.objectives.distances import Distance, Squared
 from jaxdiff.objectives.two_times import Time, mean_square, stop, two_times
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
@@ -44,7 +44,6 @@ class TrajectoryConsistency:
     __call__ = two_times
 
     def __post_init__(self):
-        check_target(self)
         if self.segments < 0:
             raise ValueError(f"TrajectoryConsistency: segments={self.segments} is negative")
 

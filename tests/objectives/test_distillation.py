@@ -154,12 +154,12 @@ def test_intervals_are_neighbours_on_the_grid_and_begin_at_the_data():
 
 def test_curricula_reach_their_last_number_when_they_say():
     doubling = spans.Doubling(first=10, last=1280, every=50)
-    assert [int(doubling(jnp.asarray(n))) for n in (0, 49, 50, 349, 350, 999)] == [
+    assert [int(doubling.intervals(jnp.asarray(n))) for n in (0, 49, 50, 349, 350, 999)] == [
         10, 10, 20, 640, 1280, 1280
     ]  # fmt: skip
     assert doubling.ends == 350
     root = spans.SquareRoot(first=2, last=150, steps=1000)
-    assert [int(root(jnp.asarray(n))) for n in (0, 250, 1000, 2000)] == [2, 75, 150, 150]
+    assert [int(root.intervals(jnp.asarray(n))) for n in (0, 250, 1000, 2000)] == [2, 75, 150, 150]
     assert root.ends == 1000
 
 
