@@ -14,14 +14,34 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path with the same suffix that becomes `path` when the block succeeds.
 
     Folders are made where they are missing. If the block raises, `path` stays as it was.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to; names the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, because a rename is atomic only within one file system.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Checks that a file can be written, before its content is computed; makes its folder.
+
+    Raises:
+        OSError: it cannot; names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OSError(f"{path} cannot be written: it is a folder")
+    with atomic_write(path.with_name(f".{path.name or 'file'}.try")) as draft:
+        draft.touch()
+    path.with_name(f".{path.name or 'file'}.try").unlink()
 
 
 def read_json(path: str | os.PathLike) -> Any:
