@@ -17,7 +17,7 @@ import numpy as np
 from jaxdiff import Run
 from jaxdiff.evaluation import report
 from jaxdiff.evaluation.evaluators import balanced_labels, distances
-from jaxdiff.files import write_json
+from jaxdiff.files import check_writable, write_json
 from jaxdiff.options import Between
 
 cli.define_sampling_flags()
@@ -31,6 +31,7 @@ def main() -> None:
     """Scores, draws, and prints where everything is."""
     run, options = cli.load_run(), cli.sampling_options()
     workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
+    check_writable(out / "metrics.json")
     if not run.num_classes:
         options["guidance_scale"] = 1.0  # there is nothing to be guided by
     if run.process is None:

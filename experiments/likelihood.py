@@ -29,7 +29,7 @@ from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
 from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, quantization
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
-from jaxdiff.files import write_json
+from jaxdiff.files import check_writable, write_json
 from jaxdiff.progress import announced, full_batches, progress
 
 cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
@@ -56,6 +56,8 @@ def main() -> None:
     check_flags()
     run = cli.load_run()
     check_run(run)
+    out = Path(OUT.value or cli.FLAGS.workdir)
+    check_writable(out / f"likelihood_{METHOD.value}.json")
     images, dimensions = len(run.shape) == 3, int(np.prod(run.shape))
     rule = build(dequantization, RULE.value, levels=LEVELS.value or 256)
     rule = rule if images else dequantization.Continuous()
@@ -77,7 +79,6 @@ def main() -> None:
         "seconds": time.perf_counter() - start,
     }
     print(json.dumps(figures, indent=1))
-    out = Path(OUT.value or cli.FLAGS.workdir)
     terms = found["steps"].mean(axis=0) if "steps" in found else None
     if terms is not None:
         figures["terms"] = {"logsnr": logsnr.tolist(), "bits_per_dimension": terms.tolist()}

@@ -24,7 +24,7 @@ from absl import flags
 from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
-from jaxdiff.files import atomic_write
+from jaxdiff.files import atomic_write, check_writable, read_array
 
 cli.define_sampling_flags()
 NUM = cli.flag("num", cli.Size, 64, "Number of samples.")
@@ -58,6 +58,7 @@ def main() -> None:
     run = cli.load_run()
     if out.suffix == ".gif" and len(run.shape) != 4:
         raise ValueError(f"out={out}: a .gif is of clips, and samples have shape {run.shape}")
+    check_writable(out)
     channels = run.shape[-1]
     starts = {"image": IMAGE, "noise": NOISE, "measurement": MEASUREMENT}
     given = {name: _read(flag.value, channels) for name, flag in starts.items()}
@@ -93,7 +94,7 @@ def _read(path, channels):
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
     if Path(path).suffix == ".npy":
-        return np.load(path)
+        return read_array(path)
     return images.decode(Path(path), channels, path)[None] / 127.5 - 1
 
 

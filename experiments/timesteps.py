@@ -30,7 +30,7 @@ from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
-from jaxdiff.files import atomic_write
+from jaxdiff.files import atomic_write, check_writable
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver
 
@@ -59,6 +59,7 @@ def main() -> None:
         raise ValueError(f"steps={','.join(STEPS.value)}: numbers from 1, such as 5,10,20,50")
     budgets = sorted({int(text) for text in STEPS.value})
     run = cli.load_run()
+    check_writable(out)
     spec, process = SOLVER.value or run.config.sampling.solver, run.process
     solver, order = build(solvers, spec, process=process), convergence.order_of(spec)
     guide = {

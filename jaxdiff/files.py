@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
@@ -39,9 +41,12 @@ def check_writable(path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_dir():
         raise OSError(f"{path} cannot be written: it is a folder")
-    with atomic_write(path.with_name(f".{path.name or 'file'}.try")) as draft:
-        draft.touch()
-    path.with_name(f".{path.name or 'file'}.try").unlink()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -59,6 +64,24 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{name} is not JSON: {error}") from None
+
+
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """Reads a .npy file of numbers.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or holds no numbers; names the file.
+    """
+    name = repr(os.fspath(path))
+    try:
+        array = np.load(path)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise ValueError(f"{name} is no .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is no .npy file of numbers")
+    return array
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

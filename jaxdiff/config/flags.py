@@ -82,7 +82,7 @@ def _set(table: dict, names: list[str], text: str, section: Any) -> None:
         raise UnknownFieldError
     if "" in rest:
         raise ValueError("there is an empty name in it")
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         _set_in_section(table, name, rest, text, kind)
     elif not rest:
         table[name] = _value(kind, text, table.get(name))

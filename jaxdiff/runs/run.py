@@ -154,7 +154,10 @@ def load(
     use_compilation_cache()
     config = read_config(workdir)
     if changes:
-        config.update_from_flattened_dict(changes)
+        try:
+            config.update_from_flattened_dict(changes)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"changes={dict(changes)}: {error}") from error
         if differences := configs.differences(config, read_config(workdir, only_compared=True)):
             raise ValueError(f"not the run in {workdir} any more: {'; '.join(differences)}")
     experiment = Experiment(config, devices)

@@ -28,9 +28,12 @@ def ran(monkeypatch):
 
 
 def run_with(folder, fields):
-    config = configs.default()
-    with config.unlocked():
-        config.update_from_flattened_dict(fields)
+    config = configs.default().to_dict()
+    for path, value in fields.items():
+        section = config
+        for name in path.split(".")[:-1]:
+            section = section[name]
+        section[path.rpartition(".")[2]] = value
     (folder / "config.json").write_text(json.dumps(configs.as_dict(config)))
     return folder
 
