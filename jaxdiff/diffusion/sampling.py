@@ -84,6 +84,8 @@ def invert(
             f"invert: {solver} adds noise, which cannot be undone; take a deterministic solver, "
             "whose attribute `stochastic` is False, such as DDIM (eta=0) or Heun"
         )
+    if hasattr(solver, "needs"):
+        raise ValueError(f"invert: {solver} leads to the data only; take DDIM or Heun")
     if len(times) < 3:
         raise ValueError(f"invert: a grid of {len(times) - 1} steps; at least 2 are needed")
     return sample(solver, denoiser, x0, times[-2::-1], cond, keys)

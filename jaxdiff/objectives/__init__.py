@@ -1,12 +1,52 @@
 """What is minimised: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
+from jaxdiff.objectives.consistency import (
+    ConsistencyDistillation,
+    ConsistencyTraining,
+    EasyConsistency,
+    ImprovedConsistency,
+    TruncatedConsistency,
+)
+from jaxdiff.objectives.continuous_consistency import ContinuousConsistency
 from jaxdiff.objectives.denoising import Denoising
+from jaxdiff.objectives.distillation import (
+    GuidanceDistillation,
+    LatentConsistency,
+    ProgressiveDistillation,
+    Reflow,
+)
+from jaxdiff.objectives.flow_matching import EulerianMap, LagrangianMap, SemigroupMap
 from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
+from jaxdiff.objectives.mean_flow import AlphaFlow, ImprovedMeanFlow, MeanFlow, Shortcut
+from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
 from jaxdiff.typing import Objective
 
 KIND = Objective
 """What a name of this module makes."""
 
-__all__ = ["Denoising", "LearnedUncertainty", "LearnedVariance", "VariationalBound"]
+__all__ = [
+    "AlphaFlow",
+    "ConsistencyDistillation",
+    "ConsistencyTraining",
+    "ContinuousConsistency",
+    "Denoising",
+    "EasyConsistency",
+    "EulerianMap",
+    "GuidanceDistillation",
+    "ImprovedConsistency",
+    "ImprovedMeanFlow",
+    "LagrangianMap",
+    "LatentConsistency",
+    "LearnedUncertainty",
+    "LearnedVariance",
+    "MeanFlow",
+    "ProgressiveDistillation",
+    "Reflow",
+    "SemigroupMap",
+    "Shortcut",
+    "TrajectoryConsistency",
+    "TruncatedConsistency",
+    "VariationalBound",
+]

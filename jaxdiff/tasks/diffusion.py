@@ -24,6 +24,7 @@ from jaxdiff.diffusion.translation import check_translation, translated
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
+from jaxdiff.tasks import students
 from jaxdiff.tasks.model import build_model, model_of_run
 from jaxdiff.tasks.sampler import Options, Sampler
 from jaxdiff.training.task import Losses
@@ -81,6 +82,7 @@ class Diffusion:
             weighting=build(weighting, config.weighting),
         )
         self.teacher = self._teacher(config.weights.get("teacher", ""))
+        students.check_objective(self.objective, self.model.scalars, self.teacher, config)
         self.fields = ("x", *self.conditions.names)
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
@@ -99,7 +101,10 @@ class Diffusion:
             )
         }
         source = entries["network"].source
-        if isinstance(source, sources.OfRun) and self.model.scalars:
+        is_student = students.begins_as_teacher(self.objective)
+        if self.teacher is not None and is_student and not self.config.weights.network:
+            source = sources.OfRun(self.config.weights.teacher)
+        if isinstance(source, sources.OfRun):
             # A network that gains an input begins as the other run's, which lacks it.
             new = tuple(f"cond/{name}_" for name in self.model.scalars)
             source = dataclasses.replace(source, new=(*source.new, *new))
@@ -189,6 +194,8 @@ class Diffusion:
             conditions=self.conditions,
             options=Options(**self.config.sampling),
             devices=devices,
+            learns=students.learns(self.objective),
+            guided=students.guidance_within(self.objective),
         )
 
     @functools.cached_property
@@ -228,6 +235,7 @@ class Diffusion:
         try:
             model = model_of_run(path, self.shape)
             check_translation(model.process, self.process)
+            students.check_teacher(path, self.config)
             return model
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"weights.teacher: {error}") from error

@@ -20,6 +20,7 @@ from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.options import Range, Size, check
 from jaxdiff.progress import announced, full_batches
+from jaxdiff.tasks import students
 from jaxdiff.tasks.known import checked_array, known_of
 from jaxdiff.tasks.model import Model, bound_of_run
 from jaxdiff.training.loop import NonFiniteError
@@ -81,8 +82,14 @@ class Sampler:
         conditions: Conditions,
         options: Options,
         devices: Devices,
+        learns: str = students.DENOISER,
+        guided: float = 1.0,
     ):
-        """Checks the options, so that a misspelt solver fails before training."""
+        """Checks the options, so that a misspelt solver fails before training.
+
+        `learns` is what the model has learned to predict, `guided` the guidance within it.
+        """
+        self._learns, self._guided = learns, guided
         self._model, self._codec = model, codec
         self._shape, self._latent_shape = shape, latent_shape
         self._conditions, self._options, self._devices = conditions, options, devices
@@ -219,7 +226,9 @@ class Sampler:
         return self._encode(weights, self._conditions.check(num, cond))
 
     def _solver(self, spec: Any) -> Solver:
-        return build(solvers, spec, process=self._model.process)
+        solver = build(solvers, spec, process=self._model.process)
+        students.check_solver(solver, self._learns)
+        return solver
 
     def _guide(self, spec: Any, guidance_scale: Any) -> Any:
         guide = build(
@@ -229,6 +238,7 @@ class Sampler:
             parameterization=self._model.parameterization,
             guidance_scale=guidance_scale,
         )
+        guide = students.guidance_of(guide, guidance_scale, self._model.scalars, self._guided)
         return guidances.simplified(_with_weak_model(guide, self._shape))
 
     def _draw(self, loop, weights, solver, guide, problem, times, keys, given, negative):

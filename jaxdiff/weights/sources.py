@@ -6,6 +6,7 @@ A config names one for each entry of `config.weights`, as a path or as a call:
     config.weights.network = "OfRun(path='runs/digits', item='params', step=1000)"
     config.weights.network = "path/to/unet"                 # released: a folder, or a hub name
     config.weights.fake_score = "Like(name='network')"
+    config.weights.network = "Random()"                     # though there is a teacher
 """
 
 import hashlib
@@ -118,7 +119,12 @@ class Like:
     name: str
 
 
-KIND = Source | Like
+@dataclass(frozen=True)
+class Random:
+    """No source: random values, for a student that does not begin as its teacher."""
+
+
+KIND = Source | Like | Random
 """What a name of this module makes."""
 
 
@@ -152,7 +158,8 @@ def source(spec: Any, read: Callable[[Path, Params], Params] | None = None) -> A
         ValueError: a name or an option is unknown, or no released files can be read here.
     """
     if not isinstance(spec, str) or "(" in spec:
-        return build(sys.modules[__name__], spec, read=read) if spec else None
+        found = build(sys.modules[__name__], spec, read=read) if spec else None
+        return None if isinstance(found, Random) else found
     if not spec:
         return None
     if is_run(spec):

@@ -181,6 +181,7 @@ def test_solvers_say_whether_they_are_stochastic():
     noisy = {"DDPM", "Ancestral", "AnnealedLangevin", "EDMStochastic", "EulerAncestral", "Restart"}
     noisy |= {"DPM2Ancestral", "DPMpp2SAncestral", "DPMppSDE", "DPMpp2MSDE", "DPMpp3MSDE"}
     noisy |= {"DataMultistep", "EulerMaruyama", "PredictorCorrector", "SASolver"}
+    noisy |= {"Consistency", "LCM", "TCD"}
     assert found == noisy
 
 

@@ -20,6 +20,7 @@ from jaxdiff.diffusion.guidance.extrapolation import (
 )
 from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
 from jaxdiff.diffusion.guidance.wrappers import (
+    AsInput,
     Composed,
     DynamicThreshold,
     Interval,
@@ -32,6 +33,7 @@ KIND = Guidance
 
 __all__ = [
     "AdaptiveProjected",
+    "AsInput",
     "AutoGuidance",
     "CFGPlusPlus",
     "CFGZeroStar",

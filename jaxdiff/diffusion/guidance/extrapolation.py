@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdiff.diffusion.flow_map import UNTIL
 from jaxdiff.diffusion.guidance.branches import Guidance, cond_and_uncond, dot, with_x0
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
@@ -264,7 +265,7 @@ def _rule(guidance):
 
 def _two_branches(rule, denoiser):
     def guided(x, t, cond):
-        if not cond:
+        if not set(cond) - {UNTIL}:
             raise ValueError(f"{rule}: guidance needs a condition; without one, use scale 1")
         return rule.combine(*cond_and_uncond(denoiser, x, t, cond), x, t)
 

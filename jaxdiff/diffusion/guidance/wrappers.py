@@ -22,6 +22,20 @@ from jaxdiff.typing import Denoiser
 
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
+class AsInput:
+    """The scale as cond["guidance_scale"], for models that have learned it (Meng et al. 2023)."""
+
+    guidance_scale: float | Array | None = 1.0
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Returns the denoiser that is told the scale."""
+        scale = 1.0 if self.guidance_scale is None else self.guidance_scale
+        given = lambda x: {"guidance_scale": jnp.full(len(x), scale, x.dtype)}
+        return lambda x, t, cond: denoiser(x, t, {**cond, **given(x)})
+
+
+@pytree(data=("guidance_scale",))
+@dataclass(frozen=True)
 class Interval:
     """Guidance within an interval of noise levels only (Kynkäänniemi et al. 2024).
 

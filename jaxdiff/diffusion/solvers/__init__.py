@@ -15,6 +15,7 @@ from jaxdiff.diffusion.solvers.ancestral import (
     DPMpp2SAncestral,
     EulerAncestral,
 )
+from jaxdiff.diffusion.solvers.few_step import LCM, TCD, Consistency, FlowMap
 from jaxdiff.diffusion.solvers.langevin import AnnealedLangevin, PredictorCorrector
 from jaxdiff.diffusion.solvers.multistep import DEIS, IPNDM, LMS, PLMS, PNDM
 from jaxdiff.diffusion.solvers.predictor_corrector import (
@@ -55,13 +56,16 @@ __all__ = [
     "DEIS",
     "DPM2",
     "IPNDM",
+    "LCM",
     "LMS",
     "PLMS",
     "PNDM",
     "RK4",
+    "TCD",
     "Adaptive",
     "Ancestral",
     "AnnealedLangevin",
+    "Consistency",
     "DPM2Ancestral",
     "DPMSolver1",
     "DPMSolver2",
@@ -79,6 +83,7 @@ __all__ = [
     "Euler",
     "EulerAncestral",
     "EulerMaruyama",
+    "FlowMap",
     "Heun",
     "Midpoint",
     "PredictorCorrector",

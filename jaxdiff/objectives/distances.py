@@ -1,0 +1,65 @@
+"""Distances: from an error [b, ...] to a loss [b]."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Error = Float[Array, "b *shape"]
+Distance = Callable[[Error], Float[Array, " b"]]
+
+KIND = Distance
+
+
+@dataclass(frozen=True)
+class Squared:
+    """The mean of the squares."""
+
+    def __call__(self, error: Error) -> Float[Array, " b"]:
+        """Returns the loss [b]."""
+        return jnp.mean(error**2, axis=range(1, error.ndim))
+
+
+@dataclass(frozen=True)
+class PseudoHuber:
+    """√(‖error‖² + c²) - c, with c = scale·√values (Song & Dhariwal 2024, eq. 7).
+
+    With a scale of 0 it is the norm, whose gradient at 0 is taken as 0.
+    """
+
+    scale: float = 0.00054
+
+    def __post_init__(self):
+        if self.scale < 0:
+            raise ValueError(f"PseudoHuber: scale={self.scale} is negative")
+
+    def __call__(self, error: Error) -> Float[Array, " b"]:
+        """Returns the loss [b]."""
+        squared = jnp.sum(error**2, axis=range(1, error.ndim))
+        c = self.scale * (error.size / len(error)) ** 0.5
+        positive = squared + c**2 > 0
+        return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared + c**2, 1)), 0) - c
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """‖error‖²/(‖error‖² + eps)^power, the denominator fixed (Geng et al. 2025, eq. 22).
+
+    Where the target is noisy, this finds another mean: with a power above 0 outliers count less.
+    """
+
+    power: float = 1.0
+    eps: float = 0.01
+
+    def __post_init__(self):
+        if self.power < 0 or not self.eps > 0:
+            raise ValueError(
+                f"Adaptive: power={self.power} is negative, or eps={self.eps} not positive"
+            )
+
+    def __call__(self, error: Error) -> Float[Array, " b"]:
+        """Returns the loss [b]."""
+        squared = jnp.sum(error**2, axis=range(1, error.ndim))
+        return squared / jax.lax.stop_gradient((squared + self.eps) ** self.power)

@@ -1,0 +1,80 @@
+"""What the losses of flow maps share: two times, a noised example, and an equation between them.
+
+Each such objective has a method `loss(roles, truth, span, cond, step)`, its equation, without any
+randomness but that of `span.keys`. Its attributes say what it learns and needs:
+
+    learns          "denoiser", "consistency" (until = 0) or "flow map" (any `until`)
+    needs_teacher   whether `roles.teacher` is asked
+    needs_scalars   numbers that the student must read, such as "until"
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from jaxdiff import random
+from jaxdiff.condition import conditions, keep_of
+from jaxdiff.diffusion.flow_map import UNTIL, ask
+from jaxdiff.diffusion.parameterizations import velocity
+from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Cond, Denoiser, Draw, Metrics, Prediction, Roles
+
+Data = Float[Array, "b *shape"]
+Time = Float[Array, " b"]
+
+stop = jax.lax.stop_gradient
+
+
+def two_times(
+    self: Any, roles: Roles, x0: Data, cond: Cond, draw: Draw, step: Integer[Array, ""]
+) -> tuple[Float[Array, " b"], Metrics]:
+    """Draws times and noise, and returns the loss [b]."""
+    t, importance = self.time_sampling(self.process, draw)
+    span = self.spans(self.process, t, draw.keys, step)
+    truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
+    loss, metrics = self.loss(roles, truth, span, cond, step)
+    logsnr = self.process.logsnr(span.t)
+    return importance * loss, {"logsnr": logsnr, "importance": importance, **metrics}
+
+
+def teacher_of(roles: Roles) -> Denoiser:
+    """Returns the teacher.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if roles.teacher is None:
+        raise ValueError("the objective asks a teacher: name its run, --config.weights.teacher=RUN")
+    return roles.teacher
+
+
+def slope(process: Process, roles: Roles, truth: Prediction, x: Data, t: Time, cond: Cond) -> Data:
+    """Returns dx/dt, fixed: the teacher's, or without one that of the example itself.
+
+    The second is right in the mean over all examples with this x_t.
+    """
+    found = truth if roles.teacher is None else roles.teacher(x, t, cond)
+    return stop(process.read(velocity, found, t))
+
+
+def own_slope(process: Process, student: Denoiser, x: Data, t: Time, cond: Cond) -> Data:
+    """Returns the student's own dx/dt, its mean velocity over no time."""
+    return process.read(velocity, ask(student, x, t, t, cond), t)
+
+
+def mean_square(error: Data) -> Float[Array, " b"]:
+    """Returns the mean over the values of each example."""
+    return jnp.mean(error**2, axis=range(1, error.ndim))
+
+
+def norm(values: Data) -> Float[Array, " b"]:
+    """Returns the Euclidean norm of each example."""
+    return jnp.sqrt(jnp.sum(values**2, axis=range(1, values.ndim)))
+
+
+def conditional(cond: Cond, batch: int) -> Array:
+    """Returns which examples [b] keep a condition; none where there are none."""
+    kept = [keep_of(c) for name, c in conditions(cond).items() if name != UNTIL]
+    return jnp.stack(kept).any(axis=0) if kept else jnp.zeros(batch, bool)

@@ -1,0 +1,120 @@
+"""What few-step objectives and solvers ask of a model, its teacher and its run.
+
+All of it is checked when an experiment is built, before anything is compiled.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxdiff import config as configs
+from jaxdiff.diffusion.guidance import AsInput, ClassifierFree
+from jaxdiff.objectives.distillation import GUIDANCE
+from jaxdiff.typing import Solver
+
+DENOISER, CONSISTENCY, FLOW_MAP = "denoiser", "consistency", "flow map"
+ENOUGH = {
+    DENOISER: {DENOISER, FLOW_MAP},
+    CONSISTENCY: {CONSISTENCY, FLOW_MAP},
+    FLOW_MAP: {FLOW_MAP},
+}
+"""For what a solver needs, what a model may have learned."""
+
+
+def learns(objective: Any) -> str:
+    """Returns what an objective teaches a model, "denoiser" where it does not say."""
+    return next((o.learns for o in _nested(objective) if hasattr(o, "learns")), DENOISER)
+
+
+def begins_as_teacher(objective: Any) -> bool:
+    """Returns whether a model begins as its teacher, where no other weights are named."""
+    return any(hasattr(part, "learns") for part in _nested(objective))
+
+
+def guidance_within(objective: Any) -> float:
+    """Returns the guidance scale that the samples of a model have already."""
+    return next((o.guided for o in _nested(objective) if hasattr(o, "guided")), 1.0)
+
+
+def check_objective(
+    objective: Any, scalars: Mapping[str, float], teacher: Any, config: Any
+) -> None:
+    """Raises ValueError if an objective lacks a teacher, an input, or time for its curriculum."""
+    steps = config.train.steps
+    for part in _nested(objective):
+        name = type(part).__name__
+        if getattr(part, "needs_teacher", False) and teacher is None:
+            raise ValueError(
+                f"{name} learns from a teacher: name its run, --config.weights.teacher=RUN"
+            )
+        if missing := [n for n in getattr(part, "needs_scalars", ()) if n not in scalars]:
+            raise ValueError(
+                f"{name}: the network has no input {missing[0]!r}; set network.inputs="
+                f"{{'scalars': {{'{missing[0]}': 1000.0}}}}, where the number is its factor"
+            )
+        ends = getattr(part, "ends", 0)
+        if isinstance(ends, int) and ends > steps:
+            raise ValueError(
+                f"{name}: its curriculum ends at step {ends}, after the run's train.steps={steps};"
+                " shorten it, or train longer"
+            )
+
+
+def check_teacher(path: str, config: Any) -> None:
+    """Raises ValueError if a run's conditions or codec are not those of a student's config."""
+    other: Any = configs.read_config(path)
+    if lacking := [name for name in other.conditions if name not in config.conditions]:
+        raise ValueError(
+            f"{path} has the conditions {lacking}, which the student lacks: its conditions are"
+            f" {tuple(config.conditions)}"
+        )
+    ours, others = configs.plain(config.codec), configs.plain(other.codec)
+    if ours != others:
+        raise ValueError(f"{path} has codec={others}, the student {ours}")
+
+
+def check_solver(solver: Solver, learned: str) -> None:
+    """Raises ValueError if a solver needs what a model has not learned."""
+    needs, name = getattr(solver, "needs", DENOISER), type(solver).__name__
+    if learned in ENOUGH[needs]:
+        return
+    if needs == DENOISER:
+        raise ValueError(
+            f"sampling.solver={name} asks for the mean of the data given x_t, but the model is a"
+            " consistency model; take Consistency"
+        )
+    kind = "a flow map, which reads 'until'" if needs == FLOW_MAP else "a consistency model"
+    known = "; take Consistency" if learned == CONSISTENCY else ""
+    raise ValueError(f"sampling.solver={name} needs {kind}, but the model is a {learned}{known}")
+
+
+def guidance_of(
+    guide: Any, guidance_scale: float, scalars: Mapping[str, float], within: float
+) -> Any:
+    """Returns the guidance of a model, which may have it as an input, or in its weights already.
+
+    Raises:
+        ValueError: guidance beside that which is an input.
+    """
+    if GUIDANCE in scalars:
+        if not isinstance(guide, ClassifierFree | AsInput):
+            raise ValueError(
+                f"sampling.guidance={type(guide).__name__}: the model has its guidance_scale as an"
+                " input, and guidance would be applied twice; leave it at ClassifierFree"
+            )
+        return AsInput(guidance_scale)
+    if within != 1 and guidance_scale != 1:
+        warnings.warn(
+            f"guidance_scale={guidance_scale} on top of the scale {within:g} that the model was"
+            " trained to have: guidance is applied twice",
+            stacklevel=3,
+        )
+    return guide
+
+
+def _nested(part: Any) -> Iterator[Any]:
+    yield part
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        for field in dataclasses.fields(part):
+            yield from _nested(getattr(part, field.name, None))

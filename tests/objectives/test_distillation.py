@@ -1,0 +1,199 @@
+"""Students of a teacher's samples, spans and distances; closed forms, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff import objectives
+from jaxdiff.condition import conditions
+from jaxdiff.diffusion import (
+    guidance,
+    oracles,
+    parameterizations,
+    schedules,
+    solvers,
+    spans,
+    time_sampling,
+    weighting,
+)
+from jaxdiff.diffusion.process import Process
+from jaxdiff.objectives.distances import Adaptive, PseudoHuber, Squared
+from jaxdiff.typing import Draw, Prediction, Roles, Span
+from tests.support.gaussians import COSINE, FLOW, given, of_label
+
+PARTS = {
+    "time_sampling": time_sampling.Uniform(),
+    "weighting": weighting.Simple(),
+}
+V = {"parameterization": parameterizations.v}
+STEP = jnp.asarray(0)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def batch():
+    """Truth of five labelled examples, their span and their condition."""
+    x0, t, cond = given()
+    keys = jax.random.split(jax.random.key(0), len(t))
+    noise = jax.random.normal(jax.random.key(1), x0.shape, x0.dtype)
+    return Prediction(x0, noise), Span(t, 0.8 * t, keys, 1), cond
+
+
+def by_scale(x, t, cond):
+    """The guided model, which reads its scale."""
+    scale = conditions(cond)["guidance_scale"].value
+    cond = {"label": cond["label"]}
+    return guidance.ClassifierFree(lambda t: scale)(of_label)(x, t, cond)
+
+
+def test_a_student_of_guidance_reads_the_scale_that_its_teacher_has():
+    """Zero for the guided model itself; fails if the two have another scale."""
+    objective = objectives.GuidanceDistillation(COSINE, **PARTS, **V, low=1.0, high=6.0)
+    truth, span, cond = batch()
+    loss, _ = objective.loss(Roles(by_scale, by_scale, of_label), truth, span, cond, STEP)
+    np.testing.assert_allclose(loss, 0, atol=1e-20)
+    fixed = lambda x, t, cond: by_scale(x, t, {**cond, "guidance_scale": jnp.full(5, 3.0)})
+    loss, _ = objective.loss(Roles(fixed, fixed, of_label), truth, span, cond, STEP)
+    assert float(loss.min()) > 1e-6
+    with pytest.raises(ValueError, match=r"GuidanceDistillation: low=2.0 and high=1.0"):
+        objectives.GuidanceDistillation(COSINE, **PARTS, **V, low=2.0, high=1.0)
+
+
+def test_without_guidance_latent_consistency_is_consistency_distillation():
+    """And with it another; fails if the student is guided too, or the step is not the solver's."""
+    euler, truth_span_cond = solvers.Euler(COSINE), batch()
+    roles = Roles(of_label, of_label, of_label)
+    plain = objectives.ConsistencyDistillation(COSINE, **PARTS, solver=euler)
+    expected, _ = plain.loss(roles, *truth_span_cond, STEP)
+    latent = lambda scale: objectives.LatentConsistency(
+        COSINE, **PARTS, low=scale, high=scale, distance=Squared()
+    )
+    np.testing.assert_allclose(
+        latent(1.0).loss(roles, *truth_span_cond, STEP)[0], expected, rtol=1e-12
+    )
+    other, _ = latent(3.0).loss(roles, *truth_span_cond, STEP)
+    assert float(jnp.abs(other - expected).min()) > 1e-6
+
+
+def test_the_straightened_flow_is_where_reflow_is_zero():
+    """From N(0, 1) to N(m, c²) by x0 = m + c·z, whose inverse at x_t is linear.
+
+    Fails if pairs are of other noise, or the teacher is not integrated to the end.
+    """
+    mean, std = jnp.array([0.4, -0.3, 0.1]), 0.5
+    teacher = oracles.FlowMap(oracles.Gaussian(FLOW, mean, std))
+    exact = solvers.FlowMap(FLOW)
+    objective = objectives.Reflow(FLOW, **PARTS, **V, steps=3, solver=exact)
+
+    def student(x, t, cond):
+        alpha, sigma = FLOW.at(t, x)
+        noise = (x - alpha * mean) / (alpha * std + sigma)
+        return Prediction(mean + std * noise, noise)
+
+    truth, span, _ = batch()
+    loss, _ = objective.loss(Roles(student, student, teacher), truth, span, {}, STEP)
+    np.testing.assert_allclose(loss, 0, atol=1e-20)
+    loss, _ = objective.loss(Roles(teacher, teacher, teacher), truth, span, {}, STEP)
+    assert float(loss.min()) > 1e-6
+
+
+def test_meanflow_has_guidance_in_its_target():
+    """v, u and u(∅) by the shares of equation 19; plain v where the condition is dropped."""
+    objective = objectives.MeanFlow(COSINE, **PARTS, guidance_scale=1.5, own_share=0.5)
+    assert objective.guided == 3.0
+    x, t, cond = given()
+    v = 2 * jnp.ones_like(x)
+    label = conditions(cond)["label"]
+    keep = jnp.array([True, True, True, True, False])
+    cond = {"label": type(label)(label.value, keep=keep)}
+    found = objective._guided(of_label, v, x, t, cond)
+    read = lambda p: COSINE.read(parameterizations.velocity, p, t)
+    own = read(of_label(x, t, given()[2]))
+    null = read(of_label(x, t, {"label": type(label)(label.value, keep=jnp.zeros(5, bool))}))
+    np.testing.assert_allclose(found[:4], (1.5 * v + 0.5 * own - null)[:4], rtol=1e-12)
+    np.testing.assert_array_equal(found[4], v[4])
+
+
+def test_distances():
+    error = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(Squared()(error), [12.5, 0])
+    c = 0.1 * 2**0.5
+    np.testing.assert_allclose(PseudoHuber(0.1)(error), [(25 + c**2) ** 0.5 - c, 0], atol=1e-12)
+    np.testing.assert_allclose(Adaptive(0.5, 1.0)(error), [25 / 26**0.5, 0])
+    for distance in (PseudoHuber(0.0), Adaptive()):
+        gradient = jax.grad(lambda e, d=distance: d(e).sum())(error)
+        assert np.isfinite(gradient).all() and not np.any(gradient[1])
+    with pytest.raises(ValueError, match=r"PseudoHuber: scale=-1.0 is negative"):
+        PseudoHuber(-1.0)
+
+
+EDM = Process(schedules.EDM(sigma_max=80.0))
+
+
+def spans_of(rule, t, step=0, process=EDM):
+    t = jnp.asarray(t)
+    keys = jax.random.split(jax.random.key(0), len(t))
+    return rule(process, t, keys, jnp.asarray(step))
+
+
+def test_intervals_are_neighbours_on_the_grid_and_begin_at_the_data():
+    """The noise levels of Karras et al. (2022); fails if a time falls into another interval."""
+    levels = (0.002 ** (1 / 7) + np.arange(11) / 10 * (80 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
+    t = np.array([0.001, 0.5 * (levels[4] + levels[5]), 79.0, 80.0]) / 80
+    span = spans_of(spans.Intervals(10), t)
+    np.testing.assert_allclose(span.t * 80, levels[[1, 5, 10, 10]], rtol=1e-6)
+    np.testing.assert_allclose(span.s * 80, [0, levels[4], levels[9], levels[9]], rtol=1e-6)
+    even = spans_of(spans.Intervals(4, spans.EvenGrid()), [0.25, 0.26, 1.0])
+    np.testing.assert_allclose([even.t, even.s], [[0.25, 0.5, 1], [0, 0.25, 0.75]])
+
+
+def test_curricula_reach_their_last_number_when_they_say():
+    doubling = spans.Doubling(first=10, last=1280, every=50)
+    assert [int(doubling.intervals(jnp.asarray(n))) for n in (0, 49, 50, 349, 350, 999)] == [
+        10, 10, 20, 640, 1280, 1280
+    ]  # fmt: skip
+    assert doubling.ends == 350
+    root = spans.SquareRoot(first=2, last=150, steps=1000)
+    assert [int(root.intervals(jnp.asarray(n))) for n in (0, 250, 1000, 2000)] == [2, 75, 150, 150]
+    assert root.ends == 1000
+
+
+def test_the_ratio_of_easy_consistency_closes_with_its_stages():
+    """1 - (1 + 8·sigmoid(-t))/2^stage at noise level t; below 0 it is the data."""
+    rule = spans.Ratio(q=2.0, every=100, stages=8)
+    t = np.array([0.5, 40.0]) / 80
+    n = 1 + 8 / (1 + np.exp(np.array([0.5, 40.0])))
+    np.testing.assert_allclose(spans_of(rule, t, 0).s, t * np.maximum(1 - n / 2, 0), rtol=1e-6)
+    np.testing.assert_allclose(spans_of(rule, t, 399).s, t * (1 - n / 16), rtol=1e-6)
+    np.testing.assert_allclose(spans_of(rule, t, 5000).s, t * (1 - n / 256), rtol=1e-6)
+    assert rule.ends == 700
+
+
+def test_pairs_are_in_order_and_a_share_of_them_apart():
+    keys = jax.random.split(jax.random.key(0), 4000)
+    t = time_sampling.Uniform()(FLOW, Draw(keys, jnp.zeros(4000))).t
+    span = spans.Pairs(apart=0.25)(FLOW, t, keys, STEP)
+    assert (span.s <= span.t).all()
+    assert float((span.s < span.t).mean()) == pytest.approx(0.25, abs=0.03)
+    together = span.s == span.t
+    np.testing.assert_array_equal(span.t[together], t[together])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: spans.Intervals(1), "Intervals: count=1 is not at least 2"),
+        (lambda: spans.Doubling(first=1), "Doubling: 2 <= first"),
+        (lambda: spans.Gap(0.0), r"Gap: size=0.0 is not in \(0, 1\)"),
+        (lambda: spans.Pairs(apart=0.0), r"Pairs: apart=0.0 is not in"),
+        (lambda: objectives.Shortcut(FLOW, **PARTS, steps=6), "steps=6 must be a power of 2"),
+    ],
+)
+def test_what_cannot_work_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

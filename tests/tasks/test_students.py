@@ -1,0 +1,97 @@
+"""Students of a teacher, by config: how they begin, what they ask, and what cannot work."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdiff
+from jaxdiff import Experiment
+from jaxdiff.weights.devices import Devices, make_mesh
+from tests.support.tiny import points_config
+
+UNTIL = {"network.inputs": {"scalars": {"until": 1000.0}}}
+
+
+def config(**fields):
+    config = points_config()
+    config.objective, config.time_sampling, config.conditions = "Denoising", "Uniform", ()
+    config.sampling.update(guidance_scale=1.0, steps=2)
+    config.train.update(steps=2, log_every=1, checkpoint_every=2)
+    with config.unlocked():
+        config.update_from_flattened_dict(fields)
+    return config
+
+
+def experiment(**fields):
+    return Experiment(config(**fields), Devices(make_mesh(jax.devices()[:1])))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A run, and its average."""
+    folder = tmp_path_factory.mktemp("teacher")
+    return str(folder), jax.device_get(experiment().train(folder).ema["network"])
+
+
+def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teacher, tmp_path):
+    """Fails if it begins elsewhere, the teacher moves, or the sampler refuses what was learned."""
+    path, weights = teacher
+    fields = {"weights.teacher": path, "sampling.solver": "FlowMap", **UNTIL}
+    student = experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
+    begun = jax.device_get(student.init())
+    for name, tree in weights.items():
+        jax.tree.map(np.testing.assert_array_equal, begun.params["network"][name], tree)
+    after = student.train(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, after.frozen["teacher"]["network"], weights)
+    run = jaxdiff.load(tmp_path, devices=student.devices)
+    two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
+    assert np.isfinite(two).all() and np.isfinite(heun).all()
+    anew = experiment(objective="MeanFlow", **fields, **{"weights.network": "Random()"})
+    assert anew.table.entries["network"].source is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"objective": "ConsistencyDistillation"},
+            r"learns from a teacher: .*weights\.teacher=RUN",
+        ),
+        (
+            {"objective": "MeanFlow"},
+            r"MeanFlow: the network has no input 'until'; set network\.inp",
+        ),
+        (
+            {"objective": "EasyConsistency(every=10, stages=3)"},
+            "Ratio: its curriculum ends at step 20, after the run's train.steps=2",
+        ),
+        ({"objective": "ContinuousConsistency"}, "ContinuousConsistency: .* ends at step 10000"),
+        ({"sampling.solver": "FlowMap"}, r"solver=FlowMap needs a flow map, which reads 'until'"),
+        (
+            {"objective": "ConsistencyTraining", "sampling.solver": "DDIM"},
+            r"solver=DDIM asks for the mean of the data given x_t, but",
+        ),
+    ],
+)
+def test_what_an_objective_lacks_is_named_before_anything_is_compiled(fields, message):
+    with pytest.raises(ValueError, match=message):
+        experiment(**fields)
+
+
+def test_a_teacher_with_less_noise_or_more_conditions_is_named(tmp_path):
+    """By its config alone, which says so before any weights are read."""
+    for name, fields in {
+        "quiet": {"process": "EDM(sigma_max=2.0)", "parameterization": "edm"},
+        "labelled": {"conditions": ("label",)},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config(**fields).to_json())
+    student = lambda name: experiment(
+        **{"objective": "Reflow", "weights.teacher": str(tmp_path / name)}
+    )
+    with pytest.raises(ValueError, match=r"EDM\(sigma_max=2.0\) has log-SNRs from .*Cosine"):
+        student("quiet")
+    with pytest.raises(ValueError, match=r"has the conditions \['label'\], which the student lack"):
+        student("labelled")
+    with pytest.raises(ValueError, match=r"is of data of shape \(2,\), not \(3,\)"):
+        experiment(**{"weights.teacher": str(tmp_path / "labelled"), "data.shape": (3,)})
