@@ -154,7 +154,7 @@ def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
         (
             "sample",
             ["--timesteps=Measured(path='no.json')"],
-            "Measured: there is no file 'no.json'",
+            "there is no file 'no.json'",
         ),
     ],
 )
