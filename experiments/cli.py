@@ -5,12 +5,14 @@ Imported first, before anything that takes seconds, so that `--help` and Ctrl-C 
 
 import ast
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
@@ -129,7 +131,8 @@ def run(main: Callable[[], None]) -> None:
         plain = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
         absl_logging.get_absl_handler().setFormatter(plain)
         logging.getLogger("jaxdiff").setLevel(logging.INFO)
-        from jaxdiff.training.checkpoint import CheckpointError  # noqa: PLC0415 - take seconds
+
+        from jaxdiff.training.checkpoint import CheckpointError  # noqa: PLC0415
         from jaxdiff.training.loop import NonFiniteError  # noqa: PLC0415
 
         try:
@@ -143,6 +146,17 @@ def run(main: Callable[[], None]) -> None:
             message = str(error).split("\n-----")[0]  # JAX appends remarks on its frames
             print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1 or FLAGS.traceback:
+                raise
+            why = str(error).strip().splitlines()[0]
+            print(
+                f"error: process {jax.process_index()}: another process has ended, or cannot be "
+                f"reached ({why}); the last checkpoint is kept, and the same command goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)  # an ordinary exit would wait for the others
 
     app.run(guarded, flags_parser=_parse)
 

@@ -38,8 +38,7 @@ def main() -> None:
         options = {name: options[name] for name in ("batch_size", "seed")}
     reference = run.reference
     lines = report.read_metrics(workdir)
-    pictures(run, options, out)
-    report.save_loss(out / "loss.png", lines)
+    # First, so that the program is compiled where its seconds are counted.
     figures = {
         "step": run.step,
         **scores(run, options),
@@ -47,6 +46,8 @@ def main() -> None:
         "real": real_scores(run),
         **report.training_figures(lines),
     }
+    pictures(run, options, out)
+    report.save_loss(out / "loss.png", lines)
     write_json(out / "metrics.json", {k: v for k, v in figures.items() if v is not None})
     print(json.dumps(figures, indent=1))
     for name in ("samples.png", "forward.png", "reverse.png", "loss.png", "metrics.json"):
