@@ -4,23 +4,31 @@ python experiments/train.py --config=configs/digits.py --workdir=runs/digits
 """
 
 import cli
-import jax
 from absl import flags
-from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe, such as configs/digits.py:edm.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run is written to.")
+from jaxdiff.runs.processes import join
+
+cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
+WORKDIR = cli.flag("workdir", cli.Text, None, "Folder that the run is written to.", required=True)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a pod first.")
-flags.mark_flags_as_required(["config", "workdir"])
+COORDINATOR = cli.flag(
+    "coordinator",
+    cli.Text,
+    None,
+    "With --distributed: host:port of process 0, where no scheduler says it.",
+)
+NUM_PROCESSES = cli.flag("num_processes", cli.Size, None, "With --coordinator: how many.")
+PROCESS_ID = cli.flag("process_id", cli.Count, None, "With --coordinator: which, from 0.")
 
 
 def main() -> None:
     """Trains to the last step."""
+    config = cli.config()
     if DISTRIBUTED.value:
-        jax.distributed.initialize()
+        join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     from jaxdiff import Experiment  # noqa: PLC0415 - after the processes have found each other
 
-    Experiment(CONFIG.value).train(WORKDIR.value)
+    Experiment(config).train(WORKDIR.value)
 
 
 if __name__ == "__main__":

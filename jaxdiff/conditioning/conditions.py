@@ -56,8 +56,12 @@ class Conditions:
             )
 
     def example(self, weights: Mapping[str, Params], batch: int = 1) -> dict[str, Any]:
-        """Returns the shapes of the encoded conditions; `weights` may be shapes too."""
-        return jax.eval_shape(self.encode, weights, self.inputs(batch))
+        """Returns the shapes of what the network is given; `weights` may be shapes too."""
+        cond = jax.eval_shape(self.encode, weights, self.inputs(batch))
+        if not self.dropout or not self.learned_null:
+            return cond
+        keep = jax.ShapeDtypeStruct((batch,), jnp.bool_)
+        return {name: replace(condition, keep=keep) for name, condition in cond.items()}
 
     def inputs(self, batch: int) -> dict[str, Any]:
         """Returns the shapes of the conditions in a batch, before they are encoded."""
@@ -67,15 +71,27 @@ class Conditions:
         return inputs
 
     def check_read(self, cond: Mapping[str, Any], create: ClosedJaxpr) -> None:
-        """Raises ValueError if a function of a key and `cond` reads no array of a condition."""
+        """Checks that a function of a key and `cond` reads each condition, and its `keep`.
+
+        Raises:
+            ValueError: it does not; guidance would do nothing.
+        """
         used = {id(var) for equation in create.jaxpr.eqns for var in equation.invars}
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(cond)]
         arrays = create.jaxpr.invars[len(create.jaxpr.invars) - len(paths) :]
-        read = {p[0].key for p, var in zip(paths, arrays, strict=True) if id(var) in used}
-        if ignored := [name for name in self.names if name in cond and name not in read]:
+        read = {(p[0].key, p[-1].name) for p, v in zip(paths, arrays, strict=True) if id(v) in used}
+        values = {name for name, array in read if array != "keep"}
+        if ignored := [name for name in self.names if name in cond and name not in values]:
             raise ValueError(
                 f"conditions has {ignored}, but the network does not read them: see the options of"
                 " its inputs, such as num_classes, text_features or vectors"
+            )
+        kept = [name for name in values if cond[name].keep is not None]
+        if ignored := [name for name in kept if (name, "keep") not in read]:
+            raise ValueError(
+                f"conditions has {ignored}, which may be dropped, but the network does not read"
+                " `keep`: where it is False, put a null embedding (`condition.choose`), or set"
+                " condition_dropout=0; otherwise guidance does nothing"
             )
 
     def prepare(self, batch: Mapping[str, Any]) -> dict[str, Any]:

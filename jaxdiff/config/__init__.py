@@ -2,6 +2,7 @@
 
 from jaxdiff.config.checks import Config, as_dict, check, differences, plain, read_config
 from jaxdiff.config.defaults import default, variant
+from jaxdiff.config.trusted import trust
 
 __all__ = [
     "Config",
@@ -11,5 +12,6 @@ __all__ = [
     "differences",
     "plain",
     "read_config",
+    "trust",
     "variant",
 ]

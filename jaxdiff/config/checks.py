@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from jaxdiff import options
 from jaxdiff.config.fields import OPEN, Fields, Optimizer
 from jaxdiff.config.kinds import suggest
+from jaxdiff.config.trusted import check_trusted
+from jaxdiff.files import read_json
 
 Config = ConfigDict | Mapping[str, Any]
 
@@ -50,20 +52,27 @@ def as_dict(config: Config) -> dict[str, Any]:
         raise ValueError(f"config: {error}; a part is a spec, such as 'DDIM(eta=1)'") from error
 
 
-def read_config(workdir: str | Path) -> ConfigDict:
-    """Reads the config of a run.
+def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDict:
+    """Reads the config of a run, which may name parts only of modules that are allowed.
+
+    One that is `only_compared` and builds nothing may name any.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
-        ValueError: its config.json is damaged.
+        ValueError: its config.json is damaged, or names another module; see `config.trusted`.
     """
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: there is no {path}")
     try:
-        return ConfigDict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+        table = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{path} is damaged: it holds {options.short(table)}, not a config")
+    if not only_compared:
+        check_trusted(table, str(path))
+    return ConfigDict(table)
 
 
 def plain(spec: Any) -> Any:

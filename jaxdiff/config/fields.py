@@ -86,7 +86,7 @@ class Evaluation:
 
     evaluators: Annotated[
         tuple[Annotated[Any, Part("evaluation.evaluators")], ...], "Metrics and pictures."
-    ] = ("SampleGrid",)
+    ] = ("SampleGrid", "HeldOutLoss")
     num: Annotated[Size, "Samples that each looks at."] = 1000
     split: Annotated[Text, "Of the data, for comparisons."] = "test"
 

@@ -75,9 +75,13 @@ def open_source(name: str, split: str, **options: Any) -> Source:
                 f"data.name={name!r}: {error}; "
                 "name a source of your own as module:function, from a module that can be imported"
             ) from error
-        if not (inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder)):
-            return _call(name, target, split=split, **options)
-        return _open_tfds(name, target, split, **options)
+        if inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder):
+            return _open_tfds(name, target, split, **options)
+        if not _takes_split(target):
+            raise ValueError(
+                f"data.name={name!r} is neither a TFDS builder nor a class or function (split, ...)"
+            )
+        return _checked(name, _call(name, target, split=split, **options))
     if name in FOLDERS_AND_CLIPS:
         return _call(name, FOLDERS_AND_CLIPS[name], split=split, **options)
     if name in names(toy):
@@ -259,6 +263,22 @@ def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
         raise ValueError(
             f"unknown data set {name!r}{hint}; known here: {', '.join(own)}, and all of TFDS"
         )
+
+
+def _takes_split(target: Any) -> bool:
+    """Whether a class or a function of Python has an argument `split`."""
+    known = inspect.isclass(target) or inspect.isfunction(target)
+    return known and "split" in inspect.signature(target).parameters
+
+
+def _checked(name: str, source: Any) -> Source:
+    """Returns a person's own source, if it has all that a source needs."""
+    needed = ("__len__", "__getitem__", "shape", "num_classes", "class_names")
+    if missing := [each for each in needed if not hasattr(source, each)]:
+        raise ValueError(
+            f"data.name={name!r} made a {type(source).__name__}, which lacks {missing}"
+        )
+    return source
 
 
 def _call(name: str, target: Callable, **options: Any) -> Any:

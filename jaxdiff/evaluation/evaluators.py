@@ -88,6 +88,22 @@ class SampleGrid:
 
 
 @dataclass(frozen=True)
+class HeldOutLoss:
+    """The task's loss on `num` examples of the evaluation split, with averaged weights.
+
+    Each example has the same noise and time at every evaluation. Dropout is as in training, so that
+    the loss stands beside that of training.
+    """
+
+    loss: Callable[[Any, int, int], float]
+    num: int = 1000
+
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
+        """Yields "held_out_loss"."""
+        yield "held_out_loss", self.loss(weights, self.num, step)
+
+
+@dataclass(frozen=True)
 class SampleQuality:
     """Classification accuracy of `num` samples, and their distances to the held-out data.
 

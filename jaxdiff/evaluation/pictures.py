@@ -139,10 +139,12 @@ def save_loss(
     logsnr_edges: ArrayLike | None = None,
     losses_by_logsnr: ArrayLike | None = None,
     players: Mapping[str, ArrayLike] | None = None,
+    held_out: Mapping[int, float] | None = None,
 ) -> None:
     """Plots the loss [n] against the step [n], and in a second panel the loss by noise level.
 
-    With `players`, the loss [n] of each player by name, their curves replace that of the sum.
+    With `players`, the loss [n] of each by name, their curves replace that of the sum; `held_out`
+    has losses by step.
     `losses_by_logsnr` [k] are means over bins of log-SNR with `logsnr_edges` [k + 1]; NaN marks
     an empty bin. Axes are logarithmic unless a loss is zero or negative.
     """
@@ -156,7 +158,11 @@ def save_loss(
         smoothed = _smoothed(np.asarray(curve, float))
         panels[0].plot(steps, smoothed, color=color, linewidth=1.6, label=name)
     panels[0].set(xlabel="step", title="loss", yscale=_scale(losses))
-    if players:
+    if held_out:
+        panels[0].plot(
+            *zip(*held_out.items(), strict=True), "o", color=INK, markersize=4, label="held out"
+        )
+    if players or held_out:
         panels[0].legend(frameon=False)
     if losses_by_logsnr is not None:
         edges, means = np.asarray(logsnr_edges, float), np.asarray(losses_by_logsnr, float)

@@ -61,8 +61,13 @@ def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = N
 def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
     """Plots the loss curve of metrics.jsonl, and the last quarter's loss by noise level.
 
-    With several players, each has a curve.
+    With several players, each has a curve. A held-out loss is marked where there is one.
     """
+    held_out = {
+        line["step"]: line["evaluation"]["held_out_loss"]
+        for line in lines
+        if "held_out_loss" in line.get("evaluation", {})
+    }
     lines = [line for line in lines if "loss" in line]
     if not lines:
         return
@@ -80,7 +85,7 @@ def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
     levels = np.arange(middles.min(), middles.max() + 1, 2.0)
     losses = [np.mean(recent[m]) if m in recent else np.nan for m in levels]
     edges = np.append(levels - 1, levels[-1] + 1)
-    pictures.save_loss(path, steps, curve, edges, losses)
+    pictures.save_loss(path, steps, curve, edges, losses, held_out=held_out)
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from jaxdiff.runs.workdir import (
 )
 from jaxdiff.training import ema, loop, state
 from jaxdiff.training.checkpoint import Checkpoints
+from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.metrics import Meter
 from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.runner import Runner
@@ -128,10 +129,18 @@ class Experiment:
             "num_classes": self.num_conditional_classes,
             "folder": folder,
             "reference": lambda: self.reference,
+            "loss": self.held_out,
             "num": self.config.evaluation.num,
             "shape": tuple(self.config.data.shape),
         }
         return build(evaluators, spec, **{**given, **options})
+
+    @functools.cached_property
+    def held_out(self) -> HeldOut:
+        """Returns the function of weights and step that gives the loss on the evaluation split."""
+        once = {"shuffle": False, "seed": 0, "process_index": 0, "process_count": 1, "workers": 0}
+        batches = functools.partial(self.batches, self.config.evaluation.split, **once)
+        return HeldOut(self.task, self.devices, batches, self.config.batch_size)
 
     def init(self) -> TrainState:
         """Returns the state before the first step: weights from their sources, the others random.
@@ -176,6 +185,7 @@ class Experiment:
             OSError: the folder cannot be written to.
         """
         use_compilation_cache()
+        self.runner.check()
         workdir = Path(workdir)
         self.table.require()
         check_workdir(workdir, self.config)

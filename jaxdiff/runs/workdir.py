@@ -39,7 +39,7 @@ def check_workdir(workdir: Path, config: configs.Config) -> None:
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written to: {error.strerror}") from error
     if (workdir / "config.json").exists():
-        differences = configs.differences(config, read_config(workdir))
+        differences = configs.differences(config, read_config(workdir, only_compared=True))
         if differences and not has_begun(workdir):
             logger.info("%s: no checkpoint yet, so the run begins with the new config", workdir)
         elif differences:

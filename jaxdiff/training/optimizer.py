@@ -10,7 +10,7 @@ from jaxdiff.config.build import build
 from jaxdiff.training import learning_rate
 from jaxdiff.typing import Params
 
-Transformation = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+KIND = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 REST = "rest"
 """The label of all weights without an optimizer of their own."""
@@ -54,7 +54,7 @@ def _one(config: Mapping[str, Any]) -> tuple[optax.GradientTransformation, optax
     peak, schedule = options.pop("learning_rate"), options.pop("schedule")
     clip_norm = options.pop("clip_norm")
     rate = build(learning_rate, schedule, peak=peak)
-    optimizer = build(optax, options, Transformation, learning_rate=rate, mask=_decayed)
+    optimizer = build(optax, options, KIND, learning_rate=rate, mask=_decayed)
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, optimizer), rate
 

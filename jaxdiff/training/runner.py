@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -18,16 +18,17 @@ Create = Callable[[Key[Array, ""], Mapping[str, Params]], TrainState]
 
 @dataclass
 class Runner:
-    """The compiled step on devices.
-
-    Raises:
-        ValueError: the batch does not divide over the devices.
-    """
+    """The compiled step on devices."""
 
     recipe: Recipe
     devices: Devices
+    _step: Any = field(default=None, init=False)
 
-    def __post_init__(self):
+    def check(self) -> None:
+        """Raises ValueError if the batch does not divide over the devices.
+
+        Sampling needs no such batch: a run is loaded on any number of devices.
+        """
         devices, batch_size = self.devices.count, self.recipe.batch_size
         accumulate = self.recipe.accumulate
         if accumulate < 1 or batch_size % (devices * accumulate):
@@ -36,7 +37,6 @@ class Runner:
                 f"accumulate={accumulate}; the nearest that is: "
                 f"{max(round(batch_size / (devices * accumulate)), 1) * devices * accumulate}"
             )
-        self._step: Any = None
 
     def init(
         self,

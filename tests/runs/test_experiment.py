@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
+from jaxdiff.condition import conditions
 from jaxdiff.training.step import make_step
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
@@ -177,7 +179,6 @@ def test_the_parameter_count_is_the_paper_s():
             r"image size 8x8: 5 levels need a multiple of 16",
         ),
         ("parallel", "pjit", "parallel='pjit'; known: jit, fsdp, pmap"),
-        ("accumulate", 3, r"batch_size=16 is not divisible by 1 devices times accumulate=3"),
         ("parameterization", "noise", "'noise' says nothing about x0 and noise at t=1"),
         (
             "condition_dropout",
@@ -198,11 +199,16 @@ def test_what_cannot_work_is_named_before_anything_is_compiled(field, value, mes
         one_device(config)
 
 
-def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused_in_training(tmp_path):
+    """Before the folder is touched; fails if such a run cannot be sampled from either."""
     config = tiny_config()
     config.batch_size = 12
     with pytest.raises(ValueError, match=r"batch_size=12 is not divisible by 8 devices"):
-        Experiment(config)
+        Experiment(config).train(tmp_path / "run")
+    config.update(batch_size=16, accumulate=3)
+    with pytest.raises(ValueError, match=r"not divisible by 1 devices times accumulate=3"):
+        one_device(config).train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_field_names_the_closest_and_a_missing_one_itself():
@@ -274,3 +280,21 @@ def test_importing_reaches_for_no_device_and_no_other_framework():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+class Deaf(nn.Module):
+    """A network that reads its label, but not whether the label is dropped."""
+
+    @nn.compact
+    def __call__(self, x, time, cond, dropout_keys=None):
+        return x + nn.Embed(10, 1)(conditions(cond)["label"].value)[:, None, None]
+
+
+def test_a_network_that_does_not_read_what_is_dropped_is_refused():
+    """Guidance would do nothing; fails if it goes unnoticed."""
+    config = tiny_config()
+    config.network = {"name": f"{__name__}:Deaf"}
+    with pytest.raises(ValueError, match=r"conditions has \['label'\], which may be dropped"):
+        one_device(config)
+    config.condition_dropout = 0.0
+    one_device(config)

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.support.forked import ROOT, SECONDS
+from tests.support.forked import ROOT, SECONDS, environment
 
 pytestmark = pytest.mark.slow  # five processes are started one after another
 
@@ -122,3 +122,69 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(folder):
     assert len(steps) == 1
     step = int(steps.pop().split()[1])
     assert (workdir / "checkpoints" / str(step)).is_dir()
+
+
+RECIPE = """
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+from tests.support.tiny import points_config
+def get_config():
+    config = points_config()
+    config.train.update(steps=100_000, log_every=2)
+    return config
+"""
+
+
+def test_a_dead_peer_ends_the_other_and_leaves_the_checkpoint(folder):
+    """By the command that a user types; fails if the other process hangs, or shows a traceback."""
+    recipe, workdir = folder / "recipe.py", folder / "dead"
+    recipe.write_text(RECIPE)
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "experiments/train.py",
+                f"--config={recipe}",
+                f"--workdir={workdir}",
+                "--distributed",
+                f"--coordinator=localhost:{port}",
+                "--num_processes=2",
+                f"--process_id={index}",
+            ],
+            cwd=ROOT,
+            env={**environment(), "JAX_NUM_CPU_DEVICES": "2"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    deadline = time.monotonic() + SECONDS
+    while not (workdir / "checkpoints" / "10").exists():
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    processes[1].kill()
+    output, _ = processes[0].communicate(timeout=SECONDS)
+    assert processes[0].returncode != 0
+    assert "process 0 of 2; if another process dies, this one ends too" in output
+    assert "Traceback (most recent call last)" not in output
+    assert (workdir / "checkpoints" / "10").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("coordinator='host0'", "coordinator='host0': give host and port, such as host0:8482"),
+        ("", "give each process --coordinator=host0:port"),
+        ("coordinator='localhost:1', num_processes=2, process_id=5", "process_id': 5"),
+    ],
+)
+def test_processes_that_do_not_find_each_other_say_what_is_missing(arguments, message):
+    """Fails if the flags and the port go unnamed."""
+    code = f"from jaxdiff.runs.processes import join; join({arguments})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert message in done.stderr

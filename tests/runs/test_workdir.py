@@ -1,8 +1,9 @@
 """A run's folder: whose it is, and what stays there when something fails."""
 
+import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ def trained(tmp_path_factory):
     """A run of 4 steps, one of whose evaluators fails."""
     config = points_config()
     config.train.steps = config.train.log_every = 4
-    config.evaluation.evaluators = (f"{__name__}:Broken", f"{__name__}:Counting")
+    config.evaluation.evaluators = (f"{__name__}:Broken", f"{__name__}:Counting", "HeldOutLoss")
     workdir = tmp_path_factory.mktemp("trained")
     experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
     return workdir, Run.of(experiment, experiment.train(workdir))
@@ -54,9 +55,21 @@ def test_an_evaluator_that_fails_does_not_end_the_training(trained):
     """Also after the last step alone; fails if a later evaluator is lost, or the traceback."""
     workdir, _ = trained
     assert (workdir / "checkpoints" / "4").is_dir()
-    assert '{"before": 1.0, "count": 4}' in (workdir / "metrics.jsonl").read_text()
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["evaluation"].items() >= {"before": 1.0, "count": 4}.items()
     traceback = (workdir / "failed_Broken_00000004.txt").read_text()
     assert "a picture that cannot be made" in traceback
+
+
+def test_the_held_out_loss_is_of_other_examples_and_of_the_same_noise(trained):
+    """Fails if the training split is read, or times and noise are drawn anew."""
+    workdir, run = trained
+    found = run.evaluate("HeldOutLoss")["held_out_loss"]
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert found == pytest.approx(last["evaluation"]["held_out_loss"], rel=1e-3)
+    assert found == run.evaluate("HeldOutLoss")["held_out_loss"]
+    on_training = replace(run.experiment.held_out, batches=lambda: run.batches(shuffle=False))
+    assert on_training(run.weights, 1000, run.step) != found
 
 
 def test_samples_that_are_not_finite_are_an_error(trained):

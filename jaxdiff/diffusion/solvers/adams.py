@@ -1,6 +1,6 @@
 """Weights of multistep methods, and what is remembered between their steps."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +28,11 @@ class Memory(NamedTuple):
 def empty(size: int, x: Float[Array, "b *shape"]) -> Memory:
     """Returns a memory for `size` evaluations, none of them taken yet: their times are NaN."""
     return Memory(jnp.zeros((size, *x.shape), x.dtype), jnp.full((size, len(x)), jnp.nan, x.dtype))
+
+
+def begin(self: Any, x: Float[Array, "b *shape"]) -> Memory:
+    """The `init` of a solver with an attribute `order`: a memory for so many evaluations."""
+    return empty(self.order, x)
 
 
 def weights(

@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdiff.diffusion.process import Process
-from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Solver
+from jaxdiff.diffusion.process import Process, expand
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Solver, Span
 
 Time = Float[Array, "*times"]
 
@@ -61,6 +61,39 @@ def data_step(process: Process, x: Data, t: Time, s: Time, x0: Data) -> Data:
     alpha_s, sigma_s = process.at(s, x)
     shrink = sigma_s / sigma_t
     return shrink * x + (alpha_s - shrink * alpha_t) * x0
+
+
+def euler_at_the_ends(process: Process, span: Span, first: Prediction, x_s: Data) -> Data:
+    """Returns x_s, but Euler's step with `first` from alpha = 0 or to sigma = 0."""
+    end = at_an_end(process, span.t, span.s)
+    return jnp.where(expand(end, x_s), process.perturb(first, span.s), x_s)
+
+
+def sde_step(process: Process, x: Data, t: Time, s: Time, x0: Data, tau: float) -> Data:
+    """Takes a step of the SDE without the noise that it adds; `tau` is the share of renewed noise.
+
+    With h = λ_s - λ_t, x_s = e^(-tau²·h)·sigma_s/sigma_t·x_t + alpha_s·(1 - e^(-(1 + tau²)·h))·x0
+    (Xue et al. 2023, SA-Solver).
+    """
+    _, sigma_t = process.at(t, x)
+    alpha_s, sigma_s = process.at(s, x)
+    h = expand(_interval(process, t, s), x)
+    kept = jnp.exp(-(tau**2) * h) if tau else 1.0
+    return kept * sigma_s / sigma_t * x - alpha_s * jnp.expm1(-(1 + tau**2) * h) * x0
+
+
+def sde_noise(process: Process, t: Time, s: Time, noise: Data, tau: float) -> Data:
+    """Returns the noise that a step of the SDE adds, sigma_s·√(1 - e^(-2·tau²·h))·noise."""
+    if not tau:
+        return jnp.zeros_like(noise)
+    _, sigma_s = process.at(s, noise)
+    h = expand(_interval(process, t, s), noise)
+    return sigma_s * jnp.sqrt(-jnp.expm1(-2 * tau**2 * h)) * noise
+
+
+def _interval(process: Process, t: Time, s: Time) -> Time:
+    """Returns λ_s - λ_t, and 0 for a step of no length at an end, where λ is infinite."""
+    return jnp.where(t == s, 0, half_logsnr(process, s) - half_logsnr(process, t))
 
 
 def add_noise(process: Process, x: Data, t: Time, s: Time, noise: Data, scale: float = 1.0) -> Data:

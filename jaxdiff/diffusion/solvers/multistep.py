@@ -1,15 +1,15 @@
 """Multistep methods with noise prediction: they remember the noise of earlier steps."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
 from jaxdiff.diffusion.solvers.coordinates import (
-    Time,
     at_an_end,
     between,
     half_logsnr,
@@ -18,7 +18,30 @@ from jaxdiff.diffusion.solvers.coordinates import (
 )
 from jaxdiff.options import Between
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Data, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Span
+
+
+def _step(
+    self: Any, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
+) -> tuple[Data, adams.Memory]:
+    """Moves along the mean of the remembered noises by `self.weights`."""
+    first = denoiser(x, span.t, cond)
+    history = history.push(first.noise, span.t)
+    noise = adams.combine(self.weights(history.times, span.s), history.values)
+    return noise_step(self.process, x, span.t, span.s, first, noise), history
+
+
+def _started_step(
+    self: Any, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
+) -> tuple[Data, adams.Memory]:
+    """Moves along the noise of `self.start` in the first steps, then along iPNDM's mean."""
+    first = denoiser(x, span.t, cond)
+    begins = jnp.isnan(history.times[self.starts - 1])
+    history = history.push(first.noise, span.t)
+    mean = adams.combine(_even_weights(history.times), history.values)
+    start = lambda: self.start(denoiser, x, span, cond, first)
+    noise = jax.lax.cond(begins.all(), start, lambda: mean)
+    return noise_step(self.process, x, span.t, span.s, first, noise), history
 
 
 @pytree()
@@ -32,22 +55,14 @@ class LMS:
     process: Process
     order: Annotated[int, Between(1, 4)] = 4
     stochastic = False
+    init = adams.begin
+    step = _step
 
-    def init(self, x: Data) -> adams.Memory:
-        """Nothing remembered yet."""
-        return adams.empty(self.order, x)
-
-    def step(
-        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
-    ) -> tuple[Data, adams.Memory]:
+    def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
         """Integrates the polynomial in ŝ through the noises exactly."""
-        first = denoiser(x, span.t, cond)
-        history = history.push(first.noise, span.t)
         s_hat = lambda t: jnp.exp(-half_logsnr(self.process, t))
-        nodes = s_hat(history.times)
-        weights = adams.weights(nodes, jnp.isfinite(nodes), nodes[0], s_hat(span.s), 0.0)
-        noise = adams.combine(weights, history.values)
-        return noise_step(self.process, x, span.t, span.s, first, noise), history
+        nodes = s_hat(times)
+        return adams.weights(nodes, jnp.isfinite(nodes), nodes[0], s_hat(s), 0.0)
 
 
 @pytree()
@@ -55,27 +70,19 @@ class LMS:
 class DEIS:
     """Exponential Adams-Bashforth: polynomials in λ, integrated exactly (Zhang & Chen 2023).
 
-    The paper's polynomials are in t; λ makes the result independent of how time is told.
+    The paper's polynomials are in t; in λ the result is the same for every schedule.
     """
 
     process: Process
     order: Annotated[int, Between(1, 3)] = 3
     stochastic = False
+    init = adams.begin
+    step = _step
 
-    def init(self, x: Data) -> adams.Memory:
-        """Nothing remembered yet."""
-        return adams.empty(self.order, x)
-
-    def step(
-        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
-    ) -> tuple[Data, adams.Memory]:
+    def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
         """Integrates e^-λ times the polynomial in λ through the noises exactly."""
-        first = denoiser(x, span.t, cond)
-        history = history.push(first.noise, span.t)
-        nodes, end = half_logsnr(self.process, history.times), half_logsnr(self.process, span.s)
-        weights = adams.weights(nodes, jnp.isfinite(nodes), nodes[0], end, -1.0)
-        noise = adams.combine(weights, history.values)
-        return noise_step(self.process, x, span.t, span.s, first, noise), history
+        nodes, end = half_logsnr(self.process, times), half_logsnr(self.process, s)
+        return adams.weights(nodes, jnp.isfinite(nodes), nodes[0], end, -1.0)
 
 
 EVEN = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
@@ -93,19 +100,12 @@ class IPNDM:
     process: Process
     order: Annotated[int, Between(1, 4)] = 4
     stochastic = False
+    init = adams.begin
+    step = _step
 
-    def init(self, x: Data) -> adams.Memory:
-        """Nothing remembered yet."""
-        return adams.empty(self.order, x)
-
-    def step(
-        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
-    ) -> tuple[Data, adams.Memory]:
-        """Mixes the noises that there are."""
-        first = denoiser(x, span.t, cond)
-        history = history.push(first.noise, span.t)
-        noise = adams.combine(_even_weights(history), history.values)
-        return noise_step(self.process, x, span.t, span.s, first, noise), history
+    def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
+        """Mixes as many noises as are known, as if all steps were even."""
+        return _even_weights(times)
 
 
 @pytree()
@@ -114,29 +114,18 @@ class PLMS:
     """iPNDM of order 4 that begins with a step of Heun's (Liu et al. 2022; Rombach et al. 2022)."""
 
     process: Process
+    order = 4
+    starts = 1
     stochastic = False
+    init = adams.begin
+    step = _started_step
 
-    def init(self, x: Data) -> adams.Memory:
-        """Nothing remembered yet."""
-        return adams.empty(4, x)
-
-    def step(
-        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
-    ) -> tuple[Data, adams.Memory]:
-        """Mixes the noises that there are; the first step asks at both of its ends."""
-        first = denoiser(x, span.t, cond)
-        begins = jnp.isnan(history.times[0])
-        history = history.push(first.noise, span.t)
-        mixed = adams.combine(_even_weights(history), history.values)
-
-        def heun():
-            end = at_an_end(self.process, span.t, span.s)
-            euler = self.process.perturb(first, span.s)
-            slope = predict_inside(denoiser, euler, span.s, cond, span.t, end).noise
-            return jnp.where(expand(end, x), first.noise, (first.noise + slope) / 2)
-
-        noise = jax.lax.cond(begins.all(), heun, lambda: mixed)
-        return noise_step(self.process, x, span.t, span.s, first, noise), history
+    def start(self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, first: Prediction) -> Data:
+        """Returns the mean of the noises at both ends of the step."""
+        end = at_an_end(self.process, span.t, span.s)
+        euler = self.process.perturb(first, span.s)
+        slope = predict_inside(denoiser, euler, span.s, cond, span.t, end).noise
+        return jnp.where(expand(end, x), first.noise, (first.noise + slope) / 2)
 
 
 @pytree()
@@ -144,42 +133,30 @@ class PLMS:
 class PNDM:
     """iPNDM of order 4 whose first three steps are of Runge-Kutta's method (Liu et al. 2022).
 
-    Those take four evaluations each, all others one.
+    These take four evaluations each, all others one.
     """
 
     process: Process
+    order = 4
+    starts = 3
     stochastic = False
+    init = adams.begin
+    step = _started_step
 
-    def init(self, x: Data) -> adams.Memory:
-        """Nothing remembered yet."""
-        return adams.empty(4, x)
-
-    def step(
-        self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: adams.Memory
-    ) -> tuple[Data, adams.Memory]:
-        """Mixes four noises: of the steps before, or of points within this one."""
-        first = denoiser(x, span.t, cond)
-        begins = jnp.isnan(history.times[2])
-        history = history.push(first.noise, span.t)
-        mixed = adams.combine(_even_weights(history), history.values)
+    def start(self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, first: Prediction) -> Data:
+        """Returns the mean of four noises, of weights 1, 2, 2, 1."""
         move = lambda s, noise: noise_step(self.process, x, span.t, s, first, noise)
-
-        def runge_kutta():
-            end = at_an_end(self.process, span.t, span.s)
-            middle = between(self.process, span.t, span.s, 0.5)
-            k1 = first.noise
-            k2 = denoiser(move(middle, k1), middle, cond).noise
-            k3 = denoiser(move(middle, k2), middle, cond).noise
-            k4 = predict_inside(denoiser, move(span.s, k3), span.s, cond, span.t, end).noise
-            return jnp.where(expand(end, x), k1, (k1 + 2 * k2 + 2 * k3 + k4) / 6)
-
-        noise = jax.lax.cond(begins.all(), runge_kutta, lambda: mixed)
-        return move(span.s, noise), history
+        end = at_an_end(self.process, span.t, span.s)
+        middle = between(self.process, span.t, span.s, 0.5)
+        k1 = first.noise
+        k2 = denoiser(move(middle, k1), middle, cond).noise
+        k3 = denoiser(move(middle, k2), middle, cond).noise
+        k4 = predict_inside(denoiser, move(span.s, k3), span.s, cond, span.t, end).noise
+        return jnp.where(expand(end, x), k1, (k1 + 2 * k2 + 2 * k3 + k4) / 6)
 
 
-def _even_weights(history: adams.Memory) -> Time:
+def _even_weights(times: Float[Array, "k b"]) -> Float[Array, "k b"]:
     """Weights for as many noises as there are."""
-    size = len(history.times)
-    table = jnp.asarray([row + (0,) * (size - len(row)) for row in EVEN[:size]])
-    known = (~jnp.isnan(history.times)).sum(0)
-    return table.astype(history.values.dtype)[known - 1].T
+    table = jnp.asarray([row + (0,) * (len(times) - len(row)) for row in EVEN[: len(times)]])
+    known = (~jnp.isnan(times)).sum(0)
+    return table.astype(times.dtype)[known - 1].T

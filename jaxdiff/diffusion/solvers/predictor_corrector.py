@@ -1,9 +1,8 @@
 """Multistep methods with data prediction, deterministic or stochastic, with or without corrector.
 
-With τ the share of noise that is renewed, x_s = e^(-τ²h)·sigma_s/sigma_t·x_t + alpha_s·
-(1 - e^(-(1 + τ²)h))·x0 + sigma_s·√(1 - e^(-2τ²h))·z, where h = λ_s - λ_t and x0 is a mean over the
-step of weight e^((1 + τ²)λ) (Xue et al. 2023, SA-Solver). The polynomial through the x0 of earlier
-steps gives that mean; with the x0 at s itself, a corrector.
+The step is `sde_step`, exact if x0 is its mean over the step with weight e^((1 + τ²)λ), where τ is
+the share of noise that is renewed (Xue et al. 2023, SA-Solver). The polynomial through the x0 of
+earlier steps gives that mean; with the x0 at s itself, a corrector.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from jaxtyping import Array
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers import adams
-from jaxdiff.diffusion.solvers.coordinates import Time, half_logsnr
+from jaxdiff.diffusion.solvers.coordinates import Time, half_logsnr, sde_noise, sde_step
 from jaxdiff.options import Between, NonNegativeFloat
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
@@ -62,15 +61,16 @@ class DataMultistep:
     ) -> tuple[Data, History]:
         """Corrects x with the x0 found there, then predicts."""
         memory = history.memory.push(denoiser(x, span.t, cond).x0, span.t)
+        move = lambda x, t, s, x0: sde_step(self.process, x, t, s, x0, self.tau)
         if self.corrector:
             before = jnp.where(jnp.isnan(memory.times[1]), span.t, memory.times[1])
             x0 = self._mean(memory, before, span.t, self.corrector, corrects=True)
-            corrected = self._move(history.x, before, span.t, x0) + history.added
+            corrected = move(history.x, before, span.t, x0) + history.added
             usable = jnp.isfinite(half_logsnr(self.process, memory.times[1]))
             x = jnp.where(expand(usable, x), corrected, x)
         x0 = self._mean(memory, span.t, span.s, self.predictor)
-        added = self._noise(x, span)
-        return self._move(x, span.t, span.s, x0) + added, History(memory, x, added)
+        added = sde_noise(self.process, span.t, span.s, span.noise(x), self.tau)
+        return move(x, span.t, span.s, x0) + added, History(memory, x, added)
 
     def _mean(self, memory, t, s, order, corrects=False) -> Data:
         nodes = half_logsnr(self.process, memory.times[:order])
@@ -84,21 +84,6 @@ class DataMultistep:
             both = two & jnp.isfinite(start) & jnp.isfinite(end)
             weights = jnp.where(both, simple, weights)
         return adams.combine(weights, memory.values[:order])
-
-    def _move(self, x, t, s, x0) -> Data:
-        _, sigma_t = self.process.at(t, x)
-        alpha_s, sigma_s = self.process.at(s, x)
-        h = expand(half_logsnr(self.process, s) - half_logsnr(self.process, t), x)
-        kept = jnp.exp(-(self.tau**2) * h) if self.tau else 1.0
-        return kept * sigma_s / sigma_t * x - alpha_s * jnp.expm1(-(1 + self.tau**2) * h) * x0
-
-    def _noise(self, x, span) -> Data:
-        if not self.tau:
-            return jnp.zeros_like(x)
-        _, sigma_s = self.process.at(span.s, x)
-        h = half_logsnr(self.process, span.s) - half_logsnr(self.process, span.t)
-        renewed = jnp.sqrt(-jnp.expm1(-2 * self.tau**2 * expand(h, x)))
-        return sigma_s * renewed * span.noise(x)
 
 
 def _two_node_weights(kind: str, nodes: Array, start: Time, end: Time, corrects: bool) -> Array:

@@ -11,6 +11,7 @@ from jaxdiff.diffusion.solvers.coordinates import (
     at_an_end,
     between,
     data_step,
+    euler_at_the_ends,
     half_logsnr,
     no_history,
     noise_step,
@@ -56,8 +57,8 @@ class Heun:
         euler = self.process.perturb(first, span.s)
         end = at_an_end(self.process, span.t, span.s)
         slope = predict_inside(denoiser, euler, span.s, cond, span.t, end).noise
-        heun = noise_step(self.process, x, span.t, span.s, first, (first.noise + slope) / 2)
-        return jnp.where(expand(end, x), euler, heun), history
+        x_s = noise_step(self.process, x, span.t, span.s, first, (first.noise + slope) / 2)
+        return euler_at_the_ends(self.process, span, first, x_s), history
 
 
 @pytree()
@@ -80,7 +81,7 @@ class Midpoint:
         middle = jnp.where(end, span.t, middle)
         slope = denoiser(self.process.perturb(first, middle), middle, cond).noise
         x_s = noise_step(self.process, x, span.t, span.s, first, slope)
-        return jnp.where(expand(end, x), self.process.perturb(first, span.s), x_s), history
+        return euler_at_the_ends(self.process, span, first, x_s), history
 
 
 @pytree()
@@ -142,8 +143,7 @@ class DPMSolver2:
         middle = between(self.process, span.t, span.s, 0.5)
         noise = denoiser(self.process.perturb(first, middle), middle, cond).noise
         x_s = noise_step(self.process, x, span.t, span.s, first, noise)
-        end = expand(at_an_end(self.process, span.t, span.s), x)
-        return jnp.where(end, self.process.perturb(first, span.s), x_s), history
+        return euler_at_the_ends(self.process, span, first, x_s), history
 
 
 DPM2 = DPMSolver2
@@ -175,7 +175,7 @@ class DPMSolver3:
         noise = first.noise + 2 * seen(2 / 3 * h) * change
         change = denoiser(step(t2, noise), t2, cond).noise - first.noise
         x_s = step(span.s, first.noise + 1.5 * seen(h) * change)
-        return jnp.where(expand(end, x), self.process.perturb(first, span.s), x_s), history
+        return euler_at_the_ends(self.process, span, first, x_s), history
 
 
 @pytree()

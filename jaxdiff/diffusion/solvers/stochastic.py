@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import (
     ProcessSolver,
-    Time,
     add_noise,
     at_an_end,
     between,
     half_logsnr,
     no_history,
+    sde_noise,
+    sde_step,
 )
 from jaxdiff.diffusion.solvers.single_step import Heun
 from jaxdiff.options import NonNegativeFloat, Range
@@ -116,34 +117,14 @@ class DPMppSDE:
         middle = between(self.process, span.t, span.s, 0.5)
         first = denoiser(x, span.t, cond)
         z1, z2 = span.noise(x, "first"), span.noise(x, "second")
-        to_middle = self._noise(x, span.t, middle, z1)
-        halfway = self._move(x, span.t, middle, first.x0) + to_middle
+        move = lambda x, t, s, x0: sde_step(self.process, x, t, s, x0, self.tau)
+        to_middle = sde_noise(self.process, span.t, middle, z1, self.tau)
+        halfway = move(x, span.t, middle, first.x0) + to_middle
         x0 = denoiser(halfway, middle, cond).x0
         x0 = jnp.where(expand(end, x), first.x0, x0)
-        nothing = jnp.zeros_like(x)
-        added = self._move(to_middle, middle, span.s, nothing)
-        added += self._noise(x, middle, span.s, z2)
-        return self._move(x, span.t, span.s, x0) + added, history
-
-    def _move(self, x, t, s, x0) -> Data:
-        _, sigma_t = self.process.at(t, x)
-        alpha_s, sigma_s = self.process.at(s, x)
-        h = expand(self._interval(t, s), x)
-        kept = jnp.exp(-(self.tau**2) * h) if self.tau else 1.0
-        return kept * sigma_s / sigma_t * x - alpha_s * jnp.expm1(-(1 + self.tau**2) * h) * x0
-
-    def _noise(self, x, t, s, z) -> Data:
-        if not self.tau:
-            return jnp.zeros_like(x)
-        _, sigma_s = self.process.at(s, x)
-        return (
-            sigma_s * jnp.sqrt(-jnp.expm1(-2 * self.tau**2 * expand(self._interval(t, s), x))) * z
-        )
-
-    def _interval(self, t, s) -> Time:
-        same = t == s
-        h = half_logsnr(self.process, s) - half_logsnr(self.process, t)
-        return jnp.where(same, 0, h)
+        added = move(to_middle, middle, span.s, jnp.zeros_like(x))
+        added += sde_noise(self.process, middle, span.s, z2, self.tau)
+        return move(x, span.t, span.s, x0) + added, history
 
 
 @pytree()
