@@ -28,7 +28,8 @@ SCRATCH = {
         "objective": f"ConsistencyTraining(per_gap=True, {DOUBLING})",
         "ema": "Warmup(decay=0.95)",
     },
-    "improved_consistency": CONSISTENCY | {"objective": f"ImprovedConsistency({DOUBLING})"},
+    "improved_consistency": CONSISTENCY
+    | {"objective": f"ImprovedConsistency(scale=0.3, {DOUBLING})"},
     "sct": CONSISTENCY
     | {"objective": "ContinuousConsistency(data_std=1.4, warmup=500, normalize=False)"},
     "mean_flow": FLOW_MAP | {"objective": f"MeanFlow({PAIRS}, distance=Squared())"},
