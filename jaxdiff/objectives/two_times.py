@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxdiff import random
 from jaxdiff.condition import conditions, keep_of
 from jaxdiff.diffusion.flow_map import UNTIL, ask
 from jaxdiff.diffusion.parameterizations import velocity
 from jaxdiff.diffusion.process import Process
+from jaxdiff.objectives.one_time import with_noise
 from jaxdiff.typing import Cond, Denoiser, Draw, Metrics, Prediction, Roles
 
 Data = Float[Array, "b *shape"]
@@ -33,7 +33,7 @@ def two_times(
     """Draws times and noise, and returns the loss [b]."""
     t, importance = self.time_sampling(self.process, draw)
     span = self.spans(self.process, t, draw.keys, step)
-    truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
+    truth = with_noise(x0, draw.keys)
     loss, metrics = self.loss(roles, truth, span, cond, step)
     logsnr = self.process.logsnr(span.t)
     return importance * loss, {"logsnr": logsnr, "importance": importance, **metrics}
