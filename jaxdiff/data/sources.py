@@ -99,13 +99,11 @@ def local_builders() -> list[str]:
 
 
 class Toy:
-    """Points drawn from a density in the plane; point i does not depend on `size`.
+    """Points drawn from a toy density; point i does not depend on `size`.
 
     Raises:
         ValueError: the split is neither train nor test.
     """
-
-    shape = (2,)
 
     def __init__(
         self, density: str, split: str, *, size: int = 100_000, seed: int = 0, **options: Any
@@ -116,6 +114,7 @@ class Toy:
         random = np.random.default_rng((seed, zlib.crc32(split.encode())))
         x, self._labels = draw(random.random((size, 4)))
         self._x = x.astype(np.float32)
+        self.shape = self._x.shape[1:]
         _, last = draw(np.full((1, 4), 1 - 2**-53))  # the label grows with the first number
         self.num_classes = None if last is None else int(last[0]) + 1
         self.class_names = None if last is None else tuple(map(str, range(self.num_classes)))

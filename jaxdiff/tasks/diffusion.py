@@ -84,6 +84,8 @@ class Diffusion:
         )
         self.teacher = self._teacher(config.weights.get("teacher", ""))
         students.check_objective(self.objective, self.model.scalars, self.teacher, config)
+        if self._begins_as_teacher():
+            students.check_beginning(config.weights.teacher, config)
         self.fields = ("x", *self.conditions.names)
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
@@ -102,8 +104,7 @@ class Diffusion:
             )
         }
         source = entries["network"].source
-        is_student = students.begins_as_teacher(self.objective)
-        if self.teacher is not None and is_student and not self.config.weights.network:
+        if self._begins_as_teacher():
             source = sources.OfRun(self.config.weights.teacher)
         if isinstance(source, sources.OfRun):
             # A network that gains an input begins as the other run's, which lacks it.
@@ -240,6 +241,10 @@ class Diffusion:
             return model
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"weights.teacher: {error}") from error
+
+    def _begins_as_teacher(self):
+        named = self.config.weights.network
+        return self.teacher and not named and students.is_student(self.objective)
 
     def _read_network(self, path: Path, target: Params) -> Params:
         return read_network(path, self.model.network, target)

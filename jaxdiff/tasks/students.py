@@ -27,7 +27,7 @@ def learns(objective: Any) -> str:
     return next((o.learns for o in _nested(objective) if hasattr(o, "learns")), DENOISER)
 
 
-def begins_as_teacher(objective: Any) -> bool:
+def is_student(objective: Any) -> bool:
     """Returns whether a model begins as its teacher, where no other weights are named."""
     return any(hasattr(part, "learns") for part in _nested(objective))
 
@@ -72,6 +72,25 @@ def check_teacher(path: str, config: Any) -> None:
     ours, others = configs.plain(config.codec), configs.plain(other.codec)
     if ours != others:
         raise ValueError(f"{path} has codec={others}, the student {ours}")
+
+
+MEANING = ("process", "parameterization", "input_scaling", "time_input")
+"""Fields that say what a network's output means."""
+
+
+def check_beginning(path: str, config: Any) -> None:
+    """Raises ValueError if a student with its teacher's weights would not be its teacher."""
+    other: Any = configs.read_config(path)
+    different = [
+        f"{name}={configs.plain(config[name])!r}, the teacher {configs.plain(other[name])!r}"
+        for name in MEANING
+        if configs.plain(config[name]) != configs.plain(other[name])
+    ]
+    if different:
+        raise ValueError(
+            f"the student would begin with its teacher's weights, but has {'; '.join(different)}:"
+            " take the teacher's, or begin anew, --config.weights.network='Random()'"
+        )
 
 
 def check_solver(solver: Solver, learned: str) -> None:

@@ -37,7 +37,7 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     """Fails if it begins elsewhere, the teacher moves, or the sampler refuses what was learned."""
     path, weights = teacher
     fields = {"weights.teacher": path, "sampling.solver": "FlowMap", **UNTIL}
-    student = experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
+    student = experiment(objective="MeanFlow", **fields)
     begun = jax.device_get(student.init())
     for name, tree in weights.items():
         jax.tree.map(np.testing.assert_array_equal, begun.params["network"][name], tree)
@@ -46,7 +46,10 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     run = jaxdiff.load(tmp_path, devices=student.devices)
     two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
     assert np.isfinite(two).all() and np.isfinite(heun).all()
-    anew = experiment(objective="MeanFlow", **fields, **{"weights.network": "Random()"})
+    with pytest.raises(ValueError, match=r"process='RectifiedFlow', the teacher 'Cosine': take"):
+        experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
+    fields |= {"process": "RectifiedFlow", "weights.network": "Random()"}
+    anew = experiment(objective="MeanFlow", **fields)
     assert anew.table.entries["network"].source is None
 
 
