@@ -14,6 +14,7 @@ from jaxdiff import Experiment
 from jaxdiff.runs.run import Run
 from jaxdiff.runs.workdir import check_workdir, locked, open_workdir
 from jaxdiff.tasks import sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.loop import NonFiniteError
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
@@ -82,7 +83,7 @@ def test_samples_that_are_not_finite_are_an_error(trained):
     samples = np.zeros((4, 2))
     samples[2, 1] = np.inf
     with pytest.raises(NonFiniteError, match=r"1 of 4 samples .* at index 2"):
-        sampler._check_finite(samples, sampler.Options())
+        sampler._check_finite(samples, Options())
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path):
