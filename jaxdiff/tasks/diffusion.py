@@ -26,7 +26,8 @@ from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import build_model, model_of_run
-from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.tasks.sampler import Sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Frozen, Params, Roles
 from jaxdiff.weights import adapters, learned, sources

@@ -109,7 +109,7 @@ def check_solver(solver: Solver, learned: str) -> None:
 
 
 def guidance_of(
-    guide: Any, guidance_scale: float, scalars: Mapping[str, float], within: float
+    guide: Any, guidance_scale: Any, scalars: Mapping[str, float], within: float
 ) -> Any:
     """Returns the guidance of a model, which may have it as an input, or in its weights already.
 
@@ -127,7 +127,7 @@ def guidance_of(
         warnings.warn(
             f"guidance_scale={guidance_scale} on top of the scale {within:g} that the model was"
             " trained to have: guidance is applied twice",
-            stacklevel=3,
+            stacklevel=4,
         )
     return guide
 
