@@ -1,47 +1,125 @@
-"""What the scripts share: logging, flags for sampling, and errors that a person can read."""
+"""What the scripts share: flags with types and ranges, their help, logging, and readable errors.
 
+Imported first, before anything that takes seconds, so that `--help` and Ctrl-C are quick.
+"""
+
+import ast
 import logging
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
-from jaxdiff import Run, load
-from jaxdiff.training.checkpoint import CheckpointError
-from jaxdiff.training.loop import NonFiniteError
+from jaxdiff import options
+from jaxdiff.config import flags as fields
+from jaxdiff.config import trust
+from jaxdiff.config.fields import Text
+from jaxdiff.config.recipes import load_recipe
+from jaxdiff.options import Between, Count, Levels, Range, Share, Size
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from jaxdiff import Run
 
 FLAGS = flags.FLAGS
+Seed = Annotated[int, Between(0, 2**63 - 1)]
+Number = Annotated[float, Range()]
+KINDS = {"Annotated": Annotated, "Literal": Literal, "Between": Between, "Range": Range}
+KINDS |= {"Count": Count, "Number": Number, "Seed": Seed, "Size": Size, "Text": Text}
+KINDS |= {"Levels": Levels, "Share": Share}
+HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort", "-?")
+
+_changes: list[tuple[str, str]] = []
+"""Fields of the config that the flags set, with their texts."""
+
+
+class _Parser(flags.ArgumentParser):
+    """Reads a flag's text as a value of a kind."""
+
+    def __init__(self, kind: Any):
+        self.kind = kind
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the value; ValueError says what would be right."""
+        value = argument
+        if isinstance(argument, str) and not options.fits(self.kind, argument):
+            try:
+                value = ast.literal_eval(argument)
+            except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                value = argument
+        if not options.fits(self.kind, value):
+            raise ValueError(f"expected {options.describe(self.kind)}")
+        return float(value) if isinstance(value, int) and self.kind is Number else value
+
+
+def flag(name: str, kind: Any, default: Any, text: str, *, required: bool = False) -> Any:
+    """Defines a flag whose values are of a kind, such as `Size` or `Literal["flow", "bound"]`."""
+    written = flags.ArgumentSerializer()
+    return flags.DEFINE(_Parser(kind), name, default, text, serializer=written, required=required)
+
+
 flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
+flags.DEFINE_list("trust", [], "Modules of your own that a run's config.json may name.")
 
 
 def define_sampling_flags() -> None:
     """Defines the flags that choose a run and how it is sampled; the config's values by default."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flag("workdir", Text, None, "Folder of the run.", required=True)
     flags.DEFINE_multi_string(
-        "changes", [], "Where frozen weights have moved to: codec.weights=path; may be repeated."
+        "changes", [], "Where frozen weights have moved to: weights.codec=path; may be repeated."
     )
-    flags.DEFINE_string("solver", None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
-    flags.DEFINE_string("timesteps", None, 'Such as "Uniform" or "Karras(rho=7.0)".')
-    flags.DEFINE_integer("steps", None, "Solver steps.")
-    flags.DEFINE_string("guidance", None, 'Such as "CFGZeroStar" or "Interval(low=0.2, high=0.8)".')
-    flags.DEFINE_float("guidance_scale", None, "How strong the guidance is; 1 for none.")
-    flags.DEFINE_integer("batch_size", None, "Samples at a time.")
-    flags.DEFINE_integer("seed", 0, "Sample i of a seed is the same picture in any batch.")
+    flag("solver", Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
+    flag("timesteps", Text, None, 'Such as "Uniform" or "Karras(rho=7.0)".')
+    flag("steps", Size, None, "Solver steps.")
+    flag("guidance", Text, None, 'Such as "CFGZeroStar" or "Interval(low=0.2, high=0.8)".')
+    flag("guidance_scale", Number, None, "How strong the guidance is; 1 for none.")
+    flag("batch_size", Size, None, "Samples at a time.")
+    flag("seed", Seed, 0, "Sample i of a seed is the same picture in any batch.")
 
 
-def load_run() -> Run:
+def config() -> "ConfigDict":
+    """Returns the config of the recipe that `--config` names, with the fields that flags set."""
+    return fields.changed(load_recipe(FLAGS.config), _changes)
+
+
+def load_run() -> "Run":
     """Loads the run that the flags choose."""
-    changes = [change.partition("=") for change in FLAGS.changes]
-    return load(FLAGS.workdir, {name: value for name, _, value in changes})
+    from jaxdiff import load  # noqa: PLC0415 - takes seconds
+
+    changes = {}
+    for change in FLAGS["changes"].value if "changes" in FLAGS else ():
+        name, equals, value = change.partition("=")
+        if not equals or not name:
+            raise ValueError(f"changes={change!r}: write a field and its value, weights.codec=path")
+        changes[name] = value
+    return load(FLAGS.workdir, changes, trust=FLAGS.trust)
 
 
 def sampling_options() -> dict:
     """Returns the sampling flags as options of `Run.sample`."""
     names = ("solver", "timesteps", "steps", "guidance", "guidance_scale", "batch_size", "seed")
-    return {name: FLAGS[name].value for name in names}
+    values = {name: FLAGS[name].value for name in names}
+    parts = {name: spec(values[name]) for name in ("solver", "timesteps", "guidance")}
+    return {**values, **parts}
+
+
+def spec(text: str | None) -> Any:
+    """Returns a spec that is written as a table, `{'name': 'DDIM', 'eta': 0.5}`, or the text."""
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError(
+            f"{text!r} is not a table such as {{'name': 'DDIM', 'eta': 0.5}}"
+        ) from None
 
 
 def run(main: Callable[[], None]) -> None:
@@ -53,11 +131,16 @@ def run(main: Callable[[], None]) -> None:
         plain = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
         absl_logging.get_absl_handler().setFormatter(plain)
         logging.getLogger("jaxdiff").setLevel(logging.INFO)
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments {argv[1:]}")
+
+        from jaxdiff.training.checkpoint import CheckpointError  # noqa: PLC0415
+        from jaxdiff.training.loop import NonFiniteError  # noqa: PLC0415
+
         try:
+            if len(argv) > 1:
+                raise ValueError(f"unexpected arguments {argv[1:]}")
+            trust(*FLAGS.trust)
             main()
-        except (ValueError, OSError, CheckpointError, NonFiniteError) as error:
+        except (ValueError, OSError, ImportError, CheckpointError, NonFiniteError) as error:
             if FLAGS.traceback:
                 raise
             message = str(error).split("\n-----")[0]  # JAX appends remarks on its frames
@@ -79,12 +162,77 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(argv):
+    # Modules of one's own lie in the current folder.
+    sys.path.insert(1, str(Path.cwd()))
+    if "config" in FLAGS:
+        argv, found = fields.separate(argv)
+        _changes.extend(found)
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
-        # Config flags raise from inside the parser, where absl does not look.
-        message = error
-        while isinstance(message, Exception) and message.args:
-            message = message.args[0]
-        print(f"error: {message}", file=sys.stderr)
+        return FLAGS(argv)
+    except flags.Error as error:
+        print(f"error: {error}\n--help lists all flags", file=sys.stderr)
         sys.exit(1)
+
+
+def help_of(script: Path) -> str:
+    """Returns the help of a script, from its source: what it does, and all of its flags."""
+    tree, shared = (ast.parse(path.read_text()) for path in (script, Path(__file__)))
+    lines = [ast.get_docstring(tree) or "", "", "Flags:"]
+    found = list(_flags(tree.body))
+    for node in shared.body:
+        sampling = isinstance(node, ast.FunctionDef) and node.name == "define_sampling_flags"
+        if sampling and "define_sampling_flags()" in script.read_text():
+            found += _flags(node.body)
+    for name, kind, default, text in [*found, *_flags(shared.body)]:
+        lines += textwrap.wrap(f"  --{name}={kind}  {text}{default}", 98, subsequent_indent=" " * 6)
+    if any(name == "config" for name, *_ in found):
+        lines += [
+            "  --config.FIELD=value  Any field of the config, and any option of a part:",
+            "      --config.train.steps=1000 --config.network=DiT --config.network.depth=4",
+            "",
+            "`python -m jaxdiff options` lists the fields, and the names of every kind of part.",
+        ]
+    return "\n".join(lines)
+
+
+def _flags(body: list[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
+    """Yields name, kind, default and text of the flags that statements define."""
+    for statement in body:
+        call = getattr(statement, "value", None)
+        if not isinstance(call, ast.Call):
+            continue
+        function = ast.unparse(call.func).rpartition(".")[2]
+        if function != "flag" and not function.startswith("DEFINE_"):
+            continue
+        name, *rest = call.args
+        if function == "flag":
+            source = ast.unparse(rest.pop(0)).replace("cli.", "")
+            kind = f"({options.describe(eval(source, KINDS))})"
+        else:
+            words = {"DEFINE_list": "a,b,c", "DEFINE_bool": "true|false"}
+            kind = words.get(function, "TEXT")
+        default, text = ast.literal_eval(rest[0]), ast.literal_eval(rest[-1])
+        required = any(keyword.arg == "required" for keyword in call.keywords)
+        plain = default in (None, [], "", False)
+        suffix = " Required." if required else "" if plain else f" Default: {default}."
+        yield ast.literal_eval(name), kind, suffix, text
+
+
+def _at_start() -> None:
+    """Prints the help where it is asked for, and makes Ctrl-C end without a traceback."""
+    script = Path(sys.argv[0]).resolve()
+    if set(HELP) & set(sys.argv[1:]) and script.parent == Path(__file__).resolve().parent:
+        print(help_of(script))
+        sys.exit(0)
+    before = sys.excepthook
+
+    def quietly(kind: type, error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = quietly
+
+
+_at_start()

@@ -9,29 +9,29 @@ Writes metrics.json, samples.png (a row a class), forward.png (data becoming noi
 import json
 import time
 from pathlib import Path
+from typing import Annotated
 
 import cli
 import numpy as np
-from absl import flags
 
 from jaxdiff import Run
 from jaxdiff.evaluation import report
 from jaxdiff.evaluation.evaluators import balanced_labels, distances
-from jaxdiff.files import write_json
+from jaxdiff.files import check_writable, write_json
+from jaxdiff.options import Between
 
 cli.define_sampling_flags()
-NUM = flags.DEFINE_integer("num", 1000, "Number of samples to score.")
-OUT = flags.DEFINE_string("out", None, "Folder for the results; the workdir by default.")
+NUM = cli.flag("num", Annotated[int, Between(20, 2**31 - 1)], 1000, "Number of samples to score.")
+OUT = cli.flag("out", cli.Text, None, "Folder for the results; the workdir by default.")
 
 COLUMNS = 10
 
 
 def main() -> None:
     """Scores, draws, and prints where everything is."""
-    if NUM.value < 20:
-        raise ValueError(f"num={NUM.value}: distances need at least 20 samples")
     run, options = cli.load_run(), cli.sampling_options()
     workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
+    check_writable(out / "metrics.json")
     if not run.num_classes:
         options["guidance_scale"] = 1.0  # there is nothing to be guided by
     if run.process is None:

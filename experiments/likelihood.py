@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cli
 import jax
@@ -22,33 +22,31 @@ import numpy as np
 from absl import flags
 from jaxtyping import Float
 
-from jaxdiff import Run, load, random
+from jaxdiff import Run, random
 from jaxdiff.codecs import Pixels
 from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
 from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, quantization
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
-from jaxdiff.files import write_json
+from jaxdiff.files import check_writable, write_json
 from jaxdiff.progress import announced, full_batches, progress
 
-METHODS = ("flow", "bound", "continuous")
-
-flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-NUM = flags.DEFINE_integer("num", 100, "Number of examples, chosen by the seed.")
-METHOD = flags.DEFINE_string("method", "flow", f"One of {', '.join(METHODS)}.")
-SPLIT = flags.DEFINE_string("split", None, "Of the data; the config's by default.")
-STEPS = flags.DEFINE_integer("steps", None, "Of the flow (50), of a bound (200).")
-SOLVER = flags.DEFINE_string("solver", "RK4", 'The flow\'s: "Heun", "Adaptive(rtol=1e-5)".')
-PROBES = flags.DEFINE_integer("probes", None, "The flow's; 0: exact divergence. 4, 0 of points.")
-GRID = flags.DEFINE_string("timesteps", None, "The bound's; even in the noise angle by default.")
-VARIANCE = flags.DEFINE_enum("variance", "small", ["small", "large"], "The bound's, as in DDPM.")
-LEVELS = flags.DEFINE_integer("levels", None, "Of images: 256 by default; digits have 17.")
-RULE = flags.DEFINE_string("dequantization", "Uniform", 'The flow\'s, or "TruncatedNormal".')
+cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
+NUM = cli.flag("num", cli.Size, 100, "Number of examples, chosen by the seed.")
+METHOD = cli.flag("method", Literal["flow", "bound", "continuous"], "flow", "What is computed.")
+SPLIT = cli.flag("split", cli.Text, None, "Of the data; the config's by default.")
+STEPS = cli.flag("steps", cli.Size, None, "Of the flow (50), of a bound (200).")
+SOLVER = cli.flag("solver", cli.Text, "RK4", 'The flow\'s: "Heun", "Adaptive(rtol=1e-5)".')
+PROBES = cli.flag("probes", cli.Count, None, "The flow's; 0: exact divergence. 4, 0 of points.")
+GRID = cli.flag("timesteps", cli.Text, None, "The bound's; even in the noise angle by default.")
+VARIANCE = cli.flag("variance", Literal["small", "large"], "small", "The bound's, as in DDPM.")
+LEVELS = cli.flag("levels", cli.Levels, None, "Of images: 256 by default; digits have 17.")
+RULE = cli.flag("dequantization", cli.Text, "Uniform", 'The flow\'s, or "TruncatedNormal".')
 CONDITIONAL = flags.DEFINE_bool("conditional", False, "The likelihood given the label.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Examples at a time; as sampling's.")
-SEED = flags.DEFINE_integer("seed", 0, "An example has the same noise in any batch.")
-OUT = flags.DEFINE_string("out", None, "Folder for the results; the workdir by default.")
+BATCH_SIZE = cli.flag("batch_size", cli.Size, None, "Examples at a time; as sampling's.")
+SEED = cli.flag("seed", cli.Seed, 0, "An example has the same noise in any batch.")
+OUT = cli.flag("out", cli.Text, None, "Folder for the results; the workdir by default.")
 
 Found = Mapping[str, Float[np.ndarray, "..."]]
 
@@ -56,8 +54,10 @@ Found = Mapping[str, Float[np.ndarray, "..."]]
 def main() -> None:
     """Computes, prints and writes."""
     check_flags()
-    run = load(cli.FLAGS.workdir)
+    run = cli.load_run()
     check_run(run)
+    out = Path(OUT.value or cli.FLAGS.workdir)
+    check_writable(out / f"likelihood_{METHOD.value}.json")
     images, dimensions = len(run.shape) == 3, int(np.prod(run.shape))
     rule = build(dequantization, RULE.value, levels=LEVELS.value or 256)
     rule = rule if images else dequantization.Continuous()
@@ -79,7 +79,6 @@ def main() -> None:
         "seconds": time.perf_counter() - start,
     }
     print(json.dumps(figures, indent=1))
-    out = Path(OUT.value or cli.FLAGS.workdir)
     terms = found["steps"].mean(axis=0) if "steps" in found else None
     if terms is not None:
         figures["terms"] = {"logsnr": logsnr.tolist(), "bits_per_dimension": terms.tolist()}
@@ -92,13 +91,6 @@ def main() -> None:
 
 def check_flags() -> None:
     """Raises ValueError if a flag is out of range, before anything is read."""
-    least = {"num": 1, "steps": 1, "probes": 0, "batch_size": 1}
-    for name, minimum in least.items():
-        value = cli.FLAGS[name].value
-        if value is not None and value < minimum:
-            raise ValueError(f"{name}={value} is less than {minimum}")
-    if METHOD.value not in METHODS:
-        raise ValueError(f"unknown method {METHOD.value!r}; known: {', '.join(METHODS)}")
     theirs = {"flow": ("solver", "probes", "dequantization"), "bound": ("timesteps", "variance")}
     for method, options in theirs.items():
         for name in options:

@@ -24,26 +24,26 @@ from absl import flags
 from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
-from jaxdiff.files import atomic_write
+from jaxdiff.files import atomic_write, check_writable, read_array
 
 cli.define_sampling_flags()
-NUM = flags.DEFINE_integer("num", 64, "Number of samples.")
+NUM = cli.flag("num", cli.Size, 64, "Number of samples.")
 LABELS = flags.DEFINE_list(
     "labels", None, "Classes, each for an equal share of the samples; all by default."
 )
 TEXT = flags.DEFINE_multi_string("text", [], "Prompt, each for an equal share of the samples.")
-NEGATIVE = flags.DEFINE_string("negative", None, "Prompt that guidance leads away from.")
-T_START = flags.DEFINE_float("t_start", None, "Time at which sampling starts; 1 is noise.")
-T_END = flags.DEFINE_float("t_end", None, "Time at which sampling stops; 0 is data.")
-IMAGE = flags.DEFINE_string("image", None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
-NOISE = flags.DEFINE_string("noise", None, "x_t to start from: .npy, as --invert writes it.")
-MASK = flags.DEFINE_string("mask", None, "Where --image is known: .npy or .png, white is known.")
-MEASUREMENT = flags.DEFINE_string("measurement", None, "Of the samples: .npy [n, ...], .png.")
-OPERATOR = flags.DEFINE_string("operator", None, 'Of the measurement: "AveragePooling(factor=4)".')
-INVERSE = flags.DEFINE_string("inverse", None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
+NEGATIVE = cli.flag("negative", cli.Text, None, "Prompt that guidance leads away from.")
+T_START = cli.flag("t_start", cli.Share, None, "Time at which sampling starts; 1 is noise.")
+T_END = cli.flag("t_end", cli.Share, None, "Time at which sampling stops; 0 is data.")
+IMAGE = cli.flag("image", cli.Text, None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
+NOISE = cli.flag("noise", cli.Text, None, "x_t to start from: .npy, as --invert writes it.")
+MASK = cli.flag("mask", cli.Text, None, "Where --image is known: .npy or .png, white is known.")
+MEASUREMENT = cli.flag("measurement", cli.Text, None, "Of the samples: .npy [n, ...], .png.")
+OPERATOR = cli.flag("operator", cli.Text, None, 'Of the measurement: "AveragePooling(factor=4)".')
+INVERSE = cli.flag("inverse", cli.Text, None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
-OUT = flags.DEFINE_string(
-    "out", None, "A .png, .gif (clips) or .npy; <workdir>/sample_seed<seed>.png."
+OUT = cli.flag(
+    "out", cli.Text, None, "A .png, .gif (clips) or .npy; <workdir>/sample_seed<seed>.png."
 )
 
 
@@ -58,6 +58,7 @@ def main() -> None:
     run = cli.load_run()
     if out.suffix == ".gif" and len(run.shape) != 4:
         raise ValueError(f"out={out}: a .gif is of clips, and samples have shape {run.shape}")
+    check_writable(out)
     channels = run.shape[-1]
     starts = {"image": IMAGE, "noise": NOISE, "measurement": MEASUREMENT}
     given = {name: _read(flag.value, channels) for name, flag in starts.items()}
@@ -93,7 +94,7 @@ def _read(path, channels):
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
     if Path(path).suffix == ".npy":
-        return np.load(path)
+        return read_array(path)
     return images.decode(Path(path), channels, path)[None] / 127.5 - 1
 
 

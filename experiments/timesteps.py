@@ -21,7 +21,7 @@ from absl import flags
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from jaxdiff import Run, load, random
+from jaxdiff import Run, random
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import solvers, timesteps
 from jaxdiff.diffusion.analysis import convergence, local_error
@@ -30,22 +30,22 @@ from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.pictures import ACCENT, PALE
-from jaxdiff.files import atomic_write
+from jaxdiff.files import atomic_write, check_writable
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver
 
 BUILT_IN = ("Uniform", "Power", "Karras", "LogSNR")
 REFERENCE_INTERVALS = 64
 
-flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-SOLVER = flags.DEFINE_string("solver", None, "A deterministic one; the config's by default.")
-GUIDANCE = flags.DEFINE_string("guidance", None, "As for sampling; the config's by default.")
-SCALE = flags.DEFINE_float("guidance_scale", None, "The config's by default; 1 for none.")
-NUM = flags.DEFINE_integer("num", 32, "Number of samples to measure on, and again to compare on.")
+cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
+SOLVER = cli.flag("solver", cli.Text, None, "A deterministic one; the config's by default.")
+GUIDANCE = cli.flag("guidance", cli.Text, None, "As for sampling; the config's by default.")
+SCALE = cli.flag("guidance_scale", cli.Number, None, "The config's by default; 1 for none.")
+NUM = cli.flag("num", cli.Size, 32, "Number of samples to measure on, and again to compare on.")
 STEPS = flags.DEFINE_list("steps", "5,10,20,50", "Numbers of steps at which grids are compared.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Samples at a time; the config's by default.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise.")
-OUT = flags.DEFINE_string("out", None, "The file; <workdir>/timesteps.json by default.")
+BATCH_SIZE = cli.flag("batch_size", cli.Size, None, "Samples at a time; the config's by default.")
+SEED = cli.flag("seed", cli.Seed, 0, "Of the noise.")
+OUT = cli.flag("out", cli.Text, None, "The file; <workdir>/timesteps.json by default.")
 
 Errors = Mapping[str, Mapping[int, float]]
 
@@ -55,13 +55,11 @@ def main() -> None:
     out = Path(OUT.value or Path(cli.FLAGS.workdir) / "timesteps.json")
     if out.suffix != ".json":
         raise ValueError(f"out={out}: the file name must end in .json")
-    for name in ("num", "batch_size"):
-        if cli.FLAGS[name].value is not None and cli.FLAGS[name].value < 1:
-            raise ValueError(f"{name}={cli.FLAGS[name].value} is less than 1")
     if not all(text.isdecimal() and int(text) for text in STEPS.value):
         raise ValueError(f"steps={','.join(STEPS.value)}: numbers from 1, such as 5,10,20,50")
     budgets = sorted({int(text) for text in STEPS.value})
-    run = load(cli.FLAGS.workdir)
+    run = cli.load_run()
+    check_writable(out)
     spec, process = SOLVER.value or run.config.sampling.solver, run.process
     solver, order = build(solvers, spec, process=process), convergence.order_of(spec)
     guide = {

@@ -6,45 +6,58 @@ A command is a script of `experiments/`; a recipe without a path is one of `conf
 import ast
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from jaxdiff.config.kinds import suggest
+from jaxdiff.config.recipes import folder
+from jaxdiff.files import atomic_write
+
 SCRIPTS = ("train", "sample", "evaluate", "likelihood", "timesteps")
-
-
-def folder(name: str, beside: str) -> Path:
-    """Returns the installed folder of a name, or in a checkout the one beside the package."""
-    package = Path(__file__).parent
-    installed = package / name
-    return installed if installed.is_dir() else package.parent / beside
+COMMANDS = [*SCRIPTS, "options"]
 
 
 def main() -> None:
     """Runs a command, or lists the commands."""
     scripts = folder("commands", "experiments")
     name, *arguments = sys.argv[1:] or ["--help"]
+    if name == "options":
+        sys.exit(options(arguments))
     if name not in SCRIPTS:
         print("usage: python -m jaxdiff COMMAND [--help] [flags]\n")
         for each in SCRIPTS:
             print(f"  {each:<12}{summary(scripts / f'{each}.py')}")
+        print(f"  {'options':<12}{(options.__doc__ or '').splitlines()[0]}")
         known = name in ("--help", "-h", "help")
-        sys.exit(0 if known else f"\nerror: unknown command {name!r}")
+        sys.exit(0 if known else f"\nerror: unknown command {name!r}{suggest(name, COMMANDS)}")
     script = str(scripts / f"{name}.py")
-    sys.argv = [script, *map(with_recipe, arguments)]
-    # A lab's own modules lie in the current folder, the scripts' shared one beside them.
-    sys.path[:0] = [str(scripts), str(Path.cwd())]
+    sys.argv = [script, *arguments]
+    # The scripts' shared module lies beside them.
+    sys.path[:0] = [str(scripts)]
     runpy.run_path(script, run_name="__main__")
 
 
-def with_recipe(argument: str) -> str:
-    """Returns `--config=digits:flow` with the path of the recipe that the package ships."""
-    flag, equals, value = argument.partition("=")
-    if flag.lstrip("-") != "config" or not equals:
-        return argument
-    name, colon, variant = value.partition(":")
-    recipe = folder("recipes", "configs") / f"{name}.py"
-    if Path(name).exists() or not recipe.is_file():
-        return argument
-    return f"{flag}={recipe}{colon}{variant}"
+def options(arguments: Sequence[str]) -> int:
+    """Lists the fields of a config, and the names of each family: options [FAMILY] [--out=FILE]."""
+    from jaxdiff.config import listing  # noqa: PLC0415 - imports all families
+
+    files = [each.removeprefix("--out=") for each in arguments if each.startswith("--out=")]
+    families = [each for each in arguments if not each.startswith("--")]
+    if len(files) + len(families) < len(arguments) or len(families) > 1:
+        print("usage: python -m jaxdiff options [FAMILY] [--out=FILE]\n\nFamilies:")
+        print("\n".join(f"  {each}" for each in listing.FAMILIES))
+        return 0 if {"--help", "-h"} & set(arguments) else 1
+    try:
+        text = listing.family_page(families[0]) if families else listing.page()
+        if files:
+            with atomic_write(files[0]) as draft:
+                draft.write_text(text)
+        else:
+            print(text, end="")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def summary(script: Path) -> str:
@@ -53,4 +66,7 @@ def summary(script: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

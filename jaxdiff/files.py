@@ -8,20 +8,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path with the same suffix that becomes `path` when the block succeeds.
 
     Folders are made where they are missing. If the block raises, `path` stays as it was.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to; names the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, because a rename is atomic only within one file system.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Checks that a file can be written, before its content is computed; makes its folder.
+
+    Raises:
+        OSError: it cannot; names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OSError(f"{path} cannot be written: it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -39,6 +64,24 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{name} is not JSON: {error}") from None
+
+
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """Reads a .npy file of numbers.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or holds no numbers; names the file.
+    """
+    name = repr(os.fspath(path))
+    try:
+        array = np.load(path)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise ValueError(f"{name} is no .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is no .npy file of numbers")
+    return array
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

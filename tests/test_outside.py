@@ -138,7 +138,9 @@ def test_schedule_solver_objective_and_task_by_name(tmp_path):
     parts = {field: f"{HERE}:{name}" for field, name in parts.items()}
     train(tmp_path, **parts, **{"task.name": f"{HERE}:Mean"})
     assert '"twice"' in (tmp_path / "metrics.jsonl").read_text()
-    assert jaxdiff.load(tmp_path, devices=one()).sample(3, {"label": 1}).shape == (3, 2)
+    assert jaxdiff.load(tmp_path, devices=one(), trust=("tests",)).sample(
+        3, {"label": 1}
+    ).shape == (3, 2)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +203,7 @@ def test_an_adapter_freezes_its_base_and_alone_is_trained(base, tmp_path):
     adapted = experiment.table.adapt(begun.average)
     assert same(adapted["network"], state.ema["network"])  # zero factors change nothing
     assert not same(after.params["lora"], begun.params["lora"])
-    run = jaxdiff.load(tmp_path, devices=one())
+    run = jaxdiff.load(tmp_path, devices=one(), trust=("tests",))
     assert not same(jax.device_get(run.weights["network"]), state.ema["network"])
     with pytest.raises(ValueError, match=r"adapters\.lora\.of='netwrk'; the weights are network"):
         Experiment(tiny(adapters={"lora": f"{HERE}:LowRank(of='netwrk')"}), one())

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from jaxdiff import options
 from jaxdiff.config.fields import OPEN, Fields, Optimizer
 from jaxdiff.config.kinds import suggest
+from jaxdiff.config.trusted import check_trusted
+from jaxdiff.files import read_json
 
 Config = ConfigDict | Mapping[str, Any]
 
@@ -50,20 +52,27 @@ def as_dict(config: Config) -> dict[str, Any]:
         raise ValueError(f"config: {error}; a part is a spec, such as 'DDIM(eta=1)'") from error
 
 
-def read_config(workdir: str | Path) -> ConfigDict:
-    """Reads the config of a run.
+def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDict:
+    """Reads the config of a run, which may name parts only of modules that are allowed.
+
+    One that is `only_compared` and builds nothing may name any.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
-        ValueError: its config.json is damaged.
+        ValueError: its config.json is damaged, or names another module; see `config.trusted`.
     """
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: there is no {path}")
     try:
-        return ConfigDict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+        table = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{path} is damaged: it holds {options.short(table)}, not a config")
+    if not only_compared:
+        check_trusted(table, str(path))
+    return ConfigDict(table)
 
 
 def plain(spec: Any) -> Any:
@@ -73,16 +82,28 @@ def plain(spec: Any) -> Any:
 
 def differences(config: Config, other: Config) -> list[str]:
     """Returns "field: other's value -> config's value" wherever they contradict each other."""
+    return [line for path, line in _changes(config, other) if not _may_change(path)]
+
+
+def allowed_changes(config: Config, other: Config) -> list[str]:
+    """Returns the same lines for the fields that may change between launches of a run."""
+    return [line for path, line in _changes(config, other) if _may_change(path)]
+
+
+def _changes(config, other):
     a, b = _flat(as_dict(config)), _flat(as_dict(other))
-    return [
-        f"{name}: {b.get(name, 'absent')!r} -> {a.get(name, 'absent')!r}"
-        for name in sorted(a.keys() | b.keys())
-        if a.get(name) != b.get(name) and not _free(name.split("."))
-    ]
+    for name in sorted(a.keys() | b.keys()):
+        if a.get(name) != b.get(name):
+            old, new = (found.get(name, "absent") for found in (b, a))
+            yield name.split("."), f"{name}: {old!r} -> {new!r}"
 
 
-def _free(path):
-    return path[0] in MAY_CHANGE_ON_RESUME or (path[0] == "encoders" and path[-1] in PATH_FIELDS)
+def _may_change(path):
+    if path[0] in ("optimizer", "optimizers") and "schedule" in path:
+        return True
+    rate = path[0] in ("optimizer", "optimizers") and path[-1] == "learning_rate"
+    tokenizer = path[0] == "encoders" and path[-1] in PATH_FIELDS
+    return rate or tokenizer or path[0] in MAY_CHANGE_ON_RESUME
 
 
 def _check(config, section, prefix):

@@ -75,9 +75,13 @@ def open_source(name: str, split: str, **options: Any) -> Source:
                 f"data.name={name!r}: {error}; "
                 "name a source of your own as module:function, from a module that can be imported"
             ) from error
-        if not (inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder)):
-            return _call(name, target, split=split, **options)
-        return _open_tfds(name, target, split, **options)
+        if inspect.isclass(target) and issubclass(target, tfds.core.DatasetBuilder):
+            return _open_tfds(name, target, split, **options)
+        if not _takes_split(target):
+            raise ValueError(
+                f"data.name={name!r} is neither a TFDS builder nor a class or function (split, ...)"
+            )
+        return _checked(name, _call(name, target, split=split, **options))
     if name in FOLDERS_AND_CLIPS:
         return _call(name, FOLDERS_AND_CLIPS[name], split=split, **options)
     if name in names(toy):
@@ -95,13 +99,11 @@ def local_builders() -> list[str]:
 
 
 class Toy:
-    """Points drawn from a density in the plane; point i does not depend on `size`.
+    """Points drawn from a toy density; point i does not depend on `size`.
 
     Raises:
         ValueError: the split is neither train nor test.
     """
-
-    shape = (2,)
 
     def __init__(
         self, density: str, split: str, *, size: int = 100_000, seed: int = 0, **options: Any
@@ -112,6 +114,7 @@ class Toy:
         random = np.random.default_rng((seed, zlib.crc32(split.encode())))
         x, self._labels = draw(random.random((size, 4)))
         self._x = x.astype(np.float32)
+        self.shape = self._x.shape[1:]
         _, last = draw(np.full((1, 4), 1 - 2**-53))  # the label grows with the first number
         self.num_classes = None if last is None else int(last[0]) + 1
         self.class_names = None if last is None else tuple(map(str, range(self.num_classes)))
@@ -260,6 +263,22 @@ def _check_tfds_name(name: str, data_dir: str | PathLike | None) -> None:
         raise ValueError(
             f"unknown data set {name!r}{hint}; known here: {', '.join(own)}, and all of TFDS"
         )
+
+
+def _takes_split(target: Any) -> bool:
+    """Whether a class or a function of Python has an argument `split`."""
+    known = inspect.isclass(target) or inspect.isfunction(target)
+    return known and "split" in inspect.signature(target).parameters
+
+
+def _checked(name: str, source: Any) -> Source:
+    """Returns a person's own source, if it has all that a source needs."""
+    needed = ("__len__", "__getitem__", "shape", "num_classes", "class_names")
+    if missing := [each for each in needed if not hasattr(source, each)]:
+        raise ValueError(
+            f"data.name={name!r} made a {type(source).__name__}, which lacks {missing}"
+        )
+    return source
 
 
 def _call(name: str, target: Callable, **options: Any) -> Any:

@@ -1,14 +1,26 @@
-"""Toy densities in the plane, each defined by its sampler.
+"""Toy densities on a line and in the plane, each defined by its sampler.
 
-A sampler maps uniform numbers `u` [n, 4] in [0, 1) to points [n, 2] and labels [n], or None.
+A sampler maps uniform numbers `u` [n, 4] in [0, 1) to points [n, d] and labels [n], or None.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Uniform = Float[np.ndarray, "n 4"]
-Points = Float[np.ndarray, "n 2"]
+Points = Float[np.ndarray, "n d"]
 Labels = Int[np.ndarray, " n"]
+
+
+def three_peaks(
+    u: Uniform,
+    weights: tuple[float, ...] = (0.3, 0.5, 0.2),
+    means: tuple[float, ...] = (-1.5, 0.0, 1.2),
+    stds: tuple[float, ...] = (0.2, 0.3, 0.15),
+) -> tuple[Points, Labels]:
+    """Draws numbers from a mixture of Gaussians; the label is the component."""
+    label = np.searchsorted(np.cumsum(weights)[:-1], u[:, 0], side="right")
+    x = np.take(means, label) + np.take(stds, label) * _normal(u[:, 2:])[:, 0]
+    return x[:, None], label
 
 
 def eight_gaussians(u: Uniform, radius: float = 2.0, std: float = 0.2) -> tuple[Points, Labels]:

@@ -84,26 +84,17 @@ def ImprovedConsistency(
     process: Process,
     time_sampling: TimeSampling,
     weighting: Weighting,
-    first: int = 10,
-    last: int = 1280,
-    every: int = 50_000,
-    sigma_max: float = 80.0,
+    spans: Annotated[Spans, span_rules] = Intervals(Doubling()),
+    scale: float = 0.00054,
 ) -> ConsistencyTraining:
     """Improved consistency training, iCT (Song & Dhariwal 2024).
 
     Pseudo-Huber distance, no average in the target, a doubling number of intervals, losses divided
-    by the gap; log-normal times are `time_sampling="EDMLogNormal(mean=-1.1, std=2.0)"`.
+    by the gap; log-normal times are `time_sampling="EDMLogNormal(mean=-1.1, std=2.0)"`. `scale` is
+    that of the distance: one for images, whose many values make a noisy error's norm even.
     """
-    grid = span_rules.KarrasGrid(sigma_max=sigma_max)
-    return ConsistencyTraining(
-        process,
-        time_sampling,
-        weighting,
-        spans=Intervals(Doubling(first, last, every), grid),
-        distance=PseudoHuber(),
-        target="student",
-        per_gap=True,
-    )
+    options = {"distance": PseudoHuber(scale), "target": "student", "per_gap": True}
+    return ConsistencyTraining(process, time_sampling, weighting, spans, **options)
 
 
 def EasyConsistency(

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax.core import Tracer
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Key
 
 from jaxdiff import random
 from jaxdiff.diffusion.parameterizations import noise
@@ -14,8 +15,9 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.schedules import Learned
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import ELBO
+from jaxdiff.objectives.one_time import one_time
 from jaxdiff.options import Levels, checked
-from jaxdiff.typing import Cond, Draw, Metrics, Prediction, Roles
+from jaxdiff.typing import Cond, Data, Draw, Metrics, Prediction, Roles, Time
 
 
 @checked
@@ -47,45 +49,47 @@ class VariationalBound:
             )
 
     def __call__(
-        self,
-        roles: Roles,
-        x0: Float[Array, "b *shape"],
-        cond: Cond,
-        draw: Draw,
-        step: Integer[Array, ""],
+        self, roles: Roles, x0: Data, cond: Cond, draw: Draw, step: Integer[Array, ""]
     ) -> tuple[Float[Array, " b"], Metrics]:
         """Returns the bound [b] in bits per dimension, and its three parts."""
-        index = jnp.round((x0 + 1) / 2 * (self.levels - 1)).astype(int)
-        x0 = jnp.linspace(-1, 1, self.levels, dtype=x0.dtype)[index]
-        bits = x0[0].size * jnp.log(2)
-        t, importance = self.time_sampling(self.process, draw)
-        truth = Prediction(x0, random.normal(random.stream(draw.keys, "noise"), x0))
-        prediction = roles.student(self.process.perturb(truth, t), t, cond)
-        error = _sum((prediction.noise - truth.noise) ** 2) / bits
+        return one_time(self, roles, self._level(self._index(x0), x0.dtype), cond, draw, step)
 
-        diffusion = ELBO()(self.process, noise, t) * error
-        prior = self._prior(x0) / bits
-        reconstruction = self._reconstruction(x0, index, random.stream(draw.keys, "decoder")) / bits
-        loss = prior + diffusion + reconstruction
+    def loss(
+        self, prediction: Prediction, truth: Prediction, t: Time, keys: Key[Array, " b"]
+    ) -> tuple[Time, Metrics]:
+        """Returns the bound of data that lie at the levels, and its three parts."""
+        x0, bits = truth.x0, truth.x0[0].size * jnp.log(2)
+        error = _sum((prediction.noise - truth.noise) ** 2) / bits
+        parts = {
+            "prior": self._prior(x0) / bits,
+            "diffusion": ELBO()(self.process, noise, t) * error,
+            "reconstruction": self._reconstruction(x0, random.stream(keys, "decoder")) / bits,
+        }
+        bound = parts["prior"] + parts["diffusion"] + parts["reconstruction"]
         if isinstance(self.process.schedule, Learned):
             moment = self._second_moment(t, jax.lax.stop_gradient(error))
-            loss += moment - jax.lax.stop_gradient(moment)
-        metrics = {"logsnr": self.process.logsnr(t), "importance": importance}
-        metrics |= {"prior": prior, "diffusion": diffusion, "reconstruction": reconstruction}
-        return importance * loss, metrics
+            bound += moment - jax.lax.stop_gradient(moment)
+        return bound, parts
+
+    def _index(self, x0):
+        return jnp.round((x0 + 1) / 2 * (self.levels - 1)).astype(int)
+
+    def _level(self, index, dtype):
+        return jnp.linspace(-1, 1, self.levels, dtype=dtype)[index]
 
     def _prior(self, x0):
         """KL(q(x_1|x_0) || N(0, 1)), which has no other parameters than the schedule's."""
         alpha, sigma = self.process.at(jnp.ones(len(x0), x0.dtype), x0)
         return 0.5 * _sum((alpha * x0) ** 2 + sigma**2 - 1 - 2 * jnp.log(sigma))
 
-    def _reconstruction(self, x0, index, keys):
+    def _reconstruction(self, x0, keys):
         """-log p(x0|x_0), normalised over the levels."""
         alpha, sigma = self.process.at(jnp.zeros(len(x0), x0.dtype), x0)
         x = x0 + sigma / alpha * random.normal(keys, x0)
         distance = x[..., None] - jnp.linspace(-1, 1, self.levels, dtype=x0.dtype)
         logits = -0.5 * (distance * (alpha / sigma)[..., None]) ** 2
-        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), index[..., None], axis=-1)
+        index = self._index(x0)[..., None]
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), index, axis=-1)
         return -_sum(log_p)
 
     def _second_moment(self, t, error):
@@ -105,4 +109,4 @@ class VariationalBound:
 
 
 def _sum(x):
-    return jnp.sum(x.reshape(len(x), -1), axis=1)
+    return reduce(x, "b ... -> b", "sum")

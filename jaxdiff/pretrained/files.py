@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from jaxdiff.typing import Params
 
 PLAIN = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 """The files preferred in a folder of several, such as beside a half-precision copy."""
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+/?")
+"""A name on the hub, perhaps with a folder in it. None of its parts begins with a dot."""
+
+FILES = (".safetensors", ".json")
 
 KEPT = ("*.safetensors", "*.json", "*.txt")
 """The files fetched from the hub: weights, settings, vocabularies."""
@@ -65,6 +71,7 @@ def resolve(source: str | os.PathLike) -> Path:
     """Returns a local path, or the path of a downloaded repository of the hub.
 
     "owner/name" may be followed by a folder in the repository. A download needs `huggingface_hub`.
+    What may as well be a misspelt path is none: "runs/digitz" where there is a folder "runs".
 
     Raises:
         ValueError: there is no such path, and no such repository or no `huggingface_hub`.
@@ -72,10 +79,13 @@ def resolve(source: str | os.PathLike) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    owner, name, *below = (*str(source).split("/"), "")
-    looks_remote = isinstance(source, str) and owner not in ("", ".", "..", "~") and name
-    if not looks_remote or path.suffix in (".safetensors", ".json"):
+    if not isinstance(source, str) or not REPOSITORY.fullmatch(source) or path.suffix in FILES:
         raise ValueError(f"there is no file or folder {os.fspath(source)!r}")
+    owner, name, *below = source.split("/")
+    if Path(owner).exists():
+        raise ValueError(
+            f"there is no file or folder {source!r}, and no download is tried, as {owner!r} is here"
+        )
     try:
         import huggingface_hub  # noqa: PLC0415 - an extra
     except ImportError:
@@ -163,6 +173,8 @@ def _shards(index: Path) -> tuple[dict[str, str], dict[str, Path]]:
         homes = dict(json.loads(index.read_text())["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{str(index)!r} is not an index of shards: {error!r}") from None
+    if outside := [n for n in homes.values() if not isinstance(n, str) or Path(n).name != n]:
+        raise ValueError(f"{str(index)!r} names {outside[0]!r}, which is no file beside it")
     shards = {name: index.parent / name for name in sorted(set(homes.values()))}
     if missing := [str(shard) for shard in shards.values() if not shard.exists()]:
         raise ValueError(f"{str(index)!r} names shards that are not there: {', '.join(missing)}")

@@ -1,6 +1,6 @@
 """A trained run: its config, its weights, samples and figures from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def load(
     *,
     step: int | None = None,
     devices: Devices | None = None,
+    trust: Sequence[str] = (),
 ) -> Run:
     """Loads the average weights of a run, and frozen weights from their sources.
 
@@ -141,17 +142,23 @@ def load(
             weights: `{"weights.codec": "new/place"}`.
         step: of the checkpoint; None for the newest that can be read.
         devices: all of them by default.
+        trust: modules of your own that its config.json may name, as may those of other runs that
+            it names, from now on in this process.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
         ValueError: it has no checkpoint yet; frozen weights are missing or others than in training;
-            a change would make another model.
+            a change would make another model; or it names a module that is not trusted.
     """
+    configs.trust(*trust)
     use_compilation_cache()
     config = read_config(workdir)
     if changes:
-        config.update_from_flattened_dict(changes)
-        if differences := configs.differences(config, read_config(workdir)):
+        try:
+            config.update_from_flattened_dict(changes)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"changes={dict(changes)}: {error}") from error
+        if differences := configs.differences(config, read_config(workdir, only_compared=True)):
             raise ValueError(f"not the run in {workdir} any more: {'; '.join(differences)}")
     experiment = Experiment(config, devices)
     folder = Path(workdir) / CHECKPOINTS

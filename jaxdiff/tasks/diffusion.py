@@ -26,7 +26,8 @@ from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import build_model, model_of_run
-from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.tasks.sampler import Sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Frozen, Params, Roles
 from jaxdiff.weights import adapters, learned, sources
@@ -83,6 +84,8 @@ class Diffusion:
         )
         self.teacher = self._teacher(config.weights.get("teacher", ""))
         students.check_objective(self.objective, self.model.scalars, self.teacher, config)
+        if self._begins_as_teacher():
+            students.check_beginning(config.weights.teacher, config)
         self.fields = ("x", *self.conditions.names)
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
@@ -101,14 +104,17 @@ class Diffusion:
             )
         }
         source = entries["network"].source
-        is_student = students.begins_as_teacher(self.objective)
-        if self.teacher is not None and is_student and not self.config.weights.network:
+        if self._begins_as_teacher():
             source = sources.OfRun(self.config.weights.teacher)
         if isinstance(source, sources.OfRun):
             # A network that gains an input begins as the other run's, which lacks it.
             new = tuple(f"cond/{name}_" for name in self.model.scalars)
             source = dataclasses.replace(source, new=(*source.new, *new))
             entries["network"] = dataclasses.replace(entries["network"], source=source)
+        for name in self._companions:
+            entries[name] = dataclasses.replace(
+                entries["network"], source=sources.Like("network"), averaged=False
+            )
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
@@ -171,6 +177,8 @@ class Diffusion:
             teacher = fixed(self.teacher.bind(weights["teacher"]))
             teacher = translated(teacher, self.teacher.process, self.process)
             roles = roles._replace(teacher=filled(teacher, empty))
+        bound = lambda name: filled(self.model.bind(weights, name=name), empty)
+        roles = roles._replace(others={name: bound(name) for name in self._companions})
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
@@ -239,6 +247,14 @@ class Diffusion:
             return model
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"weights.teacher: {error}") from error
+
+    @property
+    def _companions(self):
+        return getattr(self.objective, "companions", ())
+
+    def _begins_as_teacher(self):
+        named = self.config.weights.network
+        return self.teacher and not named and students.is_student(self.objective)
 
     def _read_network(self, path: Path, target: Params) -> Params:
         return read_network(path, self.model.network, target)

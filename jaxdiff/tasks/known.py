@@ -71,18 +71,32 @@ def known_of(
         image = checked_array("image", image, (num, *shape))
         mask = _mask(mask, num, shape)
         return Known(method or "KnownPixels", image, mask)
-    measurement = np.asarray(measurement, np.float32)
-    if len(measurement) not in (1, num):
-        raise ValueError(f"measurement has {len(measurement)} examples for {num} samples")
+    measurement = _numbers("measurement", measurement)
+    if not measurement.ndim or len(measurement) not in (1, num):
+        raise ValueError(f"measurement has shape {measurement.shape}; expected {num} examples")
     measurement = np.broadcast_to(measurement, (num, *measurement.shape[1:]))
     return Known(method or "DPS", measurement=measurement, operator=operator)
 
 
 def checked_array(name: str, value: Any, shape: tuple[int, ...]) -> Shaped[np.ndarray, "n *shape"]:
-    """Returns an argument as float32; ValueError if it has another shape."""
-    if np.shape(value) != shape:
-        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape}")
-    return np.asarray(value, np.float32)
+    """Returns an argument as float32.
+
+    Raises:
+        ValueError: it has another shape, is no array of numbers, holds NaN, or holds bytes.
+    """
+    array = _numbers(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
+    return array
+
+
+def _numbers(name: str, value: Any) -> Float[np.ndarray, "..."]:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" or array.dtype == np.uint8:
+        raise ValueError(f"{name} has type {array.dtype}; expected floats, images in [-1, 1]")
+    if not array.size or not np.isfinite(array).all():
+        raise ValueError(f"{name} is {'not finite' if array.size else 'empty'}")
+    return array.astype(np.float32)
 
 
 def _mask(mask, num, shape):
@@ -90,7 +104,7 @@ def _mask(mask, num, shape):
 
     Of points [d], which have no size, the mask is [d] or [num, d].
     """
-    mask, points = np.asarray(mask) > 0.5, len(shape) == 1
+    mask, points = _numbers("mask", np.asarray(mask, float)) > 0.5, len(shape) == 1
     wanted = shape if points else (*shape[:-1], 1)
     if not points and (mask.shape == shape[:-1] or mask.shape[1:] == shape[:-1]):
         mask = mask[..., None]

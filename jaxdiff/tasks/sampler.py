@@ -2,67 +2,32 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Float, Shaped
 
 from jaxdiff import random
 from jaxdiff.codecs import Pixels
 from jaxdiff.conditioning.conditions import Conditions, filled
-from jaxdiff.config.build import build
-from jaxdiff.diffusion import guidance as guidances
-from jaxdiff.diffusion import sampling, solvers, timesteps
-from jaxdiff.diffusion.process import Parameterization, Process
-from jaxdiff.options import Range, Size, check
+from jaxdiff.diffusion import sampling
 from jaxdiff.progress import announced, full_batches
 from jaxdiff.tasks import students
 from jaxdiff.tasks.known import checked_array, known_of
-from jaxdiff.tasks.model import Model, bound_of_run
+from jaxdiff.tasks.model import Model
+from jaxdiff.tasks.sampling_options import Grid, Options, guidance_of, solver_of, times_of
 from jaxdiff.training.loop import NonFiniteError
-from jaxdiff.trees import as_argument, from_argument, replaced
+from jaxdiff.trees import as_argument, from_argument
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices
 
-Grid = Float[Array, " times"]
 Samples = Float[np.ndarray, "..."]
 Weights = Mapping[str, Params]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How samples are drawn, where a call does not choose otherwise.
-
-    The grid of times is used between `t_start` and `t_end`; 1 is noise, 0 is data.
-    """
-
-    solver: Any = "DDIM"
-    timesteps: Any = "Uniform"
-    steps: Size = 50
-    guidance: Any = "ClassifierFree"
-    guidance_scale: guidances.Scale = 1.0
-    batch_size: Size = 64
-    t_start: Annotated[float, Range(gt=0, le=1)] = 1.0
-    t_end: Annotated[float, Range(ge=0, lt=1)] = 0.0
-
-    def changed(self, **changes: Any) -> "Options":
-        """Returns the options with those changes that are not None.
-
-        Raises:
-            ValueError: an option is unknown, or of a wrong type or range.
-        """
-        known = {field.name: field.type for field in fields(self)}
-        if unknown := sorted(set(changes) - set(known)):
-            raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
-        given = {name: value for name, value in changes.items() if value is not None}
-        for name, value in given.items():
-            check(name, known[name], value)
-        return replace(self, **given)
 
 
 class Sampler:
@@ -96,8 +61,8 @@ class Sampler:
         self._encode = jax.jit(conditions.encode)
         self._empty = jax.jit(conditions.empty)
         self._program = jax.jit(self._draw, static_argnames="loop")
-        self._solver(options.solver)
-        self._guide(options.guidance, options.guidance_scale)
+        solver_of(options, model, learns)
+        guidance_of(options, model, shape, guided)
         self.times({}, options=options)
 
     def __call__(
@@ -190,20 +155,8 @@ class Sampler:
             ValueError: a name is unknown, or the model predicts nothing at one of the times.
         """
         chosen = (options or self._options).changed(**changes)
-        arguments = (
-            learned.bind(self._model.process, weights, learned.PROCESS),
-            self._model.parameterization,
-            build(timesteps, chosen.timesteps),
-            chosen.steps,
-            chosen.t_start,
-            chosen.t_end,
-            jax.config.values["jax_enable_x64"],
-        )
-        try:
-            hash(arguments)
-        except TypeError:  # a learned schedule's values
-            return _times.__wrapped__(*arguments)
-        return _times(*arguments)
+        process = learned.bind(self._model.process, weights, learned.PROCESS)
+        return times_of(chosen, process, self._model.parameterization)
 
     def denoiser(
         self, weights: Weights, guidance_scale: float = 1.0, guidance: Any = "ClassifierFree"
@@ -213,7 +166,9 @@ class Sampler:
         Its conditions are encoded ones, as from `encode`. It raises ValueError where there is
         nothing to be guided by.
         """
-        guide = learned.bind(self._guide(guidance, guidance_scale), weights, "guidance")
+        chosen = replace(self._options, guidance=guidance, guidance_scale=guidance_scale)
+        guide = guidance_of(chosen, self._model, self._shape, self._guided)
+        guide = learned.bind(guide, weights, "guidance")
         empty = self._empty(weights)
         return Partial(_ask, self._model.bind(weights), as_argument(guide), empty)
 
@@ -224,22 +179,6 @@ class Sampler:
             ValueError: a name is unknown, or values are of another number, kind or range.
         """
         return self._encode(weights, self._conditions.check(num, cond))
-
-    def _solver(self, spec: Any) -> Solver:
-        solver = build(solvers, spec, process=self._model.process)
-        students.check_solver(solver, self._learns)
-        return solver
-
-    def _guide(self, spec: Any, guidance_scale: Any) -> Any:
-        guide = build(
-            guidances,
-            spec,
-            process=self._model.process,
-            parameterization=self._model.parameterization,
-            guidance_scale=guidance_scale,
-        )
-        guide = students.guidance_of(guide, guidance_scale, self._model.scalars, self._guided)
-        return guidances.simplified(_with_weak_model(guide, self._shape))
 
     def _draw(self, loop, weights, solver, guide, problem, times, keys, given, negative):
         """Draws one batch; traced. All arguments but the loop are pytrees."""
@@ -271,8 +210,8 @@ class Sampler:
         return decode(x) if loop is sampling.sample else jax.vmap(decode)(x)
 
     def _run(self, loop, weights, num, given, negative, seed, first, chosen, known):
-        solver = self._solver(chosen.solver)
-        guide = self._guide(chosen.guidance, chosen.guidance_scale)
+        solver = solver_of(chosen, self._model, self._learns)
+        guide = guidance_of(chosen, self._model, self._shape, self._guided)
         times = self.times(weights, options=chosen)
         size = min(num, chosen.batch_size)
         key = random.stream(jax.random.key(seed), "sample")
@@ -329,33 +268,6 @@ def _check_finite(samples: np.ndarray, chosen: Options) -> None:
         )
 
 
-def _with_weak_model(guide: Any, shape: tuple[int, ...]) -> Any:
-    """Returns guidance whose weak model, if it is named by its run's folder, is loaded."""
-    changes = {}
-    if isinstance(weak := getattr(guide, "weak", None), str):
-        changes["weak"] = bound_of_run(weak, shape)
-    if (inner := getattr(guide, "of", None)) is not None:
-        changes["of"] = _with_weak_model(inner, shape)
-    return replaced(guide, **changes) if changes else guide
-
-
 @jax.jit
 def _ask(denoiser, guide, empty, x, t, cond):
     return from_argument(guide)(filled(denoiser, empty))(x, t, cond)
-
-
-@functools.lru_cache(maxsize=64)
-def _times(
-    process: Process,
-    parameterization: Parameterization,
-    grid: Any,
-    steps: int,
-    t_start: float,
-    t_end: float,
-    double: bool,
-) -> Grid:
-    times = grid(process, steps)
-    if (t_start, t_end) != (1.0, 0.0):
-        times = sampling.within(times, t_start, t_end)
-    process.check(parameterization, times[:-1])
-    return times

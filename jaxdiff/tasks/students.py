@@ -27,7 +27,7 @@ def learns(objective: Any) -> str:
     return next((o.learns for o in _nested(objective) if hasattr(o, "learns")), DENOISER)
 
 
-def begins_as_teacher(objective: Any) -> bool:
+def is_student(objective: Any) -> bool:
     """Returns whether a model begins as its teacher, where no other weights are named."""
     return any(hasattr(part, "learns") for part in _nested(objective))
 
@@ -74,6 +74,25 @@ def check_teacher(path: str, config: Any) -> None:
         raise ValueError(f"{path} has codec={others}, the student {ours}")
 
 
+MEANING = ("process", "parameterization", "input_scaling", "time_input")
+"""Fields that say what a network's output means."""
+
+
+def check_beginning(path: str, config: Any) -> None:
+    """Raises ValueError if a student with its teacher's weights would not be its teacher."""
+    other: Any = configs.read_config(path)
+    different = [
+        f"{name}={configs.plain(config[name])!r}, the teacher {configs.plain(other[name])!r}"
+        for name in MEANING
+        if configs.plain(config[name]) != configs.plain(other[name])
+    ]
+    if different:
+        raise ValueError(
+            f"the student would begin with its teacher's weights, but has {'; '.join(different)}:"
+            " take the teacher's, or begin anew, --config.weights.network='Random()'"
+        )
+
+
 def check_solver(solver: Solver, learned: str) -> None:
     """Raises ValueError if a solver needs what a model has not learned."""
     needs, name = getattr(solver, "needs", DENOISER), type(solver).__name__
@@ -90,7 +109,7 @@ def check_solver(solver: Solver, learned: str) -> None:
 
 
 def guidance_of(
-    guide: Any, guidance_scale: float, scalars: Mapping[str, float], within: float
+    guide: Any, guidance_scale: Any, scalars: Mapping[str, float], within: float
 ) -> Any:
     """Returns the guidance of a model, which may have it as an input, or in its weights already.
 
@@ -108,7 +127,7 @@ def guidance_of(
         warnings.warn(
             f"guidance_scale={guidance_scale} on top of the scale {within:g} that the model was"
             " trained to have: guidance is applied twice",
-            stacklevel=3,
+            stacklevel=4,
         )
     return guide
 

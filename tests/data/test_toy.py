@@ -26,6 +26,15 @@ def test_eight_gaussians_have_their_means_and_widths():
         assert abs(len(own) / SIZE - 1 / 8) < 0.01
 
 
+def test_three_peaks_are_the_mixture_that_they_say():
+    x, label = points("three_peaks")
+    assert x.shape == (SIZE, 1)
+    for k, (weight, mean, std) in enumerate([(0.3, -1.5, 0.2), (0.5, 0.0, 0.3), (0.2, 1.2, 0.15)]):
+        own = x[label == k]
+        assert abs(len(own) / SIZE - weight) < 0.01
+        np.testing.assert_allclose([own.mean(), own.std()], [mean, std], atol=0.01)
+
+
 def test_rings_have_their_radii():
     x, label = points("rings", radii=(1.0, 2.5), std=0.0)
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), np.array([1, 2.5])[label], atol=1e-5)
@@ -67,7 +76,7 @@ def test_a_point_depends_on_its_index_the_seed_and_the_split_only(name):
     """Catches draws column by column, where the size would change every point."""
     source = lambda split="train", **options: open_source(name, split, **{"size": 9, **options})
     some, more = source(), source(size=50)
-    assert len(some) == 9 and some.shape == (2,) and some[0]["x"].dtype == np.float32
+    assert len(some) == 9 and some.shape == some[0]["x"].shape and some[0]["x"].dtype == np.float32
     for i in range(9):
         np.testing.assert_array_equal(some[i]["x"], more[i]["x"])
         assert some[i].get("label") == more[i].get("label")

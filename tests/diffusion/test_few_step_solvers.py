@@ -84,7 +84,7 @@ def test_what_an_objective_teaches_is_found_within_others():
     outer.__dict__.update(of=inner)
     assert students.learns(outer) == "flow map"
     assert students.guidance_within(outer) == 3.0
-    assert students.begins_as_teacher(outer)
+    assert students.is_student(outer)
     assert students.learns(Denoising) == "denoiser"
 
 

@@ -15,7 +15,8 @@ from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.sampling import prior, sample
 from jaxdiff.diffusion.solvers import DDIM
 from jaxdiff.tasks.model import Model
-from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.tasks.sampler import Sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.gaussians import COSINE, FLOW, B, equal, given, of_label
 

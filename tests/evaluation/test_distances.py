@@ -10,6 +10,7 @@ from jaxdiff.evaluation.frechet import frechet_distance
 from jaxdiff.evaluation.kernel import kernel_distance, squared_mmd
 from jaxdiff.evaluation.moments import Moments, merge, moments
 from jaxdiff.evaluation.precision_recall import precision_recall
+from jaxdiff.evaluation.sliced_wasserstein import sliced_wasserstein
 
 
 def normal(*shape, seed=0):
@@ -174,3 +175,15 @@ class TestPrecisionRecall:
     def test_too_few_features_are_named(self):
         with pytest.raises(ValueError, match=r"neighbours=3.*3"):
             precision_recall(normal(10, 2), normal(3, 2))
+
+
+def test_the_sliced_distance_of_shifted_points_is_the_shift_s_mean_shadow():
+    """2/π of the shift in the plane, all of it on a line; fails without the sorting."""
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    shuffled = np.add(np.random.default_rng(1).permutation(x), [0.0, 3.0])
+    distance = sliced_wasserstein(x, shuffled, directions=20_000)
+    assert distance == pytest.approx(3 * 2 / np.pi, rel=0.02)
+    assert sliced_wasserstein(x[:, :1], shuffled[:, :1] - 2) == pytest.approx(2, rel=1e-9)
+    assert sliced_wasserstein(x, x[::-1]) < 1e-12
+    with pytest.raises(ValueError, match=r"shapes \(500, 2\) and \(3, 2\)"):
+        sliced_wasserstein(x, x[:3])

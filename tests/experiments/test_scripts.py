@@ -151,7 +151,11 @@ def test_a_run_s_own_grid_serves_any_number_of_steps(script, workdir, tmp_path):
     ("name", "flags", "message"),
     [
         ("timesteps", ["--steps=5,0"], "steps=5,0: numbers from 1"),
-        ("sample", ["--timesteps=Measured(path='no.json')"], "Measured: no.json cannot be read"),
+        (
+            "sample",
+            ["--timesteps=Measured(path='no.json')"],
+            "there is no file 'no.json'",
+        ),
     ],
 )
 def test_a_grid_that_there_is_not_is_one_message(script, workdir, name, flags, message):

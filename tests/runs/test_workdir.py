@@ -14,6 +14,7 @@ from jaxdiff import Experiment
 from jaxdiff.runs.run import Run
 from jaxdiff.runs.workdir import check_workdir, locked, open_workdir
 from jaxdiff.tasks import sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.loop import NonFiniteError
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
@@ -82,7 +83,7 @@ def test_samples_that_are_not_finite_are_an_error(trained):
     samples = np.zeros((4, 2))
     samples[2, 1] = np.inf
     with pytest.raises(NonFiniteError, match=r"1 of 4 samples .* at index 2"):
-        sampler._check_finite(samples, sampler.Options())
+        sampler._check_finite(samples, Options())
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path):
@@ -116,4 +117,26 @@ def test_a_config_can_be_corrected_until_there_is_a_checkpoint(tmp_path, caplog)
     assert "no checkpoint yet" in caplog.text
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     with pytest.raises(ValueError, match="batch_size: 16 -> 8"):
+        check_workdir(tmp_path, config)
+
+
+def test_learning_rates_may_change_between_launches_and_are_told(tmp_path):
+    """Fails if a new rate is refused or not told, or another option of the optimizer is not."""
+    config = points_config()
+    config.optimizer.schedule = "cosine(steps=4)"
+    open_workdir(tmp_path, config)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.schedule = "cosine(warmup_steps=1)"
+    config.optimizers = {"network": {"learning_rate": 0.1}}
+    config.train.log_every = 7
+    found = check_workdir(tmp_path, config)
+    assert any(line.endswith("-> 0.0005") and "optimizer.learning_rate" in line for line in found)
+    assert "optimizer.schedule: 'cosine(steps=4)' -> 'cosine(warmup_steps=1)'" in found
+    assert any(
+        line.startswith("optimizers.network.learning_rate: 'absent' -> 0.1") for line in found
+    )
+    assert any(line.startswith("train.log_every: ") for line in found)
+    config.optimizer.clip_norm = 3.0
+    with pytest.raises(ValueError, match=r"optimizer\.clip_norm: .* -> 3\.0"):
         check_workdir(tmp_path, config)

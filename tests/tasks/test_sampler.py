@@ -16,7 +16,8 @@ from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
 from jaxdiff.diffusion.timesteps import Karras, Uniform
 from jaxdiff.tasks.model import Model
-from jaxdiff.tasks.sampler import Options, Sampler
+from jaxdiff.tasks.sampler import Sampler
+from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices, make_mesh
 
@@ -212,7 +213,7 @@ def test_a_measurement_is_met(sampler):
         ({"inverse": "DPS"}, "inverse='DPS' needs image and mask, or measurement"),
         (
             {"measurement": IMAGE[:3], "operator": first},
-            "measurement has 3 examples for 5 samples",
+            r"measurement has shape \(3, 2\); expected 5 examples",
         ),
         (
             {"measurement": IMAGE, "operator": first, "inverse": "DSP"},

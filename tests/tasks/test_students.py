@@ -37,7 +37,7 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     """Fails if it begins elsewhere, the teacher moves, or the sampler refuses what was learned."""
     path, weights = teacher
     fields = {"weights.teacher": path, "sampling.solver": "FlowMap", **UNTIL}
-    student = experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
+    student = experiment(objective="MeanFlow", **fields)
     begun = jax.device_get(student.init())
     for name, tree in weights.items():
         jax.tree.map(np.testing.assert_array_equal, begun.params["network"][name], tree)
@@ -46,8 +46,33 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     run = jaxdiff.load(tmp_path, devices=student.devices)
     two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
     assert np.isfinite(two).all() and np.isfinite(heun).all()
-    anew = experiment(objective="MeanFlow", **fields, **{"weights.network": "Random()"})
+    with pytest.raises(ValueError, match=r"process='RectifiedFlow', the teacher 'Cosine': take"):
+        experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
+    fields |= {"process": "RectifiedFlow", "weights.network": "Random()"}
+    anew = experiment(objective="MeanFlow", **fields)
     assert anew.table.entries["network"].source is None
+
+
+def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teacher):
+    """Fails if it is random, averaged, or moves by the generator's loss or rate."""
+    student = experiment(
+        **{
+            "objective": "DistributionMatching(steps=2)",
+            "weights.teacher": teacher[0],
+            "sampling.solver": "Consistency",
+            "optimizers": {"network": {"learning_rate": 0.0}},
+        }
+    )
+    begun = student.init()
+    kept = jax.device_get(begun.params)
+    jax.tree.map(np.testing.assert_array_equal, kept["fake_score"], kept["network"])
+    assert set(begun.ema) == {"network"}
+    batch = {name: next(student.batches())[name] for name in ("x", "position")}
+    after, metrics = student.runner.step(begun, student.devices.put(batch))
+    jax.tree.map(np.testing.assert_array_equal, after.params["network"], kept["network"])
+    moved = jax.tree.map(lambda a, b: np.any(a != b), after.params["fake_score"], kept["network"])
+    assert any(jax.tree.leaves(moved))
+    assert {"loss_generator", "loss_fake_score"} <= set(metrics)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.stats import norm
+from einops import reduce
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import random
 from jaxdiff.diffusion.likelihood.angle import nodes, span
-from jaxdiff.diffusion.likelihood.quantization import bins, log_interval
+from jaxdiff.diffusion.likelihood.quantization import log_probability
 from jaxdiff.diffusion.process import Process, expand
-from jaxdiff.typing import Cond, Data, Denoiser, Prediction
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Time
 
 
 class Bound(NamedTuple):
@@ -63,9 +63,11 @@ def variational_bound(
     _check_steps(len(times) - 1)
     keys = random.stream(keys, "bound")
 
+    share = {"small": 0.0, "large": 1.0}[variance]
+
     def step(_, at):
         t, s, index = at
-        return None, _step(process, denoiser, x0, cond, t, s, random.fold_in(keys, index), variance)
+        return None, _step(process, denoiser, x0, cond, t, s, random.fold_in(keys, index), share)
 
     _, steps = jax.lax.scan(step, None, (times[:-2], times[1:-1], jnp.arange(len(times) - 2)))
     keys = random.stream(keys, "decoder")
@@ -116,20 +118,47 @@ def continuous_bound(
     )
 
 
-def _step(process, denoiser, x0, cond, t, s, keys, variance):
-    """KL(q(x_s|x_t, x0) || p(x_s|x_t)), of Gaussians; p's may be `wider`, by its log-variance.
+def step_divergence(
+    process: Process, x0: Data, prediction: Prediction, t: Time, s: Time, share: float = 0.0
+) -> Data:
+    """KL(q(x_s|x_t, x0) || p(x_s|x_t)) of each value, in nats, for s > 0.
 
-    Where it is not, this is ½(SNR_s - SNR_t)·|x0 - x0'|² (Kingma et al. 2021, section 4).
+    p's variance lies the `share` of the way, in the logarithm, from the posterior's (0) to that of
+    the forward step (1); a share that the denoiser predicts takes its place. At the posterior's
+    this is ½(SNR_s - SNR_t)·(x0 - x0')² (Kingma et al. 2021, section 4).
     """
-    t = jnp.broadcast_to(t, len(x0))
-    prediction = denoiser(_noisy(process, x0, t, keys), t, cond)
-    share = {"small": 0.0, "large": 1.0}[variance]
-    share = share if prediction.variance is None else prediction.variance
+    learned = prediction.variance is not None
     log_sigma = lambda t: expand(jnp.log(process.schedule.sigma(t)), x0)
-    wider = share * 2 * (log_sigma(t) - log_sigma(s))
-    gain = expand(_snr(process, s) - _snr(process, t), x0)
+    wider = (prediction.variance if learned else share) * 2 * (log_sigma(t) - log_sigma(s))
+    gain = expand(_snr(process, s) * _fresh(process, t, s), x0)
     squared = gain * (prediction.x0 - x0) ** 2
-    return 0.5 * _sum(wider + jnp.expm1(-wider) + squared * jnp.exp(-wider))
+    return 0.5 * (wider + jnp.expm1(-wider) + squared * jnp.exp(-wider))
+
+
+def decoder_log_probability(
+    process: Process,
+    x0: Data,
+    prediction: Prediction,
+    t: Time,
+    before: Time | None,
+    levels: int | None,
+) -> Data:
+    """Returns log p(x0|x_t) of each value, with the predicted mean and variance sigma².
+
+    A variance that the denoiser predicts lies between the posterior's of the step from the time
+    `before` to t, and sigma². With `levels` it is the probability of a level's bin, else a density.
+    """
+    std = expand(process.schedule.sigma(t), x0)
+    if prediction.variance is not None and before is not None:
+        fresh = expand(_fresh(process, before, t), x0)
+        std = std * jnp.sqrt(fresh) ** (1 - prediction.variance)
+    return log_probability(x0, prediction.x0, std, levels)
+
+
+def _step(process, denoiser, x0, cond, t, s, keys, share):
+    t, s = (jnp.broadcast_to(time, len(x0)) for time in (t, s))
+    prediction = denoiser(_noisy(process, x0, t, keys), t, cond)
+    return _sum(step_divergence(process, x0, prediction, t, s, share))
 
 
 def _prior(process, x0, t):
@@ -138,23 +167,10 @@ def _prior(process, x0, t):
 
 
 def _decoder(process, denoiser, x0, cond, t, keys, levels, before=None):
-    """-log p(x0|x_t) with the predicted mean and variance sigma², or the learned one.
-
-    That lies between the posterior's of the step `before` and sigma², as when it was trained.
-    """
     t = jnp.broadcast_to(t, len(x0))
-    mean, _, share = denoiser(_noisy(process, x0, t, keys), t, cond)
-    std = expand(process.schedule.sigma(t), x0)
-    if share is not None and before is not None:
-        fresh = 1 - _snr(process, before) / _snr(process, t)
-        std = std * jnp.sqrt(expand(fresh, x0)) ** (1 - share)
-    if levels is None:
-        return -_sum(norm.logpdf(x0, mean, std))
-    lower, upper = bins(x0, levels)
-    # The first and the last level's bins have no end: the probabilities add up to one.
-    lower = jnp.where(lower < -1, -jnp.inf, lower)
-    upper = jnp.where(upper > 1, jnp.inf, upper)
-    return -_sum(log_interval((lower - mean) / std, (upper - mean) / std))
+    before = None if before is None else jnp.broadcast_to(before, len(x0))
+    prediction = denoiser(_noisy(process, x0, t, keys), t, cond)
+    return -_sum(decoder_log_probability(process, x0, prediction, t, before, levels))
 
 
 def _noisy(process, x0, t, keys):
@@ -165,8 +181,13 @@ def _snr(process, t):
     return (process.schedule.alpha(t) / process.schedule.sigma(t)) ** 2
 
 
+def _fresh(process, t, s):
+    """Returns 1 - SNR_t/SNR_s: the share of the noise at t that is new since s."""
+    return -jnp.expm1(process.logsnr(t) - process.logsnr(s))
+
+
 def _sum(x):
-    return jnp.sum(x.reshape(len(x), -1), axis=1)
+    return reduce(x, "b ... -> b", "sum")
 
 
 def _check_steps(steps):

@@ -5,6 +5,7 @@
 
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
+from jax.scipy.stats import norm
 
 from jaxdiff.typing import Data
 
@@ -27,6 +28,21 @@ def log_interval(low: Data, high: Data) -> Data:
     upper = low + high > 0
     low, high = jnp.where(upper, -high, low), jnp.where(upper, -low, high)
     return log_ndtr(high) + jnp.log(-jnp.expm1(log_ndtr(low) - log_ndtr(high)))
+
+
+def log_probability(x: Data, mean: Data, std: Data, levels: int | None) -> Data:
+    """Returns the log-probability of each value's bin under a normal distribution.
+
+    The first and the last bin have no end, so that probabilities add up to one. Without levels it
+    is the density.
+    """
+    if levels is None:
+        return norm.logpdf(x, mean, std)
+    lower, upper = bins(x, levels)
+    # Far numbers for infinities, which would have no slope.
+    low = jnp.where(lower < -1, -1e4, (lower - mean) / std)
+    high = jnp.where(upper > 1, 1e4, (upper - mean) / std)
+    return log_interval(low, high)
 
 
 def check_levels(x: Data, levels: int | None) -> None:

@@ -1,0 +1,72 @@
+"""Every variant of the few-step recipes builds, with a teacher where it needs one, and traces."""
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+import pytest
+
+from jaxdiff import Experiment
+from jaxdiff.training.step import make_step
+from jaxdiff.weights.devices import Devices, make_mesh
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+QUICK = {("toy_few_step", name) for name in ("mean_flow", "tcd", "scd", "easy_consistency")}
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def one_device(config):
+    return Experiment(config, Devices(make_mesh(jax.devices()[:1]), config.parallel))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """Makes the folder of a recipe's teacher: its config, and an average of zeros."""
+
+    @functools.cache
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        config = recipe(name).get_config("denoising")
+        (folder / "config.json").write_text(json.dumps(json.loads(config.to_json())))
+        shapes = one_device(config).abstract_state().ema
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save((folder / "checkpoints" / "1" / "ema").absolute(), zeros)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(name, variant, marks=() if (name, variant) in QUICK else pytest.mark.slow)
+        for name in ("toy_few_step", "digits_few_step")
+        for variant in recipe(name).VARIANTS
+    ],
+)
+def test_a_variant_traces_and_its_solver_fits(name, variant, teacher):
+    """Fails if an objective is asked for what it has not, or a solver for what was not learned."""
+    module = recipe(name)
+    config = module.get_config(variant)
+    if variant in module.TAUGHT:
+        config.weights.teacher = teacher(name)
+    experiment = one_device(config)
+    state = experiment.abstract_state()
+    batch = experiment.task.example(config.batch_size)
+    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+    assert shapes(after) == shapes(state)
+    assert metrics["loss"].shape == ()
+    begins = experiment.table.entries["network"].source is not None
+    assert begins == (variant in module.TAUGHT)
