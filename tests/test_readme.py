@@ -91,7 +91,9 @@ def with_text_encoder(folder, command):
     settings = "BERTSettings(vocabulary=16, positions=6, width=8, layers=1, heads=2, mlp_width=8)"
     small = (
         f"--config.encoders.text.settings={settings}",
+        "--config.encoders.text.window=6",
         "--config.network.inputs.text_features=8",
+        "--config.network.inputs.pooled_features=8",
     )
     return [*command, *small, "--config.network.transformer_depth=(0,)"]
 
