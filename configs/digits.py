@@ -38,7 +38,7 @@ VARIANTS = {
         "time_sampling": "LogitNormal(mean=0.0, std=1.0)",
         "network": {"name": "DiT", "features": 96, "depth": 6, "num_heads": 4},
         "optimizer.learning_rate": 1e-3,
-        "optimizer.schedule": "cosine(steps=3000, warmup_steps=100)",
+        "optimizer.schedule": "cosine(warmup_steps=100)",
         "train.steps": 3000,
         "train.checkpoint_every": 1000,
         "train.evaluate_every": 1000,
@@ -61,7 +61,7 @@ def get_config(variant: str = ""):
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.schedule = "cosine(steps=600, warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
     config.train.steps = 600
     config.train.log_every = 20

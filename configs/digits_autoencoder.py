@@ -41,7 +41,7 @@ def get_config(variant: str = ""):
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=800, warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
     config.train.steps = 800
     config.train.log_every = 50

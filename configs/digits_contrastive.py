@@ -12,7 +12,7 @@ def get_config():
     config.task = {"name": "Contrastive", "embedding": 32, "shift": 1, "noise": 0.3}
     config.batch_size = 256
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=600, warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
     config.train.steps = 600
     config.train.log_every = 50

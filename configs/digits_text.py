@@ -39,7 +39,7 @@ def get_config():
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.schedule = "cosine(steps=600, warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
     config.train.steps = 600
     config.train.log_every = 20

@@ -36,7 +36,7 @@ def get_config():
     config.time_sampling = "LogitNormal"
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "cosine(steps=3000, warmup_steps=100)"
+    config.optimizer.schedule = "cosine(warmup_steps=100)"
     config.ema = "Warmup(decay=0.998)"
     config.train.steps = 3000
     config.train.log_every = 50

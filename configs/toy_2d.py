@@ -18,7 +18,7 @@ def get_config(variant: str = "eight_gaussians"):
     config.parameterization = "velocity"
     config.batch_size = 512
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=4000, warmup_steps=100)"
+    config.optimizer.schedule = "cosine(warmup_steps=100)"
     config.ema = "Warmup(decay=0.995)"
     config.train.steps = 4000
     config.train.evaluate_every = 2000

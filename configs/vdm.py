@@ -24,7 +24,7 @@ def get_config():
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine(steps=1500, warmup_steps=100)"
+    config.optimizer.schedule = "cosine(warmup_steps=100)"
     config.ema = "Warmup(decay=0.995)"
     config.train.steps = 1500
     config.train.evaluate_every = 1500

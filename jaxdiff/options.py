@@ -197,10 +197,12 @@ def describe(kind: Any) -> str:  # noqa: PLR0911
     """Returns the words for the values that an annotation describes: "a number from 0 to 1"."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        noun = describe(arguments[0])
+        several = [each for each in get_args(arguments[0]) if each is not type(None)]
+        optional = type(None) in get_args(arguments[0]) and len(several) == 1
+        noun = describe(several[0] if optional else arguments[0])
         for mark in arguments[1:]:
             noun = mark.describe(noun) if hasattr(mark, "admits") else noun
-        return noun
+        return f"{noun} or None" if optional else noun
     if origin in (Union, types.UnionType):
         words = [describe(each) for each in arguments if "array" not in str(each).lower()]
         return " or ".join(dict.fromkeys(words))

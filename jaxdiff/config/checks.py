@@ -82,16 +82,28 @@ def plain(spec: Any) -> Any:
 
 def differences(config: Config, other: Config) -> list[str]:
     """Returns "field: other's value -> config's value" wherever they contradict each other."""
+    return [line for path, line in _changes(config, other) if not _may_change(path)]
+
+
+def allowed_changes(config: Config, other: Config) -> list[str]:
+    """Returns the same lines for the fields that may change between launches of a run."""
+    return [line for path, line in _changes(config, other) if _may_change(path)]
+
+
+def _changes(config, other):
     a, b = _flat(as_dict(config)), _flat(as_dict(other))
-    return [
-        f"{name}: {b.get(name, 'absent')!r} -> {a.get(name, 'absent')!r}"
-        for name in sorted(a.keys() | b.keys())
-        if a.get(name) != b.get(name) and not _free(name.split("."))
-    ]
+    for name in sorted(a.keys() | b.keys()):
+        if a.get(name) != b.get(name):
+            old, new = (found.get(name, "absent") for found in (b, a))
+            yield name.split("."), f"{name}: {old!r} -> {new!r}"
 
 
-def _free(path):
-    return path[0] in MAY_CHANGE_ON_RESUME or (path[0] == "encoders" and path[-1] in PATH_FIELDS)
+def _may_change(path):
+    if path[0] in ("optimizer", "optimizers") and "schedule" in path:
+        return True
+    rate = path[0] in ("optimizer", "optimizers") and path[-1] == "learning_rate"
+    tokenizer = path[0] == "encoders" and path[-1] in PATH_FIELDS
+    return rate or tokenizer or path[0] in MAY_CHANGE_ON_RESUME
 
 
 def _check(config, section, prefix):

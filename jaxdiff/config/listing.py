@@ -108,9 +108,8 @@ def members(name: str) -> list[tuple[str, Any]]:
     if name == "data":
         return [*_data_sets(), *((each, getattr(module, each)) for each in kinds.names(module))]
     if name == "optimizers":
-        found = kinds.names(module, importlib.import_module("jaxdiff.training.optimizer").KIND)
-        takes = lambda each: "learning_rate" in inspect.signature(getattr(module, each)).parameters
-        return [(each, getattr(module, each)) for each in found if takes(each)]
+        known = importlib.import_module("jaxdiff.training.optimizer").optimizers()
+        return [(each, getattr(module, each)) for each in known]
     return [(each, getattr(module, each)) for each in kinds.names(module)]
 
 

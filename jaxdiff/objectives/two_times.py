@@ -6,6 +6,7 @@ randomness but that of `span.keys`. Its attributes say what it learns and needs:
     learns          "denoiser", "consistency" (until = 0) or "flow map" (any `until`)
     needs_teacher   whether `roles.teacher` is asked
     needs_scalars   numbers that the student must read, such as "until"
+    companions      names of networks beside it, `roles.others`, which begin as the student
 """
 
 from typing import Any
@@ -29,14 +30,15 @@ stop = jax.lax.stop_gradient
 
 def two_times(
     self: Any, roles: Roles, x0: Data, cond: Cond, draw: Draw, step: Integer[Array, ""]
-) -> tuple[Float[Array, " b"], Metrics]:
-    """Draws times and noise, and returns the loss [b]."""
+) -> tuple[Any, Metrics]:
+    """Draws times and noise, and returns the loss [b], or that of each player."""
     t, importance = self.time_sampling(self.process, draw)
     span = self.spans(self.process, t, draw.keys, step)
     truth = with_noise(x0, draw.keys)
     loss, metrics = self.loss(roles, truth, span, cond, step)
     logsnr = self.process.logsnr(span.t)
-    return importance * loss, {"logsnr": logsnr, "importance": importance, **metrics}
+    loss = jax.tree.map(lambda each: importance * each, loss)  # one, or one for each player
+    return loss, {"logsnr": logsnr, "importance": importance, **metrics}
 
 
 def teacher_of(roles: Roles) -> Denoiser:

@@ -32,7 +32,7 @@ from jaxdiff.training import ema, loop, state
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.metrics import Meter
-from jaxdiff.training.optimizer import make_optimizer
+from jaxdiff.training.optimizer import make_optimizer, mismatches
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Recipe, losses
@@ -65,7 +65,9 @@ class Experiment:
         self.devices = devices or Devices(parallel=self.config.parallel)
         self.task = build(tasks, configs.plain(self.config.task), config=self.config)
         optimizer, self._rates = make_optimizer(
-            self.config.optimizer.to_dict(), self.config.optimizers.to_dict()
+            self.config.optimizer.to_dict(),
+            self.config.optimizers.to_dict(),
+            self.config.train.steps,
         )
         self.recipe = Recipe(
             task=self.task,
@@ -188,7 +190,8 @@ class Experiment:
         self.runner.check()
         workdir = Path(workdir)
         self.table.require()
-        check_workdir(workdir, self.config)
+        for line in check_workdir(workdir, self.config):
+            logger.info("changed since the last launch: %s", line)
         with locked(workdir) if self.devices.is_main else nullcontext():
             return self._train(workdir)
 
@@ -210,6 +213,10 @@ class Experiment:
             meter = Meter(restored[1])
             logger.info("resuming at step %d", int(state.step))
         logger.info("%s", self._described(workdir))
+        for line in mismatches(
+            self.config.optimizer.to_dict(), self.config.optimizers.to_dict(), train.steps
+        ):
+            logger.warning("%s", line)
         plan = loop.Plan(
             workdir=workdir,
             cadence=loop.Cadence(

@@ -23,10 +23,12 @@ from jaxdiff.weights.sources import CHECKPOINTS, steps_in
 logger = logging.getLogger(__name__)
 
 
-def check_workdir(workdir: Path, config: configs.Config) -> None:
+def check_workdir(workdir: Path, config: configs.Config) -> list[str]:
     """Makes the folder, and checks that it can be written to and holds no run of another config.
 
     A run without a checkpoint has nothing to lose: a corrected config takes its place.
+
+    Returns "field: old value -> new value" for what a resumed run may change, and did.
 
     Raises:
         ValueError: it holds a run of another config; says which fields differ.
@@ -38,16 +40,19 @@ def check_workdir(workdir: Path, config: configs.Config) -> None:
             pass
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written to: {error.strerror}") from error
-    if (workdir / "config.json").exists():
-        differences = configs.differences(config, read_config(workdir, only_compared=True))
-        if differences and not has_begun(workdir):
-            logger.info("%s: no checkpoint yet, so the run begins with the new config", workdir)
-        elif differences:
-            raise ValueError(
-                f"{workdir} holds a run of another config; differences (there -> here):\n  "
-                + "\n  ".join(differences)
-                + "\nGive the run a workdir of its own, or take back these fields."
-            )
+    if not (workdir / "config.json").exists():
+        return []
+    before = read_config(workdir, only_compared=True)
+    differences = configs.differences(config, before)
+    if differences and not has_begun(workdir):
+        logger.info("%s: no checkpoint yet, so the run begins with the new config", workdir)
+    elif differences:
+        raise ValueError(
+            f"{workdir} holds a run of another config; differences (there -> here):\n  "
+            + "\n  ".join(differences)
+            + "\nGive the run a workdir of its own, or take back these fields."
+        )
+    return configs.allowed_changes(config, before) if has_begun(workdir) else []
 
 
 def has_begun(workdir: Path) -> bool:

@@ -1,4 +1,7 @@
-"""Learning rates over optimizer steps, each with a linear warm-up from zero to `peak`."""
+"""Learning rates over optimizer steps, each with a linear warm-up from zero to `peak`.
+
+A schedule that has a length takes the run's, `train.steps`, unless its own is written.
+"""
 
 import jax.numpy as jnp
 import optax
@@ -17,8 +20,15 @@ def constant(peak: float, warmup_steps: Count = 0) -> optax.Schedule:
 def cosine(
     peak: float, steps: Size, warmup_steps: Count = 0, end: NonNegativeFloat = 0.0
 ) -> optax.Schedule:
-    """Falls to `end` at step `steps` along half a cosine (Loshchilov & Hutter 2017)."""
-    decay = optax.cosine_decay_schedule(peak, max(steps - warmup_steps, 1), end / peak)
+    """Falls to `end` at step `steps` along half a cosine (Loshchilov & Hutter 2017).
+
+    Raises:
+        ValueError: `end` is above the peak.
+    """
+    if end > peak:
+        raise ValueError(f"cosine: end={end} is above the learning rate {peak}")
+    share = end / peak if peak else 0.0
+    decay = optax.cosine_decay_schedule(peak, max(steps - warmup_steps, 1), share)
     return _warmed_up(decay, peak, warmup_steps)
 
 

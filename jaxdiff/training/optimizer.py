@@ -1,12 +1,16 @@
 """The optimizers that a config describes, from optax, each for weights by name."""
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 
 from jaxdiff.config.build import build
+from jaxdiff.config.kinds import find, names, nearest
+from jaxdiff.config.specs import parse
+from jaxdiff.options import NonNegativeFloat, Range, Size, check
 from jaxdiff.training import learning_rate
 from jaxdiff.typing import Params
 
@@ -16,8 +20,22 @@ REST = "rest"
 """The label of all weights without an optimizer of their own."""
 
 
+RATE = Annotated[float | None, Range(ge=0, lt=1)]
+RANGES: dict[str, Any] = dict.fromkeys(("b1", "b2", "b3", "decay", "momentum"), RATE)
+RANGES |= dict.fromkeys(("eps", "eps_root", "weight_decay"), NonNegativeFloat)
+"""Ranges of options that optax's annotations do not tell."""
+
+
+def optimizers() -> list[str]:
+    """Lists the optimizers of optax that take a learning rate."""
+    takes = lambda each: "learning_rate" in inspect.signature(getattr(optax, each)).parameters
+    return [each for each in names(optax, KIND) if takes(each)]
+
+
 def make_optimizer(
-    config: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None
+    config: Mapping[str, Any],
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    steps: int | None = None,
 ) -> tuple[optax.GradientTransformation, dict[str, optax.Schedule]]:
     """Returns the optimizer, and learning rates as functions of the optimizer step.
 
@@ -27,12 +45,12 @@ def make_optimizer(
 
     `others` has, for weights by name, fields that differ from `config`; and `every`: these weights
     move at each `every`-th step only. Their clipping is their own. Rates are by name, that of
-    `config` under "".
+    `config` under "". A schedule that does not say how long it is takes the run's `steps`.
 
     Raises:
-        ValueError: a name or an option is unknown.
+        ValueError: a name or an option is unknown, or a value of the wrong type or range.
     """
-    optimizer, rate = _one(config)
+    optimizer, rate = _one(config, steps)
     if not others:
         return optimizer, {"": rate}
     parts: dict[Any, optax.GradientTransformation] = {REST: optimizer}
@@ -40,23 +58,64 @@ def make_optimizer(
     for name, changes in others.items():
         options = dict(changes)
         every = options.pop("every", 1)
-        if every < 1:
-            raise ValueError(f"optimizers.{name}.every={every} is less than 1")
-        parts[name], rates[name] = _one({**config, **options})
+        check(f"optimizers.{name}.every", Size, every)
+        parts[name], rates[name] = _one({**config, **options}, steps)
         if every > 1:
             parts[name] = optax.transforms.conditionally_mask(parts[name], _due(every))
     label = lambda params: {name: name if name in others else REST for name in params}
     return optax.partition(parts, label), rates
 
 
-def _one(config: Mapping[str, Any]) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def mismatches(
+    config: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]], steps: int
+) -> list[str]:
+    """Returns a line for each schedule whose own length is not that of the run."""
+    found = []
+    for name, changes in {"": {}, **others}.items():
+        schedule = {**config, **changes}["schedule"]
+        field = f"optimizers.{name}.schedule" if name else "optimizer.schedule"
+        call = parse(schedule)
+        own, warmup = (call.options.get(each, 0) for each in ("steps", "warmup_steps"))
+        if own and own != steps:
+            end = call.options.get("end", 0.0)
+            rest = f"the last {steps - own} steps have" if own < steps else "it does not reach"
+            found.append(f"{field} ends at step {own}, train.steps={steps}: {rest} a rate of {end}")
+        if warmup >= steps:
+            found.append(f"{field}: the warm-up of {warmup} steps lasts all train.steps={steps}")
+    return found
+
+
+def _one(
+    config: Mapping[str, Any], steps: int | None
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     options = dict(config)
     peak, schedule = options.pop("learning_rate"), options.pop("schedule")
     clip_norm = options.pop("clip_norm")
-    rate = build(learning_rate, schedule, peak=peak)
+    known = {} if steps is None else {"steps": steps}
+    rate = build(learning_rate, schedule, peak=peak, **known)
+    _check_name(options)
+    for name, kind in RANGES.items():
+        if name in options:
+            check(f"optimizer.{name}", kind, options[name])
     optimizer = build(optax, options, KIND, learning_rate=rate, mask=_decayed)
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, optimizer), rate
+
+
+def _check_name(options: Mapping[str, Any]) -> None:
+    """Raises ValueError where optax has no such optimizer, or its name is that of another part."""
+    call = parse(options)
+    if call.module:
+        return
+    known = optimizers()
+    try:
+        name = find(optax, call.name).__name__
+    except ValueError:
+        name = ""
+    if name not in known:
+        raise ValueError(
+            f"unknown optimizer {call.name!r}{nearest(call.name, known)}; known: {', '.join(known)}"
+        )
 
 
 def _due(every: int) -> Callable[..., Any]:

@@ -118,3 +118,25 @@ def test_a_config_can_be_corrected_until_there_is_a_checkpoint(tmp_path, caplog)
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     with pytest.raises(ValueError, match="batch_size: 16 -> 8"):
         check_workdir(tmp_path, config)
+
+
+def test_learning_rates_may_change_between_launches_and_are_told(tmp_path):
+    """Fails if a new rate is refused or not told, or another option of the optimizer is not."""
+    config = points_config()
+    config.optimizer.schedule = "cosine(steps=4)"
+    open_workdir(tmp_path, config)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.schedule = "cosine(warmup_steps=1)"
+    config.optimizers = {"network": {"learning_rate": 0.1}}
+    config.train.log_every = 7
+    found = check_workdir(tmp_path, config)
+    assert any(line.endswith("-> 0.0005") and "optimizer.learning_rate" in line for line in found)
+    assert "optimizer.schedule: 'cosine(steps=4)' -> 'cosine(warmup_steps=1)'" in found
+    assert any(
+        line.startswith("optimizers.network.learning_rate: 'absent' -> 0.1") for line in found
+    )
+    assert any(line.startswith("train.log_every: ") for line in found)
+    config.optimizer.clip_norm = 3.0
+    with pytest.raises(ValueError, match=r"optimizer\.clip_norm: .* -> 3\.0"):
+        check_workdir(tmp_path, config)

@@ -13,7 +13,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.objectives import Denoising
 from jaxdiff.tasks.diffusion import Diffusion
 from jaxdiff.training import ema, state
-from jaxdiff.training.optimizer import make_optimizer
+from jaxdiff.training.optimizer import make_optimizer, mismatches
 from jaxdiff.training.step import Recipe, make_step
 from jaxdiff.typing import Condition, Draw, Roles
 
@@ -182,6 +182,39 @@ def test_learning_rates(schedule, steps, expected):
     np.testing.assert_allclose([rates[""](n) for n in steps], 2 * np.array(expected), atol=1e-6)
 
 
+def test_a_schedule_is_as_long_as_the_run_unless_it_says_otherwise():
+    """Fails if a run that is made longer trains at a rate of 0 without a word."""
+    base = {"name": "adam", "learning_rate": 1.0, "clip_norm": 0.0}
+    ends = {"cosine": 20, "cosine(warmup_steps=4)": 20, "cosine(steps=8)": 8}
+    for schedule, end in ends.items():
+        config = {**base, "schedule": schedule}
+        _, rates = make_optimizer(config, {"other": {"learning_rate": 2.0}}, 20)
+        assert rates[""](end) == pytest.approx(0, abs=1e-6)
+        assert rates["other"](end - 1) > 1e-4
+        lines = mismatches(config, {"other": {"schedule": "constant(warmup_steps=30)"}}, 20)
+        assert lines[-1].startswith("optimizers.other.schedule: the warm-up of 30 steps lasts")
+        assert len(lines) == 1 + (end == 8)
+    assert lines[0] == (
+        "optimizer.schedule ends at step 8, train.steps=20: the last 12 steps have a rate of 0.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"b1": 1.5}, r"optimizer\.b1 is 1\.5; expected a number of at least 0 and below 1"),
+        ({"eps": "a"}, r"optimizer\.eps is 'a'; expected a number"),
+        ({"name": "chain"}, "unknown optimizer 'chain'"),
+        ({"schedule": "cosine(end=2.0)"}, r"end=2\.0 is above the learning rate 0\.1"),
+        ({"schedule": "cosine(warmup_steps=-1)"}, r"cosine\.warmup_steps is -1"),
+    ],
+)
+def test_options_of_optimizers_have_ranges(changes, message):
+    base = {"name": "adam", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
+    with pytest.raises(ValueError, match=message):
+        make_optimizer({**base, **changes}, steps=10)
+
+
 def test_weight_decay_spares_vectors():
     """Fails if biases and scales decay."""
     optimizer, _ = make_optimizer(
@@ -198,7 +231,7 @@ def test_weight_decay_spares_vectors():
 
 def test_unknown_optimizers_and_options_are_named():
     base = {"learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
-    with pytest.raises(ValueError, match="unknown optax 'adamm'"):
+    with pytest.raises(ValueError, match="unknown optimizer 'adamm'; did you mean 'adam'"):
         make_optimizer({"name": "adamm", **base})
     with pytest.raises(ValueError, match="adam has no option 'beta'"):
         make_optimizer({"name": "adam", "beta": 1, **base})
