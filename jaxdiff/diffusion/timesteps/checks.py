@@ -21,10 +21,11 @@ class Timesteps(Protocol):
 def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
     """Returns log(sigma/alpha) of the first of `steps` times: `wanted`, or the highest possible.
 
-    Where alpha(1) = 0, noise levels grow without bound towards t = 1, where floats are ε apart: the
-    last ones may be further apart in noise than a step. As many of them as an eighth of the steps
-    are left out, enough for steps of 10/steps in log-SNR along (1 - t)^-½ and steeper tails; along
-    flatter ones usual noise levels are far from there. `falling` raises where it is not enough.
+    Where alpha(1) = 0, noise levels grow without bound towards t = 1, and neighbouring floats may
+    be further apart than a step: by 1/k in log-SNR at the k-th float below 1, if alpha falls as
+    √(1 - t), and by less if it falls more slowly. The last max(steps/8, 4) floats are left out,
+    which is enough for steps of 10/steps. Where alpha falls faster, usual noise levels are far from
+    the end. `falling` raises if two times are equal all the same.
     """
     end = jnp.ones(())
     last = 1 - max(steps / 8, 4) * jnp.finfo(end.dtype).epsneg
