@@ -1,4 +1,4 @@
-"""What the losses of flow maps share: two times, a noised example, and an equation between them.
+"""The parts of losses of flow maps: two times, a noised example, and an equation between them.
 
 Each such objective has a method `loss(roles, truth, span, cond, step)`, its equation, without any
 randomness but that of `span.keys`. Its attributes say what it learns and needs:
