@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 from jaxtyping import Array, Float, Int, Key
 from numpy.typing import ArrayLike
 
@@ -171,7 +172,7 @@ def squared_distance(
     x: Float[Array, "b *shape"], y: Float[Array, "b *shape"]
 ) -> Float[Array, " b"]:
     """Returns the mean squared difference of each example."""
-    return jnp.mean(jnp.square(x - y).reshape(len(x), -1), axis=1)
+    return reduce((x - y) ** 2, "b ... -> b", "mean")
 
 
 def _span(times, start, end, keys) -> Span:

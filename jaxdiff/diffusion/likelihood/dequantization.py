@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
@@ -98,4 +99,4 @@ class TruncatedNormal:
         low, high = ((edge - x) / self.noise_level for edge in bins(x, self.levels))
         noise = jax.vmap(jax.random.truncated_normal)(keys, low, high)
         log_q = norm.logpdf(noise) - jnp.log(self.noise_level) - log_interval(low, high)
-        return x + self.noise_level * noise, jnp.sum(log_q.reshape(len(x), -1), axis=1)
+        return x + self.noise_level * noise, reduce(log_q, "b ... -> b", "sum")

@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
@@ -81,7 +82,7 @@ def _follow(process, denoiser, divergence, integrator, noise_level, x, cond, key
 
     state = jnp.cos(start) * x, jnp.zeros((len(x), divergence.columns), x.dtype)
     z, integral = integrator(slope, state, start.astype(x.dtype), end.astype(x.dtype))
-    log_prior = jnp.sum(norm.logpdf(z, scale=jnp.sin(end)).reshape(len(x), -1), axis=1)
+    log_prior = reduce(norm.logpdf(z, scale=jnp.sin(end)), "b ... -> b", "sum")
     # z = cos(φ)·x_t/alpha where the flow starts.
     log_volume = x[0].size * jnp.log(jnp.cos(start))
     return (log_prior + log_volume)[:, None] + integral
