@@ -210,4 +210,4 @@ class Frozen(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Returns a number that other weights would not have, wherever the files are."""
+        """Returns a hash of the content of the weights' files."""

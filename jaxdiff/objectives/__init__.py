@@ -1,4 +1,4 @@
-"""What is minimised: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
+"""Objectives: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
 from jaxdiff.objectives.consistency import (
     ConsistencyDistillation,
@@ -26,7 +26,7 @@ from jaxdiff.objectives.variational_bound import VariationalBound
 from jaxdiff.typing import Objective
 
 KIND = Objective
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "AlphaFlow",

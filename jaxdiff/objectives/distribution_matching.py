@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import jax.numpy as jnp
+from einops import reduce
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import random
@@ -63,7 +64,7 @@ class DistributionMatching:
         real = stop(teacher(x_t, t, cond).x0)
         fake = roles.others["fake_score"]
         move = stop(fixed(fake)(x_t, t, cond).x0) - real
-        scale = jnp.mean(jnp.abs(at_t.x0 - real), axis=range(1, x.ndim))
+        scale = reduce(jnp.abs(at_t.x0 - real), "b ... -> b", "mean")
         move /= expand(jnp.maximum(scale, 1e-6), x)
         read = lambda p: self.process.read(self.parameterization, p, t)
         error = mean_square(read(fake(x_t, t, cond)) - read(at_t))

@@ -1,4 +1,4 @@
-"""What the losses of flow maps share: two times, a noised example, and an equation between them.
+"""The parts of losses of flow maps: two times, a noised example, and an equation between them.
 
 Each such objective has a method `loss(roles, truth, span, cond, step)`, its equation, without any
 randomness but that of `span.keys`. Its attributes say what it learns and needs:
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff.condition import conditions, keep_of
@@ -68,12 +69,12 @@ def own_slope(process: Process, student: Denoiser, x: Data, t: Time, cond: Cond)
 
 def mean_square(error: Data) -> Float[Array, " b"]:
     """Returns the mean over the values of each example."""
-    return jnp.mean(error**2, axis=range(1, error.ndim))
+    return reduce(error**2, "b ... -> b", "mean")
 
 
 def norm(values: Data) -> Float[Array, " b"]:
     """Returns the Euclidean norm of each example."""
-    return jnp.sqrt(jnp.sum(values**2, axis=range(1, values.ndim)))
+    return jnp.sqrt(reduce(values**2, "b ... -> b", "sum"))
 
 
 def conditional(cond: Cond, batch: int) -> Array:

@@ -281,3 +281,17 @@ def test_runs_of_a_sweep_are_compared(script, swept):
     table = (folder / "sweep" / "compare.csv").read_text().splitlines()
     assert len(table) == 1 + 2
     assert np.asarray(Image.open(folder / "sweep" / "curves.png")).std() > 1
+
+
+@pytest.mark.slow
+def test_few_step_objectives_make_a_page_with_a_picture(script, tmp_path):
+    """Two methods, three steps; a second launch trains nothing, and writes the same page."""
+    flags = ["--methods=denoising,tcd", "--data=three_peaks", "--steps=3"]
+    flags += [f"--workdir={tmp_path / 'runs'}", f"--out={tmp_path / 'page.md'}"]
+    script("few_step_oracles", *flags)
+    page = (tmp_path / "page.md").read_text()
+    assert "| `tcd` | yes | 1 student + 1 target + 2 teacher |" in page
+    assert "| two sets of data |" in page
+    assert np.asarray(Image.open(tmp_path / "page.png")).std() > 1
+    assert "compiling" not in script("few_step_oracles", *flags)
+    assert (tmp_path / "page.md").read_text() == page
