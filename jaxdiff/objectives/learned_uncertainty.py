@@ -1,11 +1,11 @@
 """A loss divided by how large it is expected to be, at each noise level."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
+from jaxdiff import options
 from jaxdiff.options import Size, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
 
@@ -28,7 +28,7 @@ class LearnedUncertainty:
 
     of: Objective
     features: Size = 32
-    params: Any = None
+    params: options.Learned = None
 
     def init(self) -> Float[Array, " features"]:
         """Returns the coefficients of u = 0."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff import options
 from jaxdiff.options import Size
 from jaxdiff.trees import pytree
 
@@ -32,7 +33,7 @@ class Learned:
     highest: float = 13.3
     lowest: float = -5.0
     features: Size = 32
-    params: Any = None
+    params: options.Learned = None
 
     def __post_init__(self):
         if not self.lowest < self.highest:
