@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import options
-from jaxdiff.options import Size, checked
+from jaxdiff.options import Width, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
 
 REACH = 20.0
@@ -27,7 +27,7 @@ class LearnedUncertainty:
     """
 
     of: Objective
-    features: Size = 32
+    features: Width = 32
     params: options.Learned = None
 
     def init(self) -> Float[Array, " features"]:

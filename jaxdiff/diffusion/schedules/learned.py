@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import options
-from jaxdiff.options import Size
+from jaxdiff.options import Width
 from jaxdiff.trees import pytree
 
 
@@ -32,7 +32,7 @@ class Learned:
 
     highest: float = 13.3
     lowest: float = -5.0
-    features: Size = 32
+    features: Width = 32
     params: options.Learned = None
 
     def __post_init__(self):
