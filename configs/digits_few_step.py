@@ -36,6 +36,7 @@ SCRATCH = {
     "lagrangian": FLOW_MAP | {"objective": "LagrangianMap"},
     "eulerian": FLOW_MAP | {"objective": "EulerianMap"},
     "semigroup": FLOW_MAP | {"objective": "SemigroupMap"},
+    "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
     "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=75, stages=6)"},
@@ -72,6 +73,10 @@ TAUGHT = {
     },
     "mean_flow_distilled": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
     "lagrangian_distilled": FLOW_MAP | {"objective": "LagrangianMap"},
+    "truncated_consistency": CONSISTENCY
+    | {"objective": "TruncatedConsistency(spans=Ratio(every=75, stages=6))"},
+    "distribution_matching": CONSISTENCY
+    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 2}}},
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }

@@ -9,7 +9,8 @@ A variant is a method. "denoising" is the teacher of those that need one:
 `experiments/few_step_oracles.py` trains them all, and compares them with the exact flow map.
 
 The embeddings of both times turn slowly (a factor of 30), since tangents by `jax.jvp` grow with it.
-`mean_flow` has the squared error; `mean_flow_adaptive` the paper's, which finds another mean.
+`mean_flow` has the squared error; `mean_flow_adaptive` the paper's, which finds another mean. The
+teacher of `truncated_consistency` is a consistency model, a run of `easy_consistency`.
 """
 
 from jaxdiff import config as defaults
@@ -42,10 +43,11 @@ SCRATCH = {
     "lagrangian": FLOW_MAP | {"objective": "LagrangianMap"},
     "eulerian": FLOW_MAP | {"objective": "EulerianMap"},
     "semigroup": FLOW_MAP | {"objective": "SemigroupMap"},
+    "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=16, decrement=0.1)"},
 }
 TAUGHT = {
     "easy_consistency": CONSISTENCY
-    | {"objective": "EasyConsistency(every=250, stages=6, scale=0.03)"},
+    | {"objective": "EasyConsistency(every=250, stages=6, scale=0.3)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=32, {EVEN}))",
@@ -65,6 +67,13 @@ TAUGHT = {
     "mean_flow_distilled": FLOW_MAP | {"objective": f"MeanFlow({PAIRS}, distance=Squared())"},
     "lagrangian_distilled": FLOW_MAP | {"objective": "LagrangianMap"},
     "eulerian_distilled": FLOW_MAP | {"objective": "EulerianMap"},
+    "truncated_consistency": CONSISTENCY
+    | {
+        "objective": "TruncatedConsistency(spans=Ratio(every=250, stages=6), boundary=1.0, "
+        "distance=PseudoHuber(scale=0.3))"
+    },
+    "distribution_matching": CONSISTENCY
+    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 2}}},
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }

@@ -74,7 +74,7 @@ def main() -> None:
         exact = _exact(data)
         rows = [_row(recipe, data, method, exact) for method in methods]
         pages[data] = (rows, exact.floor, exact.paths)
-    few_step_page.write(Path(flags.FLAGS.out), pages, recipe.STEPS)
+    few_step_page.write(Path(flags.FLAGS.out), pages, recipe.STEPS, SAMPLES)
 
 
 @dataclasses.dataclass
@@ -226,7 +226,7 @@ def _run(
 
 def _calls(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str, int]:
     """Counts the evaluations that a training example costs, by who is asked and in which mode."""
-    calls = {"student": 0, "student, jvp": 0, "target": 0, "teacher": 0}
+    calls = {"student": 0, "student, jvp": 0, "target": 0, "teacher": 0, "fake score": 0}
 
     def counting(who: str) -> Denoiser:
         def denoiser(x, t, cond):
@@ -239,8 +239,9 @@ def _calls(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str, i
         return denoiser
 
     roles = Roles(counting("student"), counting("target"), counting("teacher") if teacher else None)
-    x0 = jnp.zeros((2, *shape))
-    draw = Draw(jax.random.split(jax.random.key(0), 2), jnp.array([0.2, 0.7]))
+    batch = getattr(objective, "group", 2)
+    x0 = jnp.zeros((batch, *shape))
+    draw = Draw(jax.random.split(jax.random.key(0), batch), jnp.linspace(0.1, 0.9, batch))
     with jax.disable_jit():
         objective(roles, x0, {}, draw, jnp.asarray(10_000))
     return {who: count for who, count in calls.items() if count}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Key
@@ -106,11 +107,15 @@ class Times(NamedTuple):
 
 
 class Roles(NamedTuple):
-    """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one."""
+    """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one.
+
+    `others` are trained beside the student by players of their own, such as a fake score.
+    """
 
     student: Denoiser
     target: Denoiser
     teacher: Denoiser | None = None
+    others: Mapping[str, Denoiser] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -205,4 +210,4 @@ class Frozen(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Returns a number that other weights would not have, wherever the files are."""
+        """Returns a hash of the content of the weights' files."""

@@ -6,6 +6,6 @@ from jaxdiff.codecs.tiles import Tiled
 from jaxdiff.typing import Codec
 
 KIND = Codec
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = ["Latents", "Pixels", "Tiled"]

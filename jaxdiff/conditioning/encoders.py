@@ -27,7 +27,7 @@ from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.typing import Condition, Encoder, Params
 
 KIND = Encoder
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 class _PromptEncoder:

@@ -23,7 +23,7 @@ Size = Width | Annotated[Sequence[Width], Filled(2)]
 """The side of a square, or (height, width)."""
 
 KIND = grain.Map | grain.RandomMap
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @checked

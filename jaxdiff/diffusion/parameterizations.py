@@ -1,6 +1,6 @@
-"""What a network may predict: the row `(a, b)` of `y = a·x0 + b·noise` at time t.
+"""Parameterizations: the row `(a, b)` of a network's prediction `y = a·x0 + b·noise` at time t.
 
-`process.py` turns any of them into any other by one 2×2 solve.
+`process.py` turns any parameterization into any other by one 2×2 solve.
 """
 
 from collections.abc import Callable
@@ -17,39 +17,39 @@ Time = Float[Array, "*t"]
 Row = tuple[Float[Array, "*t"], Float[Array, "*t"]]
 
 KIND = Callable[[Schedule, Array], Row]
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 def x0(schedule: Schedule, t: Time) -> Row:
-    """The data: says nothing about the noise at sigma = 0."""
+    """Predicts the data; gives no noise at sigma = 0."""
     return jnp.ones_like(t), jnp.zeros_like(t)
 
 
 def noise(schedule: Schedule, t: Time) -> Row:
-    """The noise, epsilon (Ho et al. 2020): says nothing about the data at alpha = 0."""
+    """Predicts the noise, epsilon (Ho et al. 2020); gives no data at alpha = 0."""
     return jnp.zeros_like(t), jnp.ones_like(t)
 
 
 def score(schedule: Schedule, t: Time) -> Row:
-    """The gradient of the log-density of x_t: -noise/sigma (Song, Y. et al. 2021)."""
+    """Predicts the gradient of the log-density of x_t, -noise/sigma (Song, Y. et al. 2021)."""
     return jnp.zeros_like(t), -1 / schedule.sigma(t)
 
 
 def v(schedule: Schedule, t: Time) -> Row:
-    """alpha·noise - sigma·x0 (Salimans & Ho 2022)."""
+    """Predicts alpha·noise - sigma·x0 (Salimans & Ho 2022)."""
     return -schedule.sigma(t), schedule.alpha(t)
 
 
 def velocity(schedule: Schedule, t: Time) -> Row:
-    """dx/dt along the process (Lipman et al. 2023; Liu et al. 2023)."""
+    """Predicts dx/dt along the process (Lipman et al. 2023; Liu et al. 2023)."""
     derivative = lambda f: jax.jvp(f, (t,), (jnp.ones_like(t),))[1]
     return derivative(schedule.alpha), derivative(schedule.sigma)
 
 
 @checked
 @dataclass(frozen=True)
-class edm:  # noqa: N801 - it stands beside `v` and `noise`
-    """F of `x0 = c_skip·x + c_out·F` (Karras et al. 2022, table 1), for any alpha.
+class edm:  # noqa: N801 - named like `v` and `noise`
+    """Predicts F of `x0 = c_skip·x + c_out·F` (Karras et al. 2022, table 1), for any alpha.
 
     With D = alpha²·data_std² + sigma²: c_skip = alpha·data_std²/D and c_out = sigma·data_std/√D.
     The row ((1 - c_skip·alpha)/c_out, -c_skip·sigma/c_out) is written without the division by

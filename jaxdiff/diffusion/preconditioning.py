@@ -1,4 +1,4 @@
-"""How x_t is scaled, and how time is told, at a network's entrance."""
+"""Scaling of x_t and of the time at a network's entrance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ class Process:
     ) -> Prediction:
         """Returns the x0 and noise that explain both `x` and the predicted `y`.
 
-        Where the determinant `alpha·b - sigma·a` is zero, `y` says nothing that `x` does not say,
+        Where the determinant `alpha·b - sigma·a` is zero, `y` has no information beyond `x`,
         and the result is not finite; `check` names such times beforehand.
         """
         alpha, sigma = self.at(t, x)
@@ -100,7 +100,7 @@ class Process:
     def determinant(
         self, parameterization: Parameterization, t: Float[Array, "*t"]
     ) -> Float[Array, "*t"]:
-        """Returns `alpha·b - sigma·a`: what an error in y becomes, per sigma, as an error in x0."""
+        """Returns `alpha·b - sigma·a`; an error in y is determinant/sigma times the error in x0."""
         a, b = parameterization(self.schedule, t)
         return self.schedule.alpha(t) * b - self.schedule.sigma(t) * a
 

@@ -1,4 +1,4 @@
-"""The loop that every solver runs in."""
+"""Sampling: the loop of all solvers, one scan."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def noised(
     x0: Float[Array, "b *shape"],
     t: Float[Array, "*frames"],
 ) -> Float[Array, "b *shape"]:
-    """Draws x_t of these data, each from its key: where sampling starts from an image."""
+    """Noises data to x_t, each example by its key: sampling starts here from an image."""
     noise = random.normal(random.stream(keys, "prior"), x0)
     at = jnp.broadcast_to(t, (len(x0), *jnp.shape(t)))
     return process.perturb(Prediction(x0=x0, noise=noise), at)
@@ -27,7 +27,7 @@ def prior(
     like: Float[Array, "b *shape"],
     t: Float[Array, "*frames"],
 ) -> Float[Array, "b *shape"]:
-    """Draws x_t of a data set of zeros: the noise from which sampling starts, each from its key."""
+    """Draws the noise from which sampling starts, each example by its key: x_t of zeros."""
     return noised(process, keys, jnp.zeros_like(like), t)
 
 
@@ -42,7 +42,7 @@ def sample(
     """Takes `x` at `times[0]` to `times[-1]`, step by step, in one scan.
 
     With times [times, f], x [b, f, ...] has a grid for each frame; a frame whose times do not
-    change stays as it is, if the solver's step of no length does nothing.
+    change keeps its x, if the solver's step of no length does nothing.
 
     Raises:
         ValueError: a grid for each frame, and a solver that remembers earlier steps.

@@ -33,17 +33,17 @@ class Quantile(Protocol):
 
 @runtime_checkable
 class TimeSampling(Protocol):
-    """A rule that draws training times."""
+    """A distribution of training times."""
 
     def __call__(self, process: Process, draw: Draw) -> Times:
-        """Returns t and the importance, one where times are drawn as they are wanted.
+        """Returns t and its importance, the factor of the loss: 1 without importance sampling.
 
-        Both are [b], or [b, f] where each frame has a time of its own.
+        Both are [b], or [b, f] with a time for each frame.
         """
 
 
 KIND = TimeSampling
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 def _independent(self, process: Process, draw: Draw) -> Times:
@@ -64,7 +64,7 @@ class Uniform:
     __call__ = _independent
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
-        """Never exactly `minimum`, where the noise may be zero."""
+        """Returns 1 - u·(1 - minimum), never exactly `minimum`, where the noise may be zero."""
         return 1 - u * (1 - self.minimum)
 
 
@@ -114,9 +114,9 @@ class Mode:
 @pytree()
 @dataclass(frozen=True)
 class CosineMap:
-    """The log-SNR of the cosine schedule, on a rectified flow (Esser et al. 2024).
+    """CosMap: the log-SNR of the cosine schedule, on a rectified flow (Esser et al. 2024).
 
-    t = 1 - 1/(tan(πu/2) + 1), read from the other end: never exactly 0.
+    t = 1 - 1/(tan(πu/2) + 1), with 1 - u for u, so that it is never exactly 0.
     """
 
     __call__ = _independent
@@ -144,7 +144,7 @@ class EDMLogNormal:
 @pytree()
 @dataclass(frozen=True)
 class Discretized:
-    """The times of any distribution, rounded up to {1/steps, ..., 1}."""
+    """Another distribution's times, rounded up to {1/steps, ..., 1}."""
 
     of: Quantile = Uniform()
     steps: TableSize = 1000
@@ -158,7 +158,7 @@ class Discretized:
             )
 
     def quantile(self, process: Process, u: Uniforms) -> Time:
-        """Rounds up, but leaves a time that is a step already where it is."""
+        """Rounds up to the next step; a time that is a step already stays."""
         t = self.of.quantile(process, u)
         rounding = 4 * jnp.finfo(t.dtype).eps
         return jnp.maximum(jnp.ceil(t * self.steps * (1 - rounding)), 1) / self.steps
@@ -167,7 +167,7 @@ class Discretized:
 @pytree()
 @dataclass(frozen=True)
 class Stratified:
-    """The times of any distribution, evenly spread over the batch (Kingma et al. 2021, I.1)."""
+    """Another distribution's times, stratified over the batch (Kingma et al. 2021, I.1)."""
 
     of: Quantile = Uniform()
 
@@ -181,8 +181,8 @@ class Stratified:
 class PerFrame:
     """Independent times of each of `frames` frames (Chen, B. et al. 2024, diffusion forcing).
 
-    With `held` > 0, so many first frames are given: their time is `held_at`, which the network sees
-    as nearly clean, and their loss counts for nothing.
+    The first `held` frames are given: their time is `held_at`, which the network sees as nearly
+    clean, and their loss has the factor 0.
     """
 
     frames: TableSize
@@ -209,10 +209,10 @@ class LossAware:
     """Importance sampling by the losses seen so far (Nichol & Dhariwal 2021, section 3.4).
 
     In each of `bins` equal parts of another distribution, times are drawn with a density p that is
-    proportional to √E[loss²], and losses are divided by p: their mean stays what it was, with less
-    variance. E[loss²] is a running mean that forgets at the rate `decay` a step. The share `floor`
-    of the times is spread evenly, and all are until every part has been seen. The batch's numbers
-    are stratified.
+    proportional to √E[loss²], and losses are divided by p: the mean stays the same, with less
+    variance. E[loss²] is a running mean that keeps the share `decay` a step. The share `floor` of
+    the times is spread evenly, and all of them until every part has had an example. Numbers are
+    stratified over the batch.
     """
 
     of: Quantile = Uniform()

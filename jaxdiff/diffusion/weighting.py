@@ -1,11 +1,11 @@
-"""Loss weights: functions of the noise level that multiply a squared error.
+"""Weightings of a loss: functions of the noise level that multiply a squared error.
 
-A weighting is stated by what it makes of the error in x0, w(t)·|x0 - x0'|². Given x_t, an error in
+A weighting is defined by its weight w(t) of the error in x0, w·|x0 - x0'|². Given x_t, an error in
 y = a·x0 + b·noise is determinant/sigma times the error in x0, so the same loss, read in another
 parameterization, has the weight w·sigma²/determinant². Each weighting is thereby right in every
-parameterization. What is written below is w·sigma², in which no SNR is infinite: weights are finite
-at both ends wherever the parameterization carries information, but for `ELBO` at sigma = 0, which
-grows without bound there, and `Flow` where the velocity does.
+parameterization. The classes below compute w·sigma², in which no SNR is infinite: weights are
+finite at both ends wherever the parameterization carries information, except for `ELBO` at
+sigma = 0, where it is infinite, and `Flow` where the velocity is.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from jaxdiff.typing import Time
 
 @runtime_checkable
 class Weighting(Protocol):
-    """A weight for each noise level."""
+    """A weighting of the loss by noise level."""
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""
 
 
 KIND = Weighting
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 def _read_in(process, parameterization, t, weight):
@@ -45,7 +45,7 @@ def _unit_in(other, process, parameterization, t):
 @pytree()
 @dataclass(frozen=True)
 class Simple:
-    """One, in the loss's own parameterization (Ho et al. 2020, eq. 14)."""
+    """Weight one, in the parameterization of the loss (Ho et al. 2020, eq. 14)."""
 
     def __call__(self, process: Process, parameterization: Parameterization, t: Time) -> Time:
         """Returns the weight [b] of the squared error in the parameterization."""

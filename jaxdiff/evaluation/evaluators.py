@@ -36,7 +36,7 @@ class Evaluator(Protocol):
 
 
 KIND = Evaluator
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 def balanced_labels(num: int, num_classes: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from jaxdiff.networks.unet import UNet
 from jaxdiff.typing import Network
 
 KIND = Network
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "MLP",

@@ -1,4 +1,4 @@
-"""What is minimised: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
+"""Objectives: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
 from jaxdiff.objectives.consistency import (
     ConsistencyDistillation,
@@ -15,16 +15,18 @@ from jaxdiff.objectives.distillation import (
     ProgressiveDistillation,
     Reflow,
 )
+from jaxdiff.objectives.distribution_matching import DistributionMatching
 from jaxdiff.objectives.flow_matching import EulerianMap, LagrangianMap, SemigroupMap
 from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
 from jaxdiff.objectives.mean_flow import AlphaFlow, ImprovedMeanFlow, MeanFlow, Shortcut
+from jaxdiff.objectives.moment_matching import MomentMatching
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
 from jaxdiff.typing import Objective
 
 KIND = Objective
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "AlphaFlow",
@@ -32,6 +34,7 @@ __all__ = [
     "ConsistencyTraining",
     "ContinuousConsistency",
     "Denoising",
+    "DistributionMatching",
     "EasyConsistency",
     "EulerianMap",
     "GuidanceDistillation",
@@ -42,6 +45,7 @@ __all__ = [
     "LearnedUncertainty",
     "LearnedVariance",
     "MeanFlow",
+    "MomentMatching",
     "ProgressiveDistillation",
     "Reflow",
     "SemigroupMap",

@@ -107,6 +107,7 @@ def EasyConsistency(
     k: float = 8.0,
     b: float = 1.0,
     scale: float = 0.0,
+    per_gap: bool = True,
 ) -> ConsistencyTraining:
     """Easy consistency tuning, ECT (Geng et al. 2024): from a diffusion model, with a closing gap.
 
@@ -119,7 +120,7 @@ def EasyConsistency(
         spans=Ratio(q, every, stages, k, b),
         distance=PseudoHuber(scale),
         target="student",
-        per_gap=True,
+        per_gap=per_gap,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jaxtyping import Array, Float
 
 Error = Float[Array, "b *shape"]
@@ -19,7 +20,7 @@ class Squared:
 
     def __call__(self, error: Error) -> Float[Array, " b"]:
         """Returns the loss [b]."""
-        return jnp.mean(error**2, axis=range(1, error.ndim))
+        return reduce(error**2, "b ... -> b", "mean")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PseudoHuber:
 
     def __call__(self, error: Error) -> Float[Array, " b"]:
         """Returns the loss [b]."""
-        squared = jnp.sum(error**2, axis=range(1, error.ndim))
+        squared = reduce(error**2, "b ... -> b", "sum")
         c = self.scale * (error.size / len(error)) ** 0.5
         positive = squared + c**2 > 0
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared + c**2, 1)), 0) - c
@@ -61,5 +62,5 @@ class Adaptive:
 
     def __call__(self, error: Error) -> Float[Array, " b"]:
         """Returns the loss [b]."""
-        squared = jnp.sum(error**2, axis=range(1, error.ndim))
+        squared = reduce(error**2, "b ... -> b", "sum")
         return squared / jax.lax.stop_gradient((squared + self.eps) ** self.power)

@@ -1,4 +1,4 @@
-"""A loss divided by how large it is expected to be, at each noise level."""
+"""A loss divided by its expected size at each noise level, which is learned."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from jaxdiff.options import Width, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
 
 REACH = 20.0
-"""The log-SNRs between ± this are told apart."""
+"""The uncertainty is constant beyond a log-SNR of ± this."""
 
 
 @checked
@@ -18,9 +18,9 @@ REACH = 20.0
 class LearnedUncertainty:
     """loss/e^u + u of another objective, with u(logSNR) learned (Karras et al. 2024, eq. 15).
 
-    At its best e^u is the mean loss at a noise level, so that all levels pull alike, and an
-    optimal network is optimal still. u is a series of `features` cosines over the log-SNR, zero at
-    the start. In a config: `objective = "LearnedUncertainty(of=Denoising())"`.
+    At its best e^u is the mean loss at a noise level, so that all levels have the same weight, and
+    an optimal network remains optimal. u is a series of `features` cosines over the log-SNR, zero
+    at the start. In a config: `objective = "LearnedUncertainty(of=Denoising())"`.
 
     Raises:
         ValueError: there are no features.

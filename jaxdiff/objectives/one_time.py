@@ -26,7 +26,7 @@ def one_time(
 
 
 def with_noise(x0: Data, keys: Key[Array, " b"]) -> Prediction:
-    """Returns the data with noise from each example's key: what a perfect prediction would be."""
+    """Returns the data and noise from each example's key, as a perfect prediction has them."""
     return Prediction(x0, random.normal(random.stream(keys, "noise"), x0))
 
 

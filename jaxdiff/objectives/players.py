@@ -1,4 +1,4 @@
-"""Players: several losses in one step, each of which trains weights of its own.
+"""Players: several losses in one step, each of which trains other weights.
 
 A training step sums the losses of all players and differentiates once. So that no gradient leaks
 from one player into the weights of another, a loss reads the others' weights through `fixed`;
@@ -27,7 +27,7 @@ def fixed(tree: Tree) -> Tree:
 def adaptive_weight(
     loss: Callable[[Array], Array], other: Callable[[Array], Array], at: Array
 ) -> Float[Array, ""]:
-    """Returns ‖∇loss‖/‖∇other‖ at an array, without a gradient of its own.
+    """Returns ‖∇loss‖/‖∇other‖ at an array, as a constant.
 
     With `at` the output of the last layer, this is the factor that balances a reconstruction and an
     adversarial loss (Esser et al. 2021, eq. 7).
@@ -42,9 +42,9 @@ def check_players(
     trained: Weights,
     *given: Any,
 ) -> None:
-    """Traces each player's gradient with regard to the others' weights, which must be zero.
+    """Checks that the loss of each player has no gradient with regard to other players' weights.
 
-    `losses(trained, *given)` returns each player's loss; shapes are enough of all arguments.
+    `losses(trained, *given)` returns the loss of each player; arguments may be shapes.
 
     Raises:
         ValueError: a player is unknown, weights have no player or several, or a gradient leaks.
@@ -68,7 +68,7 @@ def check_players(
         if leaking:
             raise ValueError(
                 f"the loss of player {player!r} has a gradient with regard to {sorted(leaking)}, "
-                f"which {owners[min(leaking)][0]!r} trains: read those through `fixed`"
+                f"which {owners[min(leaking)][0]!r} trains: read these weights through `fixed`"
             )
 
 

@@ -1,4 +1,4 @@
-"""What the losses of flow maps share: two times, a noised example, and an equation between them.
+"""The parts of losses of flow maps: two times, a noised example, and an equation between them.
 
 Each such objective has a method `loss(roles, truth, span, cond, step)`, its equation, without any
 randomness but that of `span.keys`. Its attributes say what it learns and needs:
@@ -6,12 +6,14 @@ randomness but that of `span.keys`. Its attributes say what it learns and needs:
     learns          "denoiser", "consistency" (until = 0) or "flow map" (any `until`)
     needs_teacher   whether `roles.teacher` is asked
     needs_scalars   numbers that the student must read, such as "until"
+    companions      names of networks beside it, `roles.others`, which begin as the student
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff.condition import conditions, keep_of
@@ -29,14 +31,15 @@ stop = jax.lax.stop_gradient
 
 def two_times(
     self: Any, roles: Roles, x0: Data, cond: Cond, draw: Draw, step: Integer[Array, ""]
-) -> tuple[Float[Array, " b"], Metrics]:
-    """Draws times and noise, and returns the loss [b]."""
+) -> tuple[Any, Metrics]:
+    """Draws times and noise, and returns the loss [b], or that of each player."""
     t, importance = self.time_sampling(self.process, draw)
     span = self.spans(self.process, t, draw.keys, step)
     truth = with_noise(x0, draw.keys)
     loss, metrics = self.loss(roles, truth, span, cond, step)
     logsnr = self.process.logsnr(span.t)
-    return importance * loss, {"logsnr": logsnr, "importance": importance, **metrics}
+    loss = jax.tree.map(lambda each: importance * each, loss)  # one, or one for each player
+    return loss, {"logsnr": logsnr, "importance": importance, **metrics}
 
 
 def teacher_of(roles: Roles) -> Denoiser:
@@ -66,12 +69,12 @@ def own_slope(process: Process, student: Denoiser, x: Data, t: Time, cond: Cond)
 
 def mean_square(error: Data) -> Float[Array, " b"]:
     """Returns the mean over the values of each example."""
-    return jnp.mean(error**2, axis=range(1, error.ndim))
+    return reduce(error**2, "b ... -> b", "mean")
 
 
 def norm(values: Data) -> Float[Array, " b"]:
     """Returns the Euclidean norm of each example."""
-    return jnp.sqrt(jnp.sum(values**2, axis=range(1, values.ndim)))
+    return jnp.sqrt(reduce(values**2, "b ... -> b", "sum"))
 
 
 def conditional(cond: Cond, batch: int) -> Array:

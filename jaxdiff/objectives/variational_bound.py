@@ -1,4 +1,4 @@
-"""The variational bound on the likelihood, trained as it stands, with a schedule that may learn."""
+"""The variational bound on the likelihood as a loss, with a schedule that may be learned."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +26,9 @@ class VariationalBound:
     """Bits per dimension: prior + diffusion + reconstruction (Kingma et al. 2021, eq. 11, 15).
 
     The diffusion loss is that of continuous time, ½·E_t[-dlogSNR/dt·|noise - noise'|²]. Data have
-    `levels` values in [-1, 1], decoded from x_0 each by itself, in proportion to the density of
-    x_0 given a level. The process needs noise at t = 0 and nearly nothing else at t = 1.
+    `levels` values in [-1, 1]; each value is decoded from x_0 by itself, a level in proportion to
+    the density of x_0 given that level. The process needs noise at t = 0 and nearly nothing else at
+    t = 1.
 
     A `schedules.Learned` takes part: its ends by the gradient of the bound, its shape by that of
     the second moment of the diffusion loss, which is the variance of the estimate (appendix I.2).

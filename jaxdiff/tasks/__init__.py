@@ -7,6 +7,6 @@ from jaxdiff.tasks.gan import GAN
 from jaxdiff.training.task import Task
 
 KIND = Task
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = ["GAN", "Autoencoder", "Contrastive", "Diffusion"]

@@ -111,6 +111,10 @@ class Diffusion:
             new = tuple(f"cond/{name}_" for name in self.model.scalars)
             source = dataclasses.replace(source, new=(*source.new, *new))
             entries["network"] = dataclasses.replace(entries["network"], source=source)
+        for name in self._companions:
+            entries[name] = dataclasses.replace(
+                entries["network"], source=sources.Like("network"), averaged=False
+            )
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
@@ -173,6 +177,8 @@ class Diffusion:
             teacher = fixed(self.teacher.bind(weights["teacher"]))
             teacher = translated(teacher, self.teacher.process, self.process)
             roles = roles._replace(teacher=filled(teacher, empty))
+        bound = lambda name: filled(self.model.bind(weights, name=name), empty)
+        roles = roles._replace(others={name: bound(name) for name in self._companions})
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
@@ -241,6 +247,10 @@ class Diffusion:
             return model
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"weights.teacher: {error}") from error
+
+    @property
+    def _companions(self):
+        return getattr(self.objective, "companions", ())
 
     def _begins_as_teacher(self):
         named = self.config.weights.get("network", "")

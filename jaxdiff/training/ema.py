@@ -23,7 +23,7 @@ class Decay(Protocol):
 
 
 KIND = Decay
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @checked

@@ -9,7 +9,7 @@ import optax
 from jaxdiff.options import Count, NonNegativeFloat, Size
 
 KIND = optax.Schedule
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 def constant(peak: float, warmup_steps: Count = 0) -> optax.Schedule:

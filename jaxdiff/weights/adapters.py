@@ -26,4 +26,4 @@ class Adapter(Protocol):
 
 
 KIND = Adapter
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""

@@ -125,7 +125,7 @@ class Random:
 
 
 KIND = Source | Like | Random
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @dataclass(frozen=True)

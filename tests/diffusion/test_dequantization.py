@@ -1,14 +1,12 @@
-"""Levels, their bins, and points in them."""
+"""Points inside the bins of quantized data."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from jaxdiff import random
 from jaxdiff.diffusion import likelihood
-from jaxdiff.diffusion.likelihood import quantization
 
 
 def keys_of(n):
@@ -26,6 +24,7 @@ def test_data_of_equal_levels_have_log2_levels_bits():
         log_p = jnp.full(4000, -3 * jnp.log(2 * edge))
         bits = likelihood.bits_per_dimension(log_p, log_q, 3)
         np.testing.assert_allclose(bits, np.log2(count), rtol=1e-9)
+    assert likelihood.Uniform().noise_level == pytest.approx(0.1 * 2 / 255)
 
 
 def test_the_truncated_normal_is_a_density_on_the_bin():
@@ -37,34 +36,14 @@ def test_the_truncated_normal_is_a_density_on_the_bin():
         np.testing.assert_allclose(jnp.mean(jnp.exp(-log_q)), 0.5, rtol=0.04)
 
 
-def test_intervals_keep_their_precision_in_the_tails():
-    """log(Φ(b) - Φ(a)) at 30 deviations; fails if it is taken as a difference of two ones."""
-    low, high = jnp.array([29.0, -30.0, -1.0, 2.0]), jnp.array([30.0, -29.0, 1.0, jnp.inf])
-    expected = [norm.logcdf(-29.0), norm.logcdf(-29.0), np.log(0.6826895), norm.logcdf(-2.0)]
-    np.testing.assert_allclose(quantization.log_interval(low, high), expected, rtol=1e-5)
-
-
-def test_digits_have_seventeen_levels():
-    """Bytes pass for levels that were rounded to them; fails if rounding counts as a value."""
-    digits = jnp.round(jnp.linspace(0, 255, 17)) / 127.5 - 1
-    quantization.check_levels(digits[None], 17)
-    quantization.check_levels(digits[None], 256)
-    assert likelihood.Uniform().noise_level == pytest.approx(0.1 * 2 / 255)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: likelihood.Uniform(1), "levels is 1"),
         (lambda: likelihood.TruncatedNormal(17, edge=0.0), "edge is 0.0"),
-        (
-            lambda: quantization.check_levels(jnp.array([[0.1]]), 17),
-            "levels=17: the data have values",
-        ),
-        (lambda: quantization.check_levels(jnp.array([[1.1]]), 256), r"outside \[-1, 1\]"),
     ],
 )
-def test_impossible_levels_are_refused(make, message):
-    """Fails if other data than the levels are binned silently."""
+def test_impossible_options_are_refused(make, message):
+    """Fails if a single level, or edges at no distance, are taken."""
     with pytest.raises(ValueError, match=message):
         make()

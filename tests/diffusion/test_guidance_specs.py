@@ -35,7 +35,7 @@ def double():
         ("Interval(low=-0.1)", r"low is -0\.1"),
         ("Interval(unit='sigma')", "unit is 'sigma'"),
         ("Rescaled(rescale=1.5)", r"rescale is 1\.5"),
-        ("Rescaled(of=Interval())", "is not a rule for two predictions"),
+        ("Rescaled(of=Interval())", "must combine two predictions"),
         ("StaticThreshold(limit=0.0)", r"limit is 0\.0"),
         ("DynamicThreshold(percentile=-1.0)", r"percentile is -1\.0"),
         ("CFGPlusPlus(weight=7.5)", r"weight is 7\.5"),

@@ -187,7 +187,7 @@ def test_times_between_knots_follow_a_smooth_curve():
 def test_more_steps_than_floats_are_named():
     knots = measured.Knots(np.array([1.0, 1 - 1e-5, 0.0]), np.array([0.0, 0.9, 1.0]))
     assert len(measured.spread(knots, 10)) == 11
-    with pytest.raises(ValueError, match="steps=1000: float32 cannot tell so many times apart"):
+    with pytest.raises(ValueError, match="steps=1000: float32 cannot resolve as many times"):
         measured.spread(knots, 1000)
     with pytest.raises(ValueError, match="steps=0: a solver takes at least 1"):
         measured.spread(knots, 0)

@@ -202,3 +202,17 @@ def test_the_notebook_runs_on_a_shrunken_config(tmp_path, monkeypatch):
         if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 4
+
+
+@pytest.mark.slow
+def test_few_step_objectives_make_a_page_with_a_picture(script, tmp_path):
+    """Two methods, three steps; a second launch trains nothing, and writes the same page."""
+    flags = ["--methods=denoising,tcd", "--data=three_peaks", "--steps=3"]
+    flags += [f"--workdir={tmp_path / 'runs'}", f"--out={tmp_path / 'page.md'}"]
+    script("few_step_oracles", *flags)
+    page = (tmp_path / "page.md").read_text()
+    assert "| `tcd` | yes | 1 student + 1 target + 2 teacher |" in page
+    assert "| two sets of data |" in page
+    assert np.asarray(Image.open(tmp_path / "page.png")).std() > 1
+    assert "compiling" not in script("few_step_oracles", *flags)
+    assert (tmp_path / "page.md").read_text() == page

@@ -119,6 +119,58 @@ def test_meanflow_has_guidance_in_its_target():
     np.testing.assert_array_equal(found[4], v[4])
 
 
+def test_equal_scores_move_no_sample_and_others_lead_to_the_data():
+    """The generator's gradient is (x0_fake - x0_real)/|x - x0_real|, over the values.
+
+    Fails if it has the other sign, or flows through the scores.
+    """
+    real = oracles.Gaussian(COSINE, jnp.array([0.4, -0.3, 0.1]), 0.5)
+    objective = objectives.DistributionMatching(COSINE, **PARTS, **V)
+    truth, span, _ = batch()
+
+    def loss(shift, fake):
+        moved = lambda x, t, cond: Prediction(oracles.FlowMap(real)(x, t, cond).x0 + shift, x)
+        roles = Roles(moved, moved, real, {"fake_score": fake})
+        return objective.loss(roles, truth, span, {}, STEP)[0]["generator"].sum()
+
+    gradient = jax.grad(loss)
+    np.testing.assert_array_equal(gradient(jnp.zeros(3), real), 0)
+    shift = jnp.array([0.3, 0.0, -0.2])
+    fake = oracles.Gaussian(COSINE, real.mean + shift, 0.5)
+    found = gradient(shift, fake)
+    assert float(found[0]) > 1e-3 and float(found[2]) < -1e-3
+    np.testing.assert_allclose(found[1], 0, atol=1e-12)
+
+
+def test_moments_match_at_the_truth_up_to_what_samples_differ():
+    """One group of 600, so that means are nearly those of the distributions.
+
+    Fails if the two starts are not of one example, or another kernel has its sign.
+    """
+    real = oracles.Gaussian(COSINE, jnp.array([0.4, -0.3]), 0.5)
+    objective = objectives.MomentMatching(COSINE, **PARTS, group=600, decrement=1.0)
+    keys = jax.random.split(jax.random.key(0), 600)
+    x0 = real.mean + 0.5 * jax.random.normal(jax.random.key(1), (600, 2))
+    truth = Prediction(x0, jax.random.normal(jax.random.key(2), (600, 2)))
+    span = Span(jnp.full(600, 0.8), jnp.full(600, 0.3), keys, 1)
+
+    def loss(by):
+        def moved(x, t, cond):
+            found, (alpha, sigma) = oracles.FlowMap(real)(x, t, cond), COSINE.at(t, x)
+            move = by[0] + by[1] * x
+            return Prediction(found.x0 + move, found.noise - alpha / sigma * move)
+
+        return objective.loss(Roles(moved, moved), truth, span, {}, STEP)[0].mean()
+
+    gradient = jax.jit(jax.grad(loss))
+    right, wrong = gradient(jnp.zeros(2)), gradient(jnp.array([0.3, -0.2]))
+    assert float(jnp.abs(right).max()) < 0.1 * float(jnp.abs(wrong).max())
+    with pytest.raises(ValueError, match="batch of 600 is not made of groups of 7"):
+        objectives.MomentMatching(COSINE, **PARTS, group=7).loss(
+            Roles(real, real), truth, span, {}, STEP
+        )
+
+
 def test_distances():
     error = jnp.array([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_allclose(Squared()(error), [12.5, 0])

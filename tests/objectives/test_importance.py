@@ -12,6 +12,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Draw, Prediction, Roles, Times
 
 SPECS = ["Denoising", "LearnedVariance", "VariationalBound", "LearnedUncertainty(of=Denoising())"]
+SPECS += ["MomentMatching(group=3)"]
 FEW_STEP = [name for name in names(objectives) if name not in {s.partition("(")[0] for s in SPECS}]
 
 
@@ -36,12 +37,17 @@ def test_importance_multiplies_the_whole_loss(spec):
             weighting=weighting.Simple(),
         )
         return objective(
-            Roles(student, student, student), x0, {"label": jnp.arange(3)}, draw, jnp.zeros((), int)
+            Roles(student, student, student, {"fake_score": student}),
+            x0,
+            {"label": jnp.arange(3)},
+            draw,
+            jnp.zeros((), int),
         )
 
     importance = jnp.array([0.5, 2.0, 3.0])
     (plain, metrics), (loss, others) = run(jnp.ones(3)), run(importance)
-    np.testing.assert_allclose(loss, importance * plain, rtol=1e-5)
+    for each, before in zip(jax.tree.leaves(loss), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(each, importance * before, rtol=1e-5)
     np.testing.assert_array_equal(others.pop("importance"), importance)
     for name, value in others.items():
         np.testing.assert_allclose(value, metrics[name], rtol=1e-5)

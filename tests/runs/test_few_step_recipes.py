@@ -47,6 +47,31 @@ def teacher(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("cifar10_ect", ["", "one_hour"]),
+        ("cifar10_meanflow", [None]),
+        ("imagenet256_meanflow", [None]),
+    ],
+)
+def test_a_paper_s_recipe_traces(name, variants):
+    """Without allocating a parameter; its grid of times and its solver fit."""
+    for variant in variants:
+        get_config = recipe(name).get_config
+        check(one_device(get_config() if variant is None else get_config(variant)))
+
+
+def check(experiment):
+    state = experiment.abstract_state()
+    batch = experiment.task.example(experiment.config.batch_size)
+    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+    assert shapes(after) == shapes(state)
+    assert metrics["loss"].shape == ()
+
+
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
@@ -62,11 +87,6 @@ def test_a_variant_traces_and_its_solver_fits(name, variant, teacher):
     if variant in module.TAUGHT:
         config.weights.teacher = teacher(name)
     experiment = one_device(config)
-    state = experiment.abstract_state()
-    batch = experiment.task.example(config.batch_size)
-    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
-    shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
-    assert shapes(after) == shapes(state)
-    assert metrics["loss"].shape == ()
+    check(experiment)
     begins = experiment.table.entries["network"].source is not None
     assert begins == (variant in module.TAUGHT)

@@ -53,6 +53,28 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     assert anew.table.entries["network"].source is None
 
 
+def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teacher):
+    """Fails if it is random, averaged, or moves by the generator's loss or rate."""
+    student = experiment(
+        **{
+            "objective": "DistributionMatching(steps=2)",
+            "weights.teacher": teacher[0],
+            "sampling.solver": "Consistency",
+            "optimizers": {"network": {"learning_rate": 0.0}},
+        }
+    )
+    begun = student.init()
+    kept = jax.device_get(begun.params)
+    jax.tree.map(np.testing.assert_array_equal, kept["fake_score"], kept["network"])
+    assert set(begun.ema) == {"network"}
+    batch = {name: next(student.batches())[name] for name in ("x", "position")}
+    after, metrics = student.runner.step(begun, student.devices.put(batch))
+    jax.tree.map(np.testing.assert_array_equal, after.params["network"], kept["network"])
+    moved = jax.tree.map(lambda a, b: np.any(a != b), after.params["fake_score"], kept["network"])
+    assert any(jax.tree.leaves(moved))
+    assert {"loss_generator", "loss_fake_score"} <= set(metrics)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -1,4 +1,4 @@
-"""How fast solvers converge: to a mixture's exact flow, and to the moments of a Gaussian."""
+"""Orders of convergence of solvers: to a mixture's exact flow, to the moments of a Gaussian."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ from jaxdiff.typing import Denoiser, Prediction, Solver, Span
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """The schedule of a number that may be traced: one program measures a solver on all."""
+    """One of several schedules by a traced index, so that one program measures a solver on all."""
 
     schedules: tuple[Schedule, ...]
     index: Integer[Array, ""]
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """That schedule's alpha."""
+        """Returns alpha of the chosen schedule."""
         return jnp.stack([s.alpha(t) for s in self.schedules])[self.index]
 
     def sigma(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """That schedule's sigma."""
+        """Returns sigma of the chosen schedule."""
         return jnp.stack([s.sigma(t) for s in self.schedules])[self.index]
 
 
@@ -51,24 +51,24 @@ def interior(process: Process, steps: int) -> Float[Array, " times"]:
 
 
 def padded(grids: Sequence[Float[Array, " _"]]) -> Float[Array, "grids times"]:
-    """Stacks grids, the shorter ones' last times repeated; the steps between those are left out."""
+    """Stacks grids, the last times of shorter ones repeated; steps of no length are left out."""
     longest = max(len(times) for times in grids)
     return jnp.stack([jnp.pad(t, (0, longest - len(t)), mode="edge") for t in grids])
 
 
 STARTS = 16
 EXACT_STARTS = 4
-"""As many steps as a multistep method of order 5 wants to have behind it."""
+"""The number of earlier steps that a multistep method of order 5 uses."""
 
 
 def distance(
     solver: Solver, process: Process, times: Float[Array, " times"], exact_starts: Array | int = 0
 ) -> Float[Array, ""]:
-    """Returns the mean distance to the exact flow over as many starting points as STARTS.
+    """Returns the mean distance to the exact flow over `STARTS` starting points.
 
-    With `exact_starts`, up to four, as many steps are taken from points of the exact flow before
-    the solver is left alone, so that a multistep method has the history that it wants, its
-    corrector's x included: without, its first steps, of order 1, leave an error of order 2.
+    With `exact_starts`, up to four, the first steps are taken from points of the exact flow, so
+    that a multistep method has the history that it needs, with the x of a corrector. Without, its
+    first steps, of order 1, leave an error of order 2.
     """
     oracle = mixture(process)
     z = jnp.linspace(-1.5, 1.5, STARTS)[:, None]
@@ -122,7 +122,7 @@ def order_of(spec: str) -> int:
 
 
 def evaluations(solver: Solver, process: Process, steps: int = 5) -> list[int]:
-    """Returns how often the denoiser has been asked after each of the first steps, at run time."""
+    """Returns the number of evaluations of the denoiser after each of the first steps."""
     count = 0
 
     def tick(_):
@@ -148,9 +148,9 @@ def evaluations(solver: Solver, process: Process, steps: int = 5) -> list[int]:
 
 
 def steps_within(asked: Sequence[int], budget: int) -> int:
-    """Returns how many steps so many evaluations are enough for, at least one.
+    """Returns the number of steps within a budget of evaluations, at least one.
 
-    `asked` counts them as `evaluations` does; later steps ask as often as the last of these.
+    `asked` has the counts of `evaluations`; later steps need as many as the last of them.
     """
     each = asked[-1] - asked[-2]
     within = sum(count <= budget for count in asked)

@@ -1,19 +1,19 @@
-"""Where a solver errs on a model's probability flow, and where its steps are best placed for it.
+"""Local errors of a solver on a model's probability flow, and the grid of times that they suggest.
 
 A step of size h of a method of order p errs by C(u)·h^(p+1), u being any smooth coordinate along
 the way. With steps of density rho, h = 1/(steps·rho), the errors of all steps sum to
 steps^-p·∫ C·rho^-p du. Under ∫ rho du = 1 that is least for rho ∝ C^(1/(p+1)), where every step
-errs alike: the equidistribution of de Boor (1973), here for what a sampler leaves in the data. The
-same density is best if the errors are independent and their squares add. Sabour et al. (2024) and
-Xue et al. (2024) optimise grids by other bounds, anew for each number of steps.
+errs alike: the equidistribution of de Boor (1973), here for errors of samples. The same density is
+best if the errors are independent and their squares add. Sabour et al. (2024) and Xue et al. (2024)
+optimise grids by other bounds, for each number of steps apart.
 
 Errors count at the data, so each is carried there: the flow goes on from the end of the step as
-from the true path, and what differs at t = 0 is the step's error. Two frames in which errors could
-be taken where they arise were tried instead, for DPM-Solver++(2M) at 10 to 50 steps: x/alpha, in
-which they keep their size near the data, left samples 1.2 to 6 times as far from the exact ones
-(a Gaussian, two mixtures), x/√(alpha² + sigma²) 0.9 to 3 times; on a small U-Net of digits they
-differed by a third at most, either way. Carrying costs, per step measured, one solution with half
-of the fine steps.
+from the true path, and the difference at t = 0 is the error of the step. Two coordinates in which
+errors could be taken where they arise were tried instead, for DPM-Solver++(2M) at 10 to 50 steps:
+x/alpha, in which they keep their size near the data, left samples 1.2 to 6 times as far from the
+exact ones (a Gaussian, two mixtures), x/√(alpha² + sigma²) 0.9 to 3 times; on a small U-Net of
+digits they differed by a third at most, either way. Carrying costs, per step measured, one solution
+with half of the fine steps.
 
 The coordinate is the root of the noise angle arctan(sigma/alpha): finite at both ends, and dense
 near the data, where scales differ. Measuring again in the coordinate of the grid found did not make
@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 from jaxtyping import Array, Float, Int, Key
 from numpy.typing import ArrayLike
 
@@ -74,7 +75,7 @@ def solve(
     cond: Cond,
     keys: Key[Array, " b"],
 ) -> Float[Array, "b *shape"]:
-    """Takes `x` from `times[first]` to `times[last]`, places that may be known at run time only.
+    """Takes `x` from `times[first]` to `times[last]`; both indices may be traced.
 
     The solver is a deterministic one: its keys are the same in every step.
     """
@@ -136,7 +137,7 @@ def local_errors(
 
 
 def place_steps(times: ArrayLike, errors: ArrayLike, order: int) -> Knots:
-    """Returns how steps of a method of this order are shared out, from `local_errors`.
+    """Returns the best distribution of steps of a method of this order, from `local_errors`.
 
     The density is errors^(1/(order + 1)), its logarithm smoothed over three neighbours and
     interpolated between the middles of the steps.
@@ -171,7 +172,7 @@ def squared_distance(
     x: Float[Array, "b *shape"], y: Float[Array, "b *shape"]
 ) -> Float[Array, " b"]:
     """Returns the mean squared difference of each example."""
-    return jnp.mean(jnp.square(x - y).reshape(len(x), -1), axis=1)
+    return reduce((x - y) ** 2, "b ... -> b", "mean")
 
 
 def _span(times, start, end, keys) -> Span:

@@ -1,7 +1,7 @@
 """Guidance: functions from denoisers to denoisers, which compose; no solver knows of them.
 
-Configs name those that a string can describe, `"Interval(low=0.2, of=CFGZeroStar())"`; what needs
-another model, a classifier or a measurement is given as an object.
+Configs name guidance as a string, `"Interval(low=0.2, of=CFGZeroStar())"`. Guidance by a classifier
+or a loss is given as an object.
 """
 
 from jaxdiff.diffusion.guidance.branches import Guidance
@@ -29,7 +29,7 @@ from jaxdiff.diffusion.guidance.wrappers import (
 )
 
 KIND = Guidance
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "AdaptiveProjected",

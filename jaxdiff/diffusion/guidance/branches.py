@@ -1,4 +1,4 @@
-"""Parts of guidance: several conditions in one call, consistent changes of a prediction."""
+"""Parts of guidance: predictions under several conditions in one call, changes of a prediction."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,7 @@
-"""Guidance from two predictions of one x_t: with a condition and without, or strong and weak.
+"""Guidance by two predictions of one x_t: conditional and unconditional, or strong and weak.
 
-A rule `combine`s the two; called with a denoiser, it is guidance. `guidance_scale` is 1 for no
-guidance: the denoiser itself, which needs no condition.
+A rule combines the two predictions; called with a denoiser, it returns the guided denoiser. A
+`guidance_scale` of 1 is no guidance: the denoiser itself, which needs no condition.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from jaxdiff.trees import pytree
 from jaxdiff.typing import Data, Denoiser, Prediction, Time
 
 Scale = float | Float[Array, ""] | Callable[[Array], Array] | None
-"""A number, or a function of the times [b] that returns one for each; None for no guidance."""
+"""A guidance scale: a number, a function of the times [b], or None for no guidance."""
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """What becomes of the conditional and the unconditional prediction of x_t."""
+    """A rule that combines the conditional and the unconditional prediction of x_t."""
 
     guidance_scale: Scale
 
@@ -37,15 +37,15 @@ class Rule(Protocol):
 
 
 def is_off(scale: Scale) -> bool:
-    """Returns whether a scale is known to be no guidance: None, or a plain 1; never when traced."""
+    """Returns whether a scale is None or exactly 1, no guidance; False for a traced scale."""
     return scale is None or (isinstance(scale, int | float) and scale == 1)
 
 
 def simplified(guidance: Any) -> Any:
-    """Returns guidance, nested too, with scales of 1 as None, for `jax.jit` to take as argument.
+    """Replaces guidance scales of exactly 1 by None, in nested guidance too.
 
-    A scale in a compiled program is traced: a new one compiles nothing. A scale of exactly 1 needs
-    one evaluation of the denoiser instead of two, so it is another, cheaper program.
+    Other scales are traced in a compiled program: a new one compiles nothing. A scale of exactly 1
+    needs one evaluation of the denoiser instead of two, so it is another, cheaper program.
     """
     if not dataclasses.is_dataclass(guidance) or isinstance(guidance, type):
         return guidance
@@ -60,14 +60,14 @@ def simplified(guidance: Any) -> Any:
 
 
 def classifier_free(denoiser: Denoiser, guidance_scale: Scale) -> Denoiser:
-    """Extrapolates from the unconditional prediction through the conditional one."""
+    """Returns the denoiser with classifier-free guidance."""
     return ClassifierFree(guidance_scale)(denoiser)
 
 
 @pytree(data=("guidance_scale", "start"))
 @dataclass(frozen=True)
 class LinearScale:
-    """A scale that grows from `start` at t = 1 to `guidance_scale` at t = 0 (Wang et al. 2024)."""
+    """A guidance scale linear in t: `start` at t = 1, `guidance_scale` at 0 (Wang et al. 2024)."""
 
     guidance_scale: float
     start: float = 1.0
@@ -80,10 +80,12 @@ class LinearScale:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class ClassifierFree:
-    """unconditional + scale·(conditional - unconditional), 1 + w in Ho & Salimans (2022, eq. 6).
+    """Classifier-free guidance: unconditional + scale·(conditional - unconditional).
+
+    The scale is 1 + w in Ho & Salimans (2022, eq. 6).
 
     Raises:
-        ValueError: when it is called, if there is no condition to be guided by.
+        ValueError: a guided denoiser is called without a condition.
     """
 
     guidance_scale: Scale = 1.0
@@ -95,7 +97,7 @@ class ClassifierFree:
     def combine(
         self, conditional: Prediction, unconditional: Prediction, x: Data, t: Time
     ) -> Prediction:
-        """Extrapolates x0 and noise alike."""
+        """Extrapolates x0 and noise by the same scale."""
         scale = _at(self.guidance_scale, t, x)
         extrapolate = lambda c, u: u + scale * (c - u)
         return conditional._replace(
@@ -107,9 +109,10 @@ class ClassifierFree:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class Rescaled:
-    """Another rule, its result given back the deviation of the conditional (Lin et al. 2024, 3.4).
+    """Guidance whose result is rescaled to the conditional's deviation (Lin et al. 2024, 3.4).
 
-    `rescale` in [0, 1] is how far. The deviations are those of what the network predicts.
+    `rescale` in [0, 1] interpolates from no rescaling to all of it. The standard deviations are
+    those of predictions read in `parameterization`. `of` is the rule; by default classifier-free.
     """
 
     process: Process
@@ -132,9 +135,9 @@ class Rescaled:
         guided = _rule(self).combine(conditional, unconditional, x, t)
         y = self.process.read(self.parameterization, guided, t)
         deviation = lambda y: jnp.std(y, axis=tuple(range(1, y.ndim)), keepdims=True)
-        wanted = deviation(self.process.read(self.parameterization, conditional, t))
-        found = deviation(y)
-        ratio = jnp.where(found > 0, wanted / jnp.where(found > 0, found, 1), 1)
+        target = deviation(self.process.read(self.parameterization, conditional, t))
+        current = deviation(y)
+        ratio = jnp.where(current > 0, target / jnp.where(current > 0, current, 1), 1)
         y = self.rescale * ratio * y + (1 - self.rescale) * y
         x0, noise, _ = self.process.solve(self.parameterization, y, x, t)
         return guided._replace(x0=x0, noise=noise)
@@ -143,11 +146,11 @@ class Rescaled:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class AdaptiveProjected:
-    """Extrapolates x0 at right angles to it, and not too far (APG; Sadat et al. 2024).
+    """Adaptive projected guidance: a step orthogonal to x0, of limited norm (Sadat et al. 2024).
 
-    `eta` is what is kept of the parallel part, which saturates images; 1 keeps all.
-    `norm_threshold` is the greatest length of the difference, 0 for any. Their momentum is left
-    out: it remembers the steps before, and a denoiser knows of one x_t only.
+    `eta` is the factor of the parallel part, which saturates images; 1 keeps all of it.
+    `norm_threshold` limits the norm of the difference; 0 is no limit. The momentum of the paper is
+    left out: it needs earlier steps, and a denoiser has one x_t only.
     """
 
     process: Process
@@ -177,9 +180,10 @@ class AdaptiveProjected:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class CFGZeroStar:
-    """Extrapolates velocities, from the best multiple of the unconditional one (Fan et al. 2025).
+    """CFG-Zero*: extrapolates from a multiple of the unconditional velocity (Fan et al. 2025).
 
-    At times above `zero_above` the velocity is zero, as theirs is in the first steps; 1 for never.
+    The multiple is the projection of the conditional velocity. At times above `zero_above` the
+    velocity is zero, as in the first steps of the paper; 1 is for never.
     """
 
     process: Process
@@ -205,11 +209,11 @@ class CFGZeroStar:
 @pytree(data=("weight",))
 @dataclass(frozen=True)
 class CFGPlusPlus:
-    """The guided x0 with the unconditional noise (Chung et al. 2024).
+    """CFG++: the guided x0 with the unconditional noise (Chung et al. 2024).
 
-    `weight` in [0, 1] is their λ, with which x0 interpolates: 0 is unconditional, and
-    `guidance_scale` has no say. The two do not explain x_t, which is the method: use a solver whose
-    step is alpha·x0 + sigma·noise, such as DDIM; one that reads x0 alone sees a weak guidance.
+    `weight` in [0, 1] is λ of the paper, by which x0 interpolates; 0 is unconditional. It takes the
+    place of `guidance_scale`. x0 and noise together do not give x_t, on purpose: use a solver whose
+    step is alpha·x0 + sigma·noise, such as DDIM. A solver that reads x0 alone is guided weakly.
     """
 
     weight: Share = 0.6
@@ -229,10 +233,11 @@ class CFGPlusPlus:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class AutoGuidance:
-    """Any rule, with a weaker model in the place of the unconditional one (Karras et al. 2024).
+    """Autoguidance: a weaker model in the place of the unconditional one (Karras et al. 2024).
 
-    `weak` sees the same condition; a smaller or less trained network, or an earlier EMA. In a
-    config or a flag it is the folder of its run, "AutoGuidance(weak='runs/small')".
+    `weak` is a denoiser with the same condition: a smaller or less trained network, or an earlier
+    average. In a config or a flag it is the folder of its run, "AutoGuidance(weak='runs/small')".
+    `of` is the rule; by default classifier-free.
     """
 
     weak: Annotated[str, Filled()] | Denoiser
@@ -259,8 +264,8 @@ def _rule(guidance):
         return ClassifierFree(guidance.guidance_scale)
     if not isinstance(guidance.of, Rule):
         raise ValueError(
-            f"{type(guidance).__name__}: of={guidance.of} is not a rule for two predictions, such "
-            "as ClassifierFree(); put it around instead"
+            f"{type(guidance).__name__}: of={guidance.of} must combine two predictions, such as "
+            "ClassifierFree(); wrap this guidance in it instead"
         )
     return guidance.of
 

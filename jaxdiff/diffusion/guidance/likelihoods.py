@@ -1,4 +1,4 @@
-"""Guidance by a gradient: the score of x_t, plus the gradient of what else is known of it."""
+"""Guidance by a likelihood: its gradient is added to the score of x_t."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Wrappers of guidance: noise levels at which it acts, negative conditions, thresholds of x0.
+"""Wrappers of guidance: intervals of noise levels, negative conditions, thresholds of x0.
 
-`of` is the guidance that is wrapped; by default classifier-free, at `guidance_scale`.
+`of` is the wrapped guidance; by default classifier-free, at `guidance_scale`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class AsInput:
     guidance_scale: float | Array | None = 1.0
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
-        """Returns the denoiser that is told the scale."""
+        """Returns the denoiser with the scale as a condition."""
         scale = 1.0 if self.guidance_scale is None else self.guidance_scale
         given = lambda x: {"guidance_scale": jnp.full(len(x), scale, x.dtype)}
         return lambda x, t, cond: denoiser(x, t, {**cond, **given(x)})

@@ -13,6 +13,6 @@ from jaxdiff.diffusion.inverse.repaint import RePaint
 from jaxdiff.typing import Solver
 
 KIND = Guidance | Solver
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = ["DPS", "KnownPixels", "PiGDM", "RePaint"]

@@ -17,7 +17,7 @@ from jaxdiff.typing import Denoiser
 @pytree(data=("mask", "known"))
 @dataclass(frozen=True)
 class KnownPixels:
-    """x0 replaced where it is known, as DDNM does for a mask (Wang, Y. et al. 2023).
+    """Inpainting: x0 replaced where it is known, as DDNM does for a mask (Wang, Y. et al. 2023).
 
     `mask` is True where `known` is; both have the shape of x, or broadcast to it.
     """
@@ -27,12 +27,12 @@ class KnownPixels:
     known: ArrayLike
 
     def in_latents(self, encode: Callable, decode: Callable) -> "KnownPixels":
-        """Returns the same for latents: those of the known image, where all their pixels are."""
+        """Returns the same problem for latents, which are known where all of their pixels are."""
         known = encode(self.known)
         return replaced(self, known=known, mask=latent_mask(self.mask, known.shape[1:]))
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
-        """Returns the denoiser that knows these pixels."""
+        """Returns the denoiser with these pixels in its x0."""
 
         def guided(x, t, cond):
             prediction = denoiser(x, t, cond)
@@ -43,10 +43,10 @@ class KnownPixels:
 
 
 def latent_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "b h2 w2 1"]:
-    """Returns where latents [h2, w2, d] are known: where every pixel under them is.
+    """Returns the mask of latents [h2, w2, d]: True where every pixel under a latent is known.
 
     Raises:
-        ValueError: the latents are no smaller image of the pixels, such as those of clips.
+        ValueError: the sides of the image are not multiples of those of the latents.
     """
     mask = jnp.asarray(mask)
     size, latent = mask.shape[1:-1], shape[:-1]

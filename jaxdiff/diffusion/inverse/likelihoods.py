@@ -1,6 +1,6 @@
 """Guidance by the likelihood of a measurement `operator(x0) + noise`.
 
-An operator is a function of a batch, such as those of `operators.py`. A measurement has the shape
+An operator is a function of a batch, such as in `operators.py`. A measurement has the shape
 of `operator(x0)`, [b, ...], or [1, ...] for every example.
 """
 
@@ -30,8 +30,9 @@ NonNegativeScalar = NonNegativeFloat | Float[Array, ""]
 class DPS:
     """score - scale/‖r‖·∇‖r‖² with the residual r = y - operator(x0(x_t)) (Chung et al. 2023).
 
-    Their algorithm 1 takes the same gradient from x after each step; here it is the score's, for
-    any solver. The operator may be nonlinear. `scale` is their ζ': it grows with √(measurements).
+    Algorithm 1 of the paper subtracts the same gradient from x after each step; here it is part of
+    the score, for any solver. The operator may be nonlinear. `scale` is ζ' of the paper, which
+    grows with √(measurements).
     """
 
     process: Process
@@ -40,7 +41,7 @@ class DPS:
     scale: PositiveScalar = 1.0
 
     def in_latents(self, encode: Callable, decode: Callable) -> "DPS":
-        """Returns the same for latents, whose operator decodes first."""
+        """Returns the same problem for latents, whose operator decodes first."""
         return replaced(self, operator=Decoded(self.operator, decode))
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
@@ -61,8 +62,8 @@ class PiGDM:
     """ΠGDM, for linear operators A (Song, J. et al. 2023), exact for Gaussian data of `data_std`.
 
     With p(x0 | x_t) = N(x0(x_t), r²): the score plus Jᵀ·(r²·AᵀA + noise_std²)⁻¹·Aᵀ·(y - A·x0),
-    where J is the derivative of x0(x_t). Conjugate gradients solve it, with what autodiff knows of
-    A; for noise_std = 0 they give the pseudo-inverse.
+    where J is the derivative of x0(x_t). Conjugate gradients solve it, and autodiff transposes A;
+    for noise_std = 0 they give the pseudo-inverse.
     """
 
     process: Process
@@ -95,7 +96,7 @@ class PiGDM:
         x0, transpose_j, prediction = jax.vjp(x0_of, x, has_aux=True)
         alpha, sigma = self.process.at(t, x)
         r2 = (self.data_std * sigma) ** 2 / ((self.data_std * alpha) ** 2 + sigma**2)
-        r2 = jnp.where(sigma > 0, r2, 1)  # at sigma = 0 the score counts for nothing
+        r2 = jnp.where(sigma > 0, r2, 1)  # at sigma = 0 the score has no effect
         A = lambda z: self.operator(z[None])[0]
         transpose = jax.linear_transpose(A, x0[0])
         misfit = jax.vmap(lambda r: transpose(r)[0])(self.measurement - self.operator(x0))

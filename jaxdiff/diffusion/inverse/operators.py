@@ -14,7 +14,7 @@ from jaxdiff.trees import pytree
 Operator = Callable[[Array], Array]
 
 KIND = Operator
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @pytree(data=("mask",))
@@ -73,7 +73,7 @@ class Blur:
 @pytree()
 @dataclass(frozen=True)
 class Decoded:
-    """An operator of pixels, of latents that `decode` maps to pixels."""
+    """An operator on latents: `decode` to pixels, then an operator on pixels."""
 
     operator: Operator
     decode: Callable[[Array], Array]

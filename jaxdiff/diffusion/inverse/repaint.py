@@ -24,10 +24,10 @@ from jaxdiff.typing import Cond, Denoiser, Prediction, Solver, Span
 @pytree(data=("mask", "known"))
 @dataclass(frozen=True)
 class RePaint:
-    """Takes each step `resamples` times, the known pixels noised in (Lugmayr et al. 2022, alg. 1).
+    """Takes each step `resamples` times, with noised known pixels (Lugmayr et al. 2022, alg. 1).
 
     `mask` is True where `known` is; both broadcast to x. Between two takes of a step x_s is brought
-    back to time t by the forward process, one step long (their jump length 1).
+    back to time t by the forward process, one step long (jump length 1 of the paper).
     """
 
     process: Process
@@ -38,7 +38,7 @@ class RePaint:
     stochastic = True
 
     def in_latents(self, encode: Callable, decode: Callable) -> "RePaint":
-        """Returns the same for latents: those of the known image, where all their pixels are."""
+        """Returns the same problem for latents, which are known where all of their pixels are."""
         known = encode(self.known)
         return replaced(self, known=known, mask=latent_mask(self.mask, known.shape[1:]))
 
@@ -74,5 +74,5 @@ class RePaint:
     def _back(self, x_t, x_s, span, keys):
         noisier = add_noise(self.process, x_s, span.s, span.t, random.normal(keys, x_s))
         _, sigma_s = self.process.at(span.s, x_s)
-        # Their last step, to the data, does not go back.
+        # The last step, to the data, does not go back.
         return jnp.where(sigma_s > 0, noisier, x_t)

@@ -1,4 +1,4 @@
-"""From data that take a few levels to points that have a density.
+"""Dequantization: from data on a few levels to points with a density.
 
 For y drawn from q(y|x) inside the bin of x, Jensen's inequality gives
 
@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
@@ -23,7 +24,7 @@ from jaxdiff.typing import Data
 
 @runtime_checkable
 class Dequantization(Protocol):
-    """A rule; `levels` is None where the data have a density already."""
+    """A rule of dequantization; `levels` is None where the data have a density already."""
 
     @property
     def noise_level(self) -> float:
@@ -34,13 +35,13 @@ class Dequantization(Protocol):
 
 
 KIND = Dequantization
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @checked
 @dataclass(frozen=True)
 class Continuous:
-    """Nothing to be done: the result is the density itself, whose bits may be negative."""
+    """No dequantization: the result is the density of the data, whose bits may be negative."""
 
     noise_level: PositiveFloat = 1e-3
     levels: ClassVar[None] = None
@@ -53,10 +54,10 @@ class Continuous:
 @checked
 @dataclass(frozen=True)
 class Uniform:
-    """y uniform in the bin: for models trained on data dequantized in the same way.
+    """Uniform dequantization: y uniform in the bin, for models trained on such data.
 
-    One trained on the levels themselves puts its mass near them, and pays for what lies between.
-    The flow starts at `start` bins, which blurs a density on the scale of bins little.
+    A model trained on the levels themselves puts its mass near them, and has worse figures here.
+    The flow starts at a noise of `start` bins, which blurs a density of this scale little.
     """
 
     levels: Levels = 256
@@ -81,8 +82,8 @@ class Uniform:
 class TruncatedNormal:
     """y = x + noise_level·ε, ε normal but cut off at the bin's edges (Zheng et al. 2023).
 
-    The noise is the process's own, so y is where a model expects noisy data, be it trained on the
-    levels themselves or not. The edges are `edge` standard deviations away.
+    The noise is that of the process, so y is where any model expects noisy data. The edges are
+    `edge` standard deviations away.
     """
 
     levels: Levels = 256
@@ -98,4 +99,4 @@ class TruncatedNormal:
         low, high = ((edge - x) / self.noise_level for edge in bins(x, self.levels))
         noise = jax.vmap(jax.random.truncated_normal)(keys, low, high)
         log_q = norm.logpdf(noise) - jnp.log(self.noise_level) - log_interval(low, high)
-        return x + self.noise_level * noise, jnp.sum(log_q.reshape(len(x), -1), axis=1)
+        return x + self.noise_level * noise, reduce(log_q, "b ... -> b", "sum")

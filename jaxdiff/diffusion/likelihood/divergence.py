@@ -1,6 +1,6 @@
-"""The divergence of a vector field, exactly or by probes, in memory that does not grow with it.
+"""The divergence of a vector field, exactly or by probes, in bounded memory.
 
-Each returns f(z) with divergences [b, k]: one column, or one for each probe. They come from
+Each method returns f(z) with divergences [b, k]: one column, or one for each probe. They are
 products of vectors with the Jacobian, `chunk` of them at a time.
 """
 
@@ -17,12 +17,12 @@ from jaxdiff.options import Size, checked
 from jaxdiff.typing import Data
 
 Field = Callable[[Array], Array]
-"""A vector field on examples [b, ...] that do not see each other."""
+"""A vector field on examples [b, ...], each by itself."""
 
 
 @runtime_checkable
 class Divergence(Protocol):
-    """A way to compute a divergence."""
+    """A method for the divergence of a vector field."""
 
     @property
     def columns(self) -> int:

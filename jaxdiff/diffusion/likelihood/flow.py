@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key
 
@@ -34,13 +35,13 @@ def log_density(
 ) -> Float[Array, "b k"]:
     """Returns log p(x) in nats, one estimate for each of the divergence's columns.
 
-    p is the density of x_t/alpha at sigma/alpha = `noise_level`: of the data with that much noise,
-    because at 0 few networks are defined, and data on a lattice have no density. The flow ends at
+    p is the density of x_t/alpha at sigma/alpha = `noise_level`, of data with that much noise: at 0
+    few networks are defined, and quantized data have no density. The flow ends at
     t = 1 in N(0, sigma²·I). That is exact where alpha = 0. Elsewhere (VE, EDM) it leaves the data's
     share out, as sampling does: p is the density of the samples, and differs from that of the data
     by about alpha·|mean|/sigma nats at a point, and by the square of it on average.
 
-    Hutchinson's probes are drawn anew for each step, which averages their errors; the integral
+    Each step draws new probes for Hutchinson's estimate, which averages their errors; the integral
     is linear in the divergence, so its estimate stays unbiased. `integrator` is `RK4()` by default.
 
     Raises:
@@ -81,7 +82,7 @@ def _follow(process, denoiser, divergence, integrator, noise_level, x, cond, key
 
     state = jnp.cos(start) * x, jnp.zeros((len(x), divergence.columns), x.dtype)
     z, integral = integrator(slope, state, start.astype(x.dtype), end.astype(x.dtype))
-    log_prior = jnp.sum(norm.logpdf(z, scale=jnp.sin(end)).reshape(len(x), -1), axis=1)
+    log_prior = reduce(norm.logpdf(z, scale=jnp.sin(end)), "b ... -> b", "sum")
     # z = cos(φ)·x_t/alpha where the flow starts.
     log_volume = x[0].size * jnp.log(jnp.cos(start))
     return (log_prior + log_volume)[:, None] + integral

@@ -1,7 +1,7 @@
 """Integrators of the ordinary differential equation that a likelihood follows.
 
 Each takes `slope(angle, state, step)` and a tree of arrays from one angle to another. `step` is
-the number of the step, which says which probes a stochastic divergence draws.
+the number of the step, by which a stochastic divergence draws its probes.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Slope = Callable[[Angle, State, Array], State]
 
 @runtime_checkable
 class Integrator(Protocol):
-    """A method; `adaptive` says that its steps depend on what it integrates."""
+    """A method of integration; `adaptive` is True if its steps depend on the slope."""
 
     adaptive: ClassVar[bool]
 
@@ -30,7 +30,7 @@ class Integrator(Protocol):
 
 
 KIND = Integrator
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 
 @checked

@@ -1,4 +1,4 @@
-"""Data that take a few levels, evenly spaced over [-1, 1] with the first and the last at its ends.
+"""Quantized data: a few levels, evenly spaced from -1 to 1.
 
 256 levels are bytes, with bins 2/255 wide.
 """
@@ -11,7 +11,7 @@ from jaxdiff.typing import Data
 
 
 def bin_width(levels: int) -> float:
-    """Returns the distance of neighbouring levels on [-1, 1]."""
+    """Returns the distance between neighbouring levels on [-1, 1]."""
     return 2 / (levels - 1)
 
 
@@ -53,5 +53,5 @@ def check_levels(x: Data, levels: int | None) -> None:
     off = float(jnp.max(jnp.abs(x - (lower + upper) / 2)))
     if off > bin_width(256) / 2 + 1e-5 or float(jnp.max(jnp.abs(x))) > 1 + 1e-5:
         raise ValueError(
-            f"levels={levels}: the data have values between those levels, or outside [-1, 1]"
+            f"levels={levels}: the data have values between these levels, or outside [-1, 1]"
         )

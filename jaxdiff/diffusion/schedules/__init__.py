@@ -27,7 +27,7 @@ from jaxdiff.diffusion.schedules.tables import (
 from jaxdiff.diffusion.schedules.wrappers import LogSNRShift, ZeroTerminalSNR
 
 KIND = Schedule
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "EDM",

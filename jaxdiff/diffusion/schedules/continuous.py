@@ -80,7 +80,7 @@ class Cosine:
         return jnp.sin(0.5 * jnp.pi * t)
 
 
-# All three names are looked for.
+# All three names are in use.
 GVP = TrigFlow = Cosine
 
 
@@ -103,7 +103,7 @@ class Sigmoid:
             raise ValueError(f"Sigmoid: start={self.start} is not below end={self.end}")
 
     def _share(self, covered, fixed, t):
-        """Returns how much of the whole fall is in `covered` of the way, to the `fixed` end."""
+        """Returns the share of the fall in the part `covered` of the way, to the `fixed` end."""
         at = self.start + t * (self.end - self.start)
         half = lambda x: x / (2 * self.tau)
         width = half(self.end - self.start)
@@ -111,11 +111,11 @@ class Sigmoid:
         return fall * np.cosh(half(fixed)) / jnp.cosh(half(at))
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """The root of what is still to fall."""
+        """The root of the share of the fall that is left."""
         return jnp.sqrt(self._share(1 - t, self.start, t))
 
     def sigma(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """The root of what has fallen."""
+        """The root of the share that has fallen."""
         return jnp.sqrt(self._share(t, self.end, t))
 
 

@@ -21,10 +21,10 @@ class Learned:
     logSNR(t) = highest + (lowest - highest)·m(t), where m is a convex combination of `features`
     fixed sigmoids of t that rise from 0 to 1, at even places: monotone by its form, as the network
     with positive weights of Kingma et al. (2021, appendix H). `highest` and `lowest` are the ends
-    at the start of training; there is noise at t = 0 too, and what it hides is left to a decoder.
+    at the start of training; there is noise at t = 0 too, which a decoder has to remove.
 
     Made for `objectives.VariationalBound`. The bound depends on the ends, which get its gradient,
-    and not on the shape between them: that gets no gradient but by `logsnr_of_shape`.
+    and not on the shape between them, which gets a gradient by `logsnr_of_shape` only.
 
     Raises:
         ValueError: the ends are in the wrong order, or there are no features.

@@ -36,7 +36,7 @@ def cosine_betas(
 @pytree()
 @dataclass(frozen=True)
 class Tabulated:
-    """A discrete-time schedule: beta_1 ... beta_N, step i of N standing at t = i/N.
+    """A discrete-time schedule: a table beta_1 ... beta_N, with step i of N at t = i/N.
 
     alpha² is linear in t between the steps, and one at t = 0. In a config the table is written as
     a list or by its function: `"Tabulated(betas=scaled_linear_betas(end=0.02))"`.

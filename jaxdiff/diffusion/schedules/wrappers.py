@@ -31,12 +31,12 @@ def _norm(alpha, sigma):
 @pytree()
 @dataclass(frozen=True)
 class LogSNRShift:
-    """sigma/alpha of another schedule times `shift`: its log-SNR minus 2·log(shift).
+    """Shift of a schedule's log-SNR by -2·log(shift): its sigma/alpha times `shift`.
 
     With shift = image side / side that the schedule was made for, the resolution shift of
     Hoogeboom et al. (2023); on `RectifiedFlow`, the time t' = shift·t/(1 + (shift - 1)·t) of Esser
-    et al. (2024). What is constant along the base stays so: alpha + sigma of a rectified flow,
-    alpha of a variance-exploding process, alpha² + sigma² of any other.
+    et al. (2024). An invariant of the base is kept: alpha + sigma of a rectified flow, alpha of
+    a variance-exploding process, alpha² + sigma² of any other.
     """
 
     of: Schedule = Cosine()  # noqa: RUF009 - it is frozen
@@ -53,11 +53,11 @@ class LogSNRShift:
         return scale * alpha, scale * self.shift * sigma
 
     def alpha(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """The base's, in proportion."""
+        """Alpha of the base, scaled back to its curve."""
         return self._scaled(t)[0]
 
     def sigma(self, t: Float[Array, "*t"]) -> Float[Array, "*t"]:
-        """The base's times `shift`, in proportion."""
+        """`shift` times sigma of the base, scaled back to its curve."""
         return self._scaled(t)[1]
 
 
@@ -76,7 +76,7 @@ def _size(schedule):
 @pytree()
 @dataclass(frozen=True)
 class ZeroTerminalSNR:
-    """Another schedule, its alpha moved and stretched to end at 0 (Lin et al. 2024, algorithm 1).
+    """Zero terminal SNR: a schedule's alpha stretched to end at 0 (Lin et al. 2024, algorithm 1).
 
     alpha' = alpha_1·(alpha - alpha_N)/(alpha_1 - alpha_N). Step 1, which is kept, is the first of a
     `Tabulated` base and t = 0 of any other. The algorithm is for variance-preserving processes; of
@@ -94,7 +94,7 @@ class ZeroTerminalSNR:
         return norm, alpha / norm, sigma / norm
 
     def _rescaled(self, t):
-        """Returns the new alpha and sigma, both at once: sigma follows from what alpha lost.
+        """Returns the new alpha and sigma; sigma follows from the loss in alpha.
 
         sigma'² = sigma² + (alpha - alpha')·(alpha + alpha'), in which alpha - alpha' is
         alpha_N·(alpha_1 - alpha)/(alpha_1 - alpha_N), and alpha_1 - alpha is
@@ -105,7 +105,7 @@ class ZeroTerminalSNR:
         _, alpha_1, sigma_1 = self._unit(jnp.full_like(t, start))
         _, alpha_n, _ = self._unit(jnp.ones_like(t))
         excess = alpha - alpha_n
-        # Rounding may leave it below zero, or at t = 1 beside zero; the slope is right as it is.
+        # Rounding may leave it below zero, or at t = 1 not quite zero; its slope is right.
         excess -= jax.lax.stop_gradient(jnp.where(t < 1, jnp.minimum(excess, 0), excess))
         stretched = alpha_1 * (excess / (alpha_1 - alpha_n))
         new = jnp.where(t < start, alpha, stretched)

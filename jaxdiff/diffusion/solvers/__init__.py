@@ -1,4 +1,4 @@
-"""Solvers of the reverse process, each a few lines; `sampling.sample` holds the loop.
+"""Solvers of the reverse process, each a few lines; `sampling.sample` is the loop.
 
 With x̂ = x/alpha and ŝ = sigma/alpha, the probability flow of every Gaussian process is
 dx̂/dŝ = noise ("noise coordinates"), and d(x/sigma)/d(alpha/sigma) = x0 ("data coordinates"). The
@@ -48,7 +48,7 @@ from jaxdiff.diffusion.solvers.stochastic import (
 from jaxdiff.typing import Solver
 
 KIND = Solver
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "DDIM",

@@ -1,4 +1,4 @@
-"""Weights of multistep methods, and what is remembered between their steps."""
+"""Multistep methods: their memory of earlier evaluations, and its weights."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ class Memory(NamedTuple):
     times: Float[Array, "k b"]
 
     def push(self, value: Float[Array, "b *shape"], t: Float[Array, " b"]) -> "Memory":
-        """Adds one in front and forgets the oldest."""
+        """Returns the memory with a new evaluation in place of the oldest."""
         return Memory(
             jnp.concatenate([value[None], self.values[:-1]]),
             jnp.concatenate([t[None], self.times[:-1]]),
@@ -31,7 +31,7 @@ def empty(size: int, x: Float[Array, "b *shape"]) -> Memory:
 
 
 def begin(self: Any, x: Float[Array, "b *shape"]) -> Memory:
-    """The `init` of a solver with an attribute `order`: a memory for so many evaluations."""
+    """The `init` of a solver with an attribute `order`: an empty memory of this size."""
     return empty(self.order, x)
 
 
@@ -76,6 +76,6 @@ def weights(
 
 
 def combine(weights: Float[Array, "k b"], values: Float[Array, "k b *shape"]) -> Array:
-    """Returns Σ v_i·f_i; what has no weight may be anything."""
+    """Returns Σ v_i·f_i; values without weight may be NaN."""
     terms = expand(weights, values) * values
     return jnp.where(expand(weights, values) == 0, 0, terms).sum(0)

@@ -65,13 +65,13 @@ class DDIM:
 
     @property
     def stochastic(self) -> bool:
-        """Says whether noise is renewed."""
+        """Whether noise is renewed."""
         return self.eta > 0
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """Keeps part of the predicted noise and draws the rest afresh."""
+        """Keeps part of the predicted noise, and draws new noise for the rest."""
         prediction = denoiser(x, span.t, cond)
         if self.eta == 0:
             return self.process.perturb(prediction, span.s), history
@@ -86,7 +86,7 @@ class DDIM:
 @pytree()
 @dataclass(frozen=True)
 class Ancestral:
-    """A solver's step down to ŝ_d, and from there noise up to ŝ_s (k-diffusion).
+    """Ancestral steps: a solver's step down to ŝ_d, then noise up to ŝ_s (k-diffusion).
 
     Of the noise that ancestral sampling would renew, `eta` is renewed: ŝ_d² = ŝ_s²·(1 - eta²·
     (1 - ŝ_s²/ŝ_t²)).
@@ -105,13 +105,13 @@ class Ancestral:
 
     @property
     def stochastic(self) -> bool:
-        """Says whether noise is renewed."""
+        """Whether noise is renewed."""
         return self.eta > 0 or getattr(self.solver, "stochastic", True)
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """Less noise than asked for, then noise."""
+        """Takes the solver's step to less noise than at s, then adds noise."""
         process = self.solver.process
         lambda_t, lambda_s = half_logsnr(process, span.t), half_logsnr(process, span.s)
         fresh = self.eta**2 * -jnp.expm1(2 * (lambda_t - lambda_s))

@@ -1,4 +1,4 @@
-"""Steps that hold at both ends of every process: what the solvers are made of."""
+"""Parts of solvers: steps that hold at both ends of every process."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ Time = Float[Array, "*times"]
 
 @runtime_checkable
 class ProcessSolver(Solver, Protocol):
-    """A solver that knows its process, for those that are made of another."""
+    """A solver with its process, from which another solver is made."""
 
     @property
     def process(self) -> Process:
@@ -21,7 +21,7 @@ class ProcessSolver(Solver, Protocol):
 
 
 def no_history(self: Any, x: Data) -> tuple:
-    """The `init` of a solver that remembers nothing."""
+    """The `init` of a solver without a history."""
     return ()
 
 
@@ -38,7 +38,7 @@ def between(process: Process, t: Time, s: Time, share: float) -> Time:
 
 
 def at_an_end(process: Process, t: Time, s: Time) -> Array:
-    """Says whether the step starts at alpha = 0 or stops at sigma = 0 (or the other way round)."""
+    """Returns whether λ is infinite at t or at s: alpha = 0 or sigma = 0."""
     finite = jnp.isfinite(half_logsnr(process, t)) & jnp.isfinite(half_logsnr(process, s))
     return ~finite
 
@@ -121,8 +121,8 @@ def angle_slope(
 def predict_inside(
     denoiser: Denoiser, x: Data, t: Time, cond: Cond, instead: Time, where: Array
 ) -> Any:
-    """Asks the denoiser at t, or at `instead` where the answer will not be used.
+    """Calls the denoiser at t, but at `instead` where the prediction is not used.
 
-    A time at which every network is defined must stand in at the ends.
+    At the ends some networks are not defined: another time stands in.
     """
     return denoiser(x, jnp.where(where, instead, t), cond)

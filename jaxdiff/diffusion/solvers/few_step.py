@@ -1,7 +1,7 @@
 """Solvers for models that know where the flow leads: consistency models and flow maps.
 
-Each has an attribute `needs`, what the model must have learned: "consistency" (x0 from any time) or
-"flow map" (x at any earlier time, by cond["until"]).
+Each has an attribute `needs`, the prediction that the model must have learned: "consistency" (x0
+from any time) or "flow map" (x at any earlier time, by cond["until"]).
 """
 
 from dataclasses import dataclass

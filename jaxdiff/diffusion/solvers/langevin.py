@@ -18,7 +18,7 @@ from jaxdiff.typing import Cond, Data, Denoiser, Solver, Span
 @pytree()
 @dataclass(frozen=True)
 class PredictorCorrector:
-    """A solver's step, then Langevin steps at the new time (Song, Y. et al. 2021, algorithm 1).
+    """A predictor's step, then Langevin steps at the new time (Song, Y. et al. 2021, alg. 1).
 
     The step size is 2·(snr·sigma)²: the paper's, with the norms that score and noise have on
     average over many dimensions, so that it depends on no other example and is safe in few
@@ -36,7 +36,7 @@ class PredictorCorrector:
     stochastic = True
 
     def init(self, x: Data) -> Any:
-        """That of the predictor."""
+        """Returns the history of the predictor."""
         return self._predictor().init(x)
 
     def step(

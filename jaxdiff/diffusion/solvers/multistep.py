@@ -59,7 +59,7 @@ class LMS:
     step = _step
 
     def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
-        """Integrates the polynomial in ŝ through the noises exactly."""
+        """Returns the weights of the integral of the polynomial in ŝ."""
         s_hat = lambda t: jnp.exp(-half_logsnr(self.process, t))
         nodes = s_hat(times)
         return adams.weights(nodes, jnp.isfinite(nodes), nodes[0], s_hat(s), 0.0)
@@ -80,7 +80,7 @@ class DEIS:
     step = _step
 
     def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
-        """Integrates e^-λ times the polynomial in λ through the noises exactly."""
+        """Returns the weights of the integral of e^-λ times the polynomial in λ."""
         nodes, end = half_logsnr(self.process, times), half_logsnr(self.process, s)
         return adams.weights(nodes, jnp.isfinite(nodes), nodes[0], end, -1.0)
 
@@ -104,7 +104,7 @@ class IPNDM:
     step = _step
 
     def weights(self, times: Float[Array, "k b"], s: Float[Array, " b"]) -> Float[Array, "k b"]:
-        """Mixes as many noises as are known, as if all steps were even."""
+        """Returns the weights of all noises that are known, as if all steps were even."""
         return _even_weights(times)
 
 
@@ -156,7 +156,7 @@ class PNDM:
 
 
 def _even_weights(times: Float[Array, "k b"]) -> Float[Array, "k b"]:
-    """Weights for as many noises as there are."""
+    """Returns the weights of all noises that are known."""
     table = jnp.asarray([row + (0,) * (len(times) - len(row)) for row in EVEN[: len(times)]])
     known = (~jnp.isnan(times)).sum(0)
     return table.astype(times.dtype)[known - 1].T

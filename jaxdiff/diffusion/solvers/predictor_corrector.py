@@ -20,7 +20,7 @@ from jaxdiff.typing import Cond, Data, Denoiser, Span
 
 
 class History(NamedTuple):
-    """The x0 of earlier steps, and the start and the noise of the last one."""
+    """The x0 of earlier steps, and the corrected start and the added noise of the last step."""
 
     memory: adams.Memory
     x: Data
@@ -30,7 +30,7 @@ class History(NamedTuple):
 @pytree()
 @dataclass(frozen=True)
 class DataMultistep:
-    """The general method.
+    """Multistep method with data prediction; DPM-Solver++, UniPC and SA-Solver are cases of it.
 
     `predictor` and `corrector` count the x0 that each uses, 1 to 4; `corrector` 0 for none. One
     evaluation a step: the corrector uses the one that the next step asks for anyway. Where fewer x0
@@ -48,18 +48,18 @@ class DataMultistep:
 
     @property
     def stochastic(self) -> bool:
-        """Says whether noise is renewed."""
+        """Whether noise is renewed."""
         return self.tau > 0
 
     def init(self, x: Data) -> History:
-        """Nothing remembered yet; a corrector needs the time of the last step as well."""
+        """Returns an empty history; a corrector needs the time of the last step as well."""
         size = max(self.predictor, self.corrector, 2 if self.corrector else 1)
         return History(adams.empty(size, x), jnp.zeros_like(x), jnp.zeros_like(x))
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: History
     ) -> tuple[Data, History]:
-        """Corrects x with the x0 found there, then predicts."""
+        """Corrects x by the x0 at x, then predicts x_s."""
         memory = history.memory.push(denoiser(x, span.t, cond).x0, span.t)
         move = lambda x, t, s, x0: sde_step(self.process, x, t, s, x0, self.tau)
         if self.corrector:
@@ -87,7 +87,7 @@ class DataMultistep:
 
 
 def _two_node_weights(kind: str, nodes: Array, start: Time, end: Time, corrects: bool) -> Array:
-    """UniPC's weights where one difference is all there is: half of it, times B(h)/(1 - e^-h)."""
+    """Returns UniPC's weights of two x0: half of their difference, times B(h)/(1 - e^-h)."""
     h = end - start
     scale = jnp.ones_like(h) if kind == "bh2" else h / -jnp.expm1(-h)
     if corrects:
@@ -108,7 +108,7 @@ class DPMpp2M:
     stochastic = False
 
     def init(self, x: Data) -> tuple[Data, Time]:
-        """The step before the first began at λ = -∞, which gives its x0 no weight."""
+        """Returns no x0, at λ = -∞, which gives it no weight."""
         return jnp.zeros_like(x), jnp.full(len(x), -jnp.inf, x.dtype)
 
     def step(
@@ -143,8 +143,8 @@ def UniPC(
 ) -> DataMultistep:
     """UniPC with data prediction (Zhao et al. 2023): corrector of order `order` + 1, for free.
 
-    `variant` is B(h), "bh1" for h and "bh2" for e^h - 1; it matters where one difference is all
-    there is.
+    `variant` is B(h), "bh1" for h and "bh2" for e^h - 1; it matters where only two x0 are
+    used.
 
     Raises:
         ValueError: the order is not 1, 2 or 3, or the variant is unknown.

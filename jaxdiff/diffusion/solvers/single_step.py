@@ -1,4 +1,4 @@
-"""Deterministic solvers that remember nothing between steps."""
+"""Deterministic solvers of one step, without a history."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +100,7 @@ class RK4:
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """Four slopes, weighted 1, 2, 2, 1."""
+        """Takes a step along the mean of four slopes, of weights 1, 2, 2, 1."""
         scale = lambda t: jnp.hypot(*self.process.at(t, x))
         angle = self.process.angle
         last = self.process.schedule.sigma(span.s) == 0
@@ -190,7 +190,7 @@ class DPMpp2S:
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """A step in data coordinates with the x0 halfway in λ."""
+        """Takes a step in data coordinates with the x0 halfway in λ."""
         first = denoiser(x, span.t, cond)
         middle = between(self.process, span.t, span.s, 0.5)
         x0 = denoiser(self.process.perturb(first, middle), middle, cond).x0

@@ -1,4 +1,4 @@
-"""Solvers of the reverse SDE, and those that go back up to more noise."""
+"""Solvers of the reverse SDE, and solvers that go back up to more noise."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ class EDMStochastic:
 
     @property
     def stochastic(self) -> bool:
-        """Says whether noise is added."""
+        """Whether noise is added."""
         return self.s_churn > 0
 
     def step(
@@ -52,9 +52,9 @@ class EDMStochastic:
         gamma = jnp.minimum(self.s_churn / span.steps, 2**0.5 - 1)
         churned = (self.s_min <= sigma_hat) & (sigma_hat <= self.s_max) & (gamma > 0)
         raised = self.process.time(-2 * jnp.log(sigma_hat * (1 + gamma)))
-        # A schedule ends at t = 1: what it cannot be raised by is not added either.
+        # A schedule ends at t = 1: no noise is added beyond it.
         raised = jnp.where(churned, jnp.maximum(raised, span.t), span.t)
-        # Not added at all where the level stays: the root of a rounding error would be noise.
+        # Where the level stays no noise is added: it would be the root of a rounding error.
         noisier = add_noise(self.process, x, span.t, raised, span.noise(x), self.s_noise)
         x = jnp.where(expand(raised > span.t, x), noisier, x)
         return Heun(self.process).step(denoiser, x, span._replace(t=raised), cond, history)
@@ -63,7 +63,7 @@ class EDMStochastic:
 @pytree()
 @dataclass(frozen=True)
 class EulerMaruyama:
-    """The reverse SDE's simplest step (Song, Y. et al. 2021, eq. 6), in t.
+    """The Euler-Maruyama method for the reverse SDE, in t (Song, Y. et al. 2021, eq. 6).
 
     dx = (f·x - g²·score) dt + g dw, with f = alpha'/alpha and g² = 2·sigma·(sigma' - f·sigma).
     Where alpha_t = 0 it takes an ancestral step, and to sigma = 0 one without noise.
@@ -76,7 +76,7 @@ class EulerMaruyama:
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """The drift and the noise at t, over the whole step."""
+        """Adds the drift and the noise at t, over the whole step."""
         slope = lambda f: expand(jax.jvp(f, (span.t,), (jnp.ones_like(span.t),))[1], x)
         alpha, sigma = self.process.at(span.t, x)
         end = alpha == 0
@@ -106,13 +106,13 @@ class DPMppSDE:
 
     @property
     def stochastic(self) -> bool:
-        """Says whether noise is renewed."""
+        """Whether noise is renewed."""
         return self.tau > 0
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """Half a step for the x0 in the middle, then the whole with it."""
+        """Takes half a step, then the whole step with the x0 halfway."""
         end = at_an_end(self.process, span.t, span.s)
         middle = between(self.process, span.t, span.s, 0.5)
         first = denoiser(x, span.t, cond)
@@ -139,13 +139,13 @@ class Restart:
     stochastic = True
 
     def init(self, x: Data) -> Any:
-        """That of the solver."""
+        """Returns the history of the solver inside."""
         return self.of.init(x)
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any
     ) -> tuple[Data, Any]:
-        """The solver's step down, or noise up."""
+        """Takes the solver's step down, or adds noise on the way up."""
         solve = lambda: self.of.step(denoiser, x, span, cond, history)
         rise = lambda: (add_noise(self.of.process, x, span.t, span.s, span.noise(x)), history)
         return jax.lax.cond((span.s > span.t).all(), rise, solve)

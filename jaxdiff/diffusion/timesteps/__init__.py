@@ -20,7 +20,7 @@ from jaxdiff.diffusion.timesteps.checks import Timesteps
 from jaxdiff.diffusion.timesteps.measured import Measured
 
 KIND = Timesteps
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "AlignYourSteps",

@@ -1,4 +1,4 @@
-"""Grids by noise level sigma/alpha, which are the same for every schedule that reaches it."""
+"""Grids of times by noise level sigma/alpha: the same levels on every schedule."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ from jaxdiff.options import PositiveFloat, TableSize, checked
 class Karras:
     """(sigma/alpha)^(1/rho) evenly spaced, then 0 (Karras et al. 2022, eq. 5).
 
-    `sigma_max` is lowered to what the schedule reaches, and floats near t = 1 can tell apart.
+    `sigma_max` is lowered to the highest level of the schedule that floats near t = 1 resolve.
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max and rho > 0; when it is called, if two times are
@@ -53,7 +53,7 @@ class Karras:
 class Exponential:
     """Even steps in log(sigma/alpha) between two noise levels, then 0.
 
-    `sigma_max` is lowered to what the schedule reaches, and floats near t = 1 can tell apart.
+    `sigma_max` is lowered to the highest level of the schedule that floats near t = 1 resolve.
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max; when it is called, if two times are the same.
@@ -79,7 +79,7 @@ class Exponential:
 class LogSNR:
     """Even steps in log-SNR, data after the last, and pure noise before the first where there is.
 
-    `lowest` is raised to what the schedule reaches, and floats near t = 1 can tell apart.
+    `lowest` is raised to the lowest log-SNR of the schedule that floats near t = 1 resolve.
 
     Raises:
         ValueError: not lowest < highest; when it is called, if two times are the same.

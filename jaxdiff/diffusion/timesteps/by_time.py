@@ -1,4 +1,4 @@
-"""Grids by place: even or dense in t, or a model's discrete times."""
+"""Grids of times by time: even or dense in t, or a model's discrete times."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -91,7 +91,7 @@ class Leading:
 class Linspace:
     """Discrete times evenly spread from the last to the first, then 0 (Lin et al. 2024, table 2).
 
-    Between whole steps of the model where `round` is False.
+    With `round` False, times may lie between the model's steps.
     """
 
     train_steps: TableSize = 1000

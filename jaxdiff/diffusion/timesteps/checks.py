@@ -1,4 +1,4 @@
-"""What the grids are made of, and what must hold of them."""
+"""The protocol of grids of times, their ends, and their checks."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,19 +12,20 @@ from jaxdiff.diffusion.process import Process
 
 @runtime_checkable
 class Timesteps(Protocol):
-    """A rule that places times."""
+    """A grid of times."""
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
 
 
 def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
-    """Returns log(sigma/alpha) for the first of `steps` times: `wanted`, or the highest there is.
+    """Returns log(sigma/alpha) of the first of `steps` times: `wanted`, or the highest possible.
 
-    Where alpha(1) = 0, noise levels grow without bound towards t = 1, where floats are ε apart: the
-    last ones may be further apart in noise than a step. As many of them as an eighth of the steps
-    are left out, enough for steps of 10/steps in log-SNR along (1 - t)^-½ and steeper tails; along
-    flatter ones usual noise levels are far from there. `falling` tells where it is not enough.
+    Where alpha(1) = 0, noise levels grow without bound towards t = 1, and neighbouring floats may
+    be further apart than a step: by 1/k in log-SNR at the k-th float below 1, if alpha falls as
+    √(1 - t), and by less if it falls more slowly. The last max(steps/8, 4) floats are left out,
+    which is enough for steps of 10/steps. Where alpha falls faster, usual noise levels are far from
+    the end. `falling` raises if two times are equal all the same.
     """
     end = jnp.ones(())
     last = 1 - max(steps / 8, 4) * jnp.finfo(end.dtype).epsneg
@@ -33,10 +34,10 @@ def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
 
 
 def before_the_end(process: Process, wanted: float) -> tuple[Float[Array, ""], int]:
-    """Returns log(sigma/alpha) for the last noise level, and how many of the places it spans.
+    """Returns log(sigma/alpha) of the last noise level, and 1 if its time is 0, else 0.
 
-    That is `wanted`, and one place more is left for t = 0, where there is no noise. Where there is
-    more than wanted at t = 0 already (`schedules.Learned`), it is the level there.
+    The level is `wanted`, and t = 0 follows, without noise. Where t = 0 has more noise than wanted
+    (`schedules.Learned`), it is the level of t = 0.
     """
     least = -process.logsnr(jnp.zeros(())) / 2
     noisy = bool(least >= wanted)

@@ -1,4 +1,4 @@
-"""The grid that a command computes for a trained model, and the file in between."""
+"""Grids measured for a trained model, and their file."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from jaxdiff.options import Filled, checked
 
 
 class Knots(NamedTuple):
-    """How steps are shared out: `shares[i]` of them are taken above `times[i]`.
+    """A distribution of steps over times: the share `shares[i]` of them lies above `times[i]`.
 
     Times fall from the noise end to 0, shares rise from 0 to 1, both strictly.
     """
@@ -26,9 +26,9 @@ class Knots(NamedTuple):
 
 
 def spread(knots: Knots, steps: int) -> Float[Array, " times"]:
-    """Returns steps + 1 times between which lie equal shares, strictly decreasing to 0.
+    """Returns steps + 1 times at even shares, strictly decreasing to 0.
 
-    In between it is the monotone cubic through the knots (Fritsch & Carlson 1980).
+    They lie on the monotone cubic through the knots (Fritsch & Carlson 1980).
 
     Raises:
         ValueError: there are no steps, or more than the floats of the times can tell apart.
@@ -40,14 +40,14 @@ def spread(knots: Knots, steps: int) -> Float[Array, " times"]:
     times[[0, -1]] = knots.times[0], 0
     times = times.astype(jnp.result_type(float))
     if not (times[:-1] > times[1:]).all():
-        raise ValueError(f"steps={steps}: {times.dtype} cannot tell so many times apart")
+        raise ValueError(f"steps={steps}: {times.dtype} cannot resolve as many times")
     return jnp.asarray(times)
 
 
 @checked
 @dataclass(frozen=True)
 class Measured:
-    """Dense where the model's own local errors are large: see `diffusion/local_error.py`.
+    """A grid dense where a model's local errors are large: see `analysis/local_error.py`.
 
     `path` is the file that `experiments/timesteps.py` writes for a run; it serves any number of
     steps, on the process for which it was made.

@@ -11,7 +11,7 @@ from jaxdiff.networks.text.clip import (
 from jaxdiff.networks.text.t5 import T5Settings, t5_v1_1_base, t5_v1_1_small, t5_v1_1_xxl
 
 KIND = BERTSettings | CLIPTextSettings | T5Settings
-"""What a name of this module makes."""
+"""The kind of objects that the names of this module build."""
 
 __all__ = [
     "BERTSettings",

@@ -1,0 +1,92 @@
+"""Distributions instead of paths: a generator whose samples have the teacher's scores."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax.numpy as jnp
+from einops import reduce
+from jaxtyping import Array, Float, Integer
+
+from jaxdiff import random
+from jaxdiff.diffusion import flow_map
+from jaxdiff.diffusion.guidance import ClassifierFree
+from jaxdiff.diffusion.process import Parameterization, Process, expand
+from jaxdiff.diffusion.time_sampling import TimeSampling
+from jaxdiff.diffusion.weighting import Weighting
+from jaxdiff.objectives.players import fixed
+from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
+from jaxdiff.options import Between
+from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
+
+
+@dataclass(frozen=True)
+class DistributionMatching:
+    """The difference of two scores moves the samples (Yin et al. 2024a, eq. 7; 2024b, DMD2).
+
+    Two players: the generator, and "fake_score", a denoiser of the generator's samples that begins
+    as the student. At noise level t, the samples x move against (x0_fake - x0_real)/mean|x -
+    x0_real|, where x0_real is the teacher's, under guidance if `guidance_scale` is not 1. There is
+    no adversarial term. For more than one step the generator starts at any of `steps` even times
+    from its own noised samples. The paper moves the generator in every fifth step:
+    `optimizers.network.every=5`.
+    """
+
+    process: Process
+    parameterization: Parameterization
+    time_sampling: TimeSampling
+    weighting: Weighting
+    steps: Annotated[int, Between(1, 64)] = 1
+    guidance_scale: float = 1.0
+    learns = "consistency"
+    needs_teacher = True
+    players = {"generator": ("network",), "fake_score": ("fake_score",)}  # noqa: RUF012
+    companions = ("fake_score",)
+    __call__ = two_times
+
+    @property
+    def guided(self) -> float:
+        """Returns the guidance scale that samples have."""
+        return self.guidance_scale
+
+    @staticmethod
+    def spans(process: Process, t: Time, keys: Array, step: Array) -> Span:
+        """Returns spans of no length."""
+        return Span(t, t, keys, 1)
+
+    def loss(
+        self, roles: Roles, truth: Prediction, span: Span, cond: Cond, step: Integer[Array, ""]
+    ) -> tuple[dict[str, Float[Array, " b"]], Metrics]:
+        """Returns each player's loss [b]; of the data, only the shape and the condition matter."""
+        t, x = span.t, self._generated(roles, truth, span, cond)
+        at_t = Prediction(stop(x), span.noise(x, "level"))
+        x_t = self.process.perturb(at_t, t)
+        teacher = ClassifierFree(self.guidance_scale)(teacher_of(roles))
+        real = stop(teacher(x_t, t, cond).x0)
+        fake = roles.others["fake_score"]
+        move = stop(fixed(fake)(x_t, t, cond).x0) - real
+        scale = reduce(jnp.abs(at_t.x0 - real), "b ... -> b", "mean")
+        move /= expand(jnp.maximum(scale, 1e-6), x)
+        read = lambda p: self.process.read(self.parameterization, p, t)
+        error = mean_square(read(fake(x_t, t, cond)) - read(at_t))
+        weight = self.weighting(self.process, self.parameterization, t)
+        by_player = {
+            # The gradient of the first with regard to x is `move`, divided by the values.
+            "generator": mean_square(x - stop(x - move)) / 2,
+            "fake_score": weight * error,
+        }
+        return by_player, {"squared_error": error, "move": mean_square(move)}
+
+    def _generated(self, roles: Roles, truth: Prediction, span: Span, cond: Cond) -> Data:
+        """Returns samples of the generator, each in one evaluation from one of its times."""
+        ones = jnp.ones_like(span.t)
+        zeros = jnp.zeros_like(span.t)
+        ask = lambda x, t: flow_map.ask(roles.student, x, t, zeros, cond).x0
+        start = self.process.perturb(Prediction(0 * truth.x0, truth.noise), ones)
+        if self.steps == 1:
+            return ask(start, ones)
+        u = random.uniform(random.stream(span.keys, "place"))
+        place = (jnp.floor(u * self.steps) + 1) / self.steps
+        again = Prediction(stop(ask(start, ones)), span.noise(truth.x0, "again"))
+        first = expand(place == 1, start)
+        x = jnp.where(first, start, self.process.perturb(again, place))
+        return ask(x, place.astype(span.t.dtype))
