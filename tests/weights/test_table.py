@@ -114,10 +114,10 @@ def test_the_steps_on_many_devices_are_those_of_one(files, whole, parallel):
     config.parallel = parallel
     experiment = Experiment(config, Devices(parallel=config.parallel))
     state, data = experiment.init(), experiment.batches()
-    for _ in range(4):
+    for number in range(4):
         batch = next(data)
         batch = {name: batch[name] for name in ("x", "text", "position")}
-        state, _ = experiment.runner.step(state, experiment.devices.put(batch))
+        state, _ = experiment.runner.step(state, experiment.devices.put(batch), number)
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
     jax.tree.map(close, jax.device_get(state.params), jax.device_get(whole[2].params))
 
@@ -243,7 +243,9 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     experiment = Experiment(config, one())
     state = experiment.abstract_state()
     batch = experiment.task.example(8)
-    after, _ = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    after, _ = jax.eval_shape(
+        make_step(experiment.recipe), state, batch, experiment.recipe.numbers(0)
+    )
     assert jax.tree.structure(after) == jax.tree.structure(state)
     sampler = experiment.sampler
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.zeros(2)
