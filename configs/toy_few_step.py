@@ -75,7 +75,7 @@ TAUGHT = {
         "distance=PseudoHuber(scale=0.3))"
     },
     "distribution_matching": CONSISTENCY
-    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 2}}},
+    | {"objective": "DistributionMatching(floor=0.5)", "optimizers": {"network": {"every": 2}}},
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }
