@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from jaxdiff.config import flags as fields
 from jaxdiff.config import trust
 from jaxdiff.config.fields import Text
 from jaxdiff.config.recipes import load_recipe
-from jaxdiff.options import Between, Count, Levels, Range, Share, Size
+from jaxdiff.options import Between, Count, Levels, Range, Share, Size, Steps
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -33,7 +33,7 @@ Seed = Annotated[int, Between(0, 2**63 - 1)]
 Number = Annotated[float, Range()]
 KINDS = {"Annotated": Annotated, "Literal": Literal, "Between": Between, "Range": Range}
 KINDS |= {"Count": Count, "Number": Number, "Seed": Seed, "Size": Size, "Text": Text}
-KINDS |= {"Levels": Levels, "Share": Share}
+KINDS |= {"Levels": Levels, "Share": Share, "Steps": Steps}
 HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort", "-?")
 
 _changes: list[tuple[str, str]] = []
@@ -77,16 +77,25 @@ def define_sampling_flags() -> None:
     )
     flag("solver", Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)".')
     flag("timesteps", Text, None, 'Such as "Uniform" or "Karras(rho=7.0)".')
-    flag("steps", Size, None, "Solver steps.")
+    flag("steps", Steps, None, "Solver steps.")
     flag("guidance", Text, None, 'Such as "CFGZeroStar" or "Interval(low=0.2, high=0.8)".')
     flag("guidance_scale", Number, None, "How strong the guidance is; 1 for none.")
     flag("batch_size", Size, None, "Samples at a time.")
     flag("seed", Seed, 0, "Sample i of a seed is the same picture in any batch.")
 
 
-def config() -> "ConfigDict":
-    """Returns the config of the recipe that `--config` names, with the fields that flags set."""
-    return fields.changed(load_recipe(FLAGS.config), _changes)
+def config(changes: Sequence[tuple[str, str]] = ()) -> "ConfigDict":
+    """Returns the config of the recipe that `--config` names, with the fields that flags set.
+
+    `changes` are further fields and their texts.
+    """
+    return fields.changed(load_recipe(FLAGS.config), [*_changes, *changes])
+
+
+def config_flags(changes: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Returns the flags that make the same config in another process."""
+    set_fields = [f"--config.{name}={text}" for name, text in [*_changes, *changes]]
+    return [f"--config={FLAGS.config}", *set_fields]
 
 
 def load_run() -> "Run":

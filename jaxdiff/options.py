@@ -27,6 +27,9 @@ Number = int | float
 LARGEST = 2.0**128
 """Numbers of this size and beyond are infinite in single precision."""
 
+SMALLEST = 2.0**-126
+"""Numbers below this size are zero in single precision."""
+
 
 class Mark(Protocol):
     """A condition on a value, beside its type: `Annotated[type, mark]`."""
@@ -106,6 +109,9 @@ Width = Annotated[int, Between(1, 1_000_000)]
 Depth = Annotated[int, Between(1, 1000)]
 """A number of layers or heads."""
 
+Steps = Annotated[int, Between(1, 1_000_000)]
+"""A number of a solver's steps, whose times are computed beforehand."""
+
 TableSize = Annotated[int, Between(1, 100_000)]
 """A number of things that are tabulated."""
 
@@ -128,6 +134,47 @@ class Filled:
             if self.count
             else f"{head} that is not empty{comma}{rest}"
         )
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """An array of finite numbers, or lists that make one."""
+
+    def admits(self, value: Any) -> bool:
+        """Returns whether the value is one; arrays are not looked into."""
+        if _array(value):
+            return True
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            return False
+        return array.size > 0 and array.dtype.kind in "biuf" and bool(np.isfinite(array).all())
+
+    def describe(self, noun: str) -> str:
+        """Returns the words for it."""
+        return "an array of numbers"
+
+
+Numbers = Annotated[Any, Numeric()]
+"""An array of numbers, or lists of them."""
+
+
+@dataclass(frozen=True)
+class FromTraining:
+    """A tree of arrays that training fills in: no option of a spec."""
+
+    def admits(self, value: Any) -> bool:
+        """Returns whether there is nothing yet, or are arrays."""
+        inside = isinstance(value, Mapping) and value and all(map(self.admits, value.values()))
+        return value is None or bool(inside) or _array(value)
+
+    def describe(self, noun: str) -> str:
+        """Returns the words for it."""
+        return "nothing: training fills it in"
+
+
+Learned = Annotated[Any, FromTraining()]
+"""Values that training fills in."""
 
 
 @dataclass(frozen=True)
@@ -320,7 +367,7 @@ def _storable(value: Any) -> bool:
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
     if isinstance(value, float):
-        return abs(value) < LARGEST
+        return value == 0 or SMALLEST <= abs(value) < LARGEST
     if isinstance(value, Mapping):
         return all(_storable(each) for each in value.values())
     return not isinstance(value, list | tuple) or all(map(_storable, value))
@@ -328,7 +375,7 @@ def _storable(value: Any) -> bool:
 
 def _fits_list(origin: type, arguments: tuple[Any, ...], value: Any) -> bool:
     if not isinstance(value, list | tuple):
-        return not isinstance(value, str) and isinstance(value, Sequence)
+        return not isinstance(value, str | bytes) and isinstance(value, Sequence)
     if origin is tuple and arguments and Ellipsis not in arguments:
         return len(value) == len(arguments) and all(map(fits, arguments, value))
     return not arguments or all(fits(arguments[0], each) for each in value)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.codecs.tiles import Tiled
 from jaxdiff.config.build import build, names
+from jaxdiff.config.specs import parse
 from jaxdiff.networks import autoencoder as image_autoencoder
 from jaxdiff.networks import video_autoencoder
 from jaxdiff.networks.autoencoder import (
@@ -20,10 +21,12 @@ from jaxdiff.networks.autoencoder import (
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
-from jaxdiff.options import FloatType
+from jaxdiff.options import FloatType, Width, check, short
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.pretrained.families import Autoencoder, load_network, network_shapes, read_network
-from jaxdiff.typing import Params
+from jaxdiff.typing import Network, Params
+
+Sizes = AutoencoderSettings | VideoAutoencoderSettings
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Latents:
     @functools.cached_property
     def network(self) -> Any:
         """Returns the autoencoder that the sizes describe, in tiles if they say so."""
-        return make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
+        try:
+            return make_autoencoder(self.autoencoder, jnp.dtype(self.dtype))
+        except ValueError as error:
+            raise ValueError(f"Latents.autoencoder: {error}") from error
 
     def shapes(self) -> Params:
         """Returns the parameters' shapes; reads nothing."""
@@ -144,20 +150,27 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
         return replace(spec, autoencoder=make_autoencoder(spec.autoencoder, dtype))
     codes: dict[str, Any] = {}
     if isinstance(spec, str):
-        name = spec.partition("(")[0]
-        clips = name in names(video_autoencoder)
+        clips = parse(spec).attribute in names(video_autoencoder, Sizes)
         family = video_autoencoder if clips else image_autoencoder
-        spec = build(family, spec)
+        spec = build(family, spec, Sizes | Network)
     elif isinstance(spec, Mapping):
         sizes = {"name": "AutoencoderSettings", **spec}
         codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
-        spec = build(image_autoencoder, sizes)
+        spec = build(image_autoencoder, sizes, Sizes)
     if isinstance(spec, VideoAutoencoderSettings):
         return VideoAutoencoder(spec, dtype)
     if not isinstance(spec, AutoencoderSettings):
+        if not isinstance(spec, Network):
+            raise ValueError(
+                f"autoencoder is {short(spec)}; expected the name of its sizes, such as 'sd_vae',"
+                " or the sizes"
+            )
         return spec
-    kind = AutoencoderVQ if codes else AutoencoderKL
-    return kind(settings=spec, dtype=dtype, **codes)
+    if not codes:
+        return AutoencoderKL(settings=spec, dtype=dtype)
+    check("autoencoder.num_codes", Width, codes.get("num_codes"))
+    check("autoencoder.code_channels", Width | None, codes.get("code_channels"))
+    return AutoencoderVQ(settings=spec, dtype=dtype, **codes)
 
 
 @functools.lru_cache(maxsize=4)

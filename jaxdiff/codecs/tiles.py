@@ -50,13 +50,10 @@ class Tiled:
     frames: Width | None = None
 
     def __post_init__(self):
-        if self.tile is not None and not 0 <= self.overlap < self.tile:
+        if self.tile is not None and self.overlap >= self.tile:
             raise ValueError(
-                f"tile={self.tile}, overlap={self.overlap}: the overlap must be at least 0 and"
-                " below the tile"
+                f"tile={self.tile}, overlap={self.overlap}: the overlap must be below the tile"
             )
-        if self.frames is not None and self.frames < 1:
-            raise ValueError(f"frames={self.frames} must be at least 1, or None")
         named = isinstance(self.autoencoder, str | Mapping)  # a spec, which `Latents` builds
         if self.frames is not None and not named and not hasattr(self.settings, "frame_factor"):
             raise ValueError(f"frames={self.frames}: only an autoencoder of clips has chunks")

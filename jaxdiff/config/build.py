@@ -126,19 +126,31 @@ def _option(
     marks = getattr(annotation, "__metadata__", ())
     named = next((mark for mark in marks if isinstance(mark, ModuleType)), None)
     where, kind = (named, kinds.kind_of(named)) if named else (family, annotation)
+    if named and parameter.default is None:
+        annotation = kind | None
+    elif named:
+        annotation = kind
     spelled = isinstance(value, Mapping) and "name" in value and not checks.plain(annotation)
-    if isinstance(value, Call):
-        value = _construct(where, value, kind, context)
-    elif spelled or (isinstance(value, str) and (named or _is_name(value, family, annotation))):
-        value = _construct(where, parse(value), kind, context)
-    elif isinstance(value, Mapping) and (settings := _settings(parameter)):
-        value = _changed(settings, parameter.default, value, context)
+    try:
+        if isinstance(value, Call):
+            value = _construct(where, value, kind, context)
+        elif spelled or (isinstance(value, str) and (named or _is_name(value, family, annotation))):
+            value = _construct(where, parse(value), kind, context)
+        elif isinstance(value, Mapping) and (settings := _settings(parameter)):
+            value = _changed(settings, parameter.default, value, context)
+    except ValueError as error:
+        raise ValueError(f"{owner}.{parameter.name}: {error}") from error
     return checks.taken(f"{owner}.{parameter.name}", annotation, value)
 
 
 def _is_name(value: str, family: ModuleType, annotation: Any) -> bool:
-    """Whether a text, where an object is wanted, is the name of one."""
-    return not checks.fits(annotation, value) and value in names(family, annotation)
+    """Whether a text, where an object is wanted, is the name or the call of one."""
+    if checks.fits(annotation, value):
+        return False
+    try:
+        return parse(value).attribute in names(family, annotation)
+    except ValueError:
+        return False
 
 
 def _settings(parameter: inspect.Parameter) -> type | None:
@@ -159,6 +171,10 @@ def _changed(kind: type, default: Any, options: Mapping, context: Mapping) -> An
     """Returns a dataclass with some options, those of a default where there is one."""
     known, name = options_of(kind), kind.__name__
     changes = {k: v for k, v in context.items() if k in known}
+    needed = [k for k, p in known.items() if p.default is p.empty]
+    missing = [k for k in needed if k not in options and k not in changes]
+    if missing and not isinstance(default, kind):
+        raise ValueError(f"{name} needs {', '.join(missing)}")
     for option, value in options.items():
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{suggest(str(option), list(known))}")
@@ -180,6 +196,8 @@ def _find(family: ModuleType, call: Call, kind: Any) -> Any:
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if call.module:
         kind = kinds.kind_of(family) if kind is Any else kind
+        if kind is Any:
+            raise ValueError(f"{call.name!r}: a part of another module has no place here")
         target = _outside(call)
     else:
         target = kinds.find(family, call.name)

@@ -1,11 +1,11 @@
 """Checks of a config against the defaults, and its differences from another."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdiff import options
@@ -46,10 +46,7 @@ def as_dict(config: Config) -> dict[str, Any]:
     Raises:
         ValueError: it holds an object that JSON has no form for.
     """
-    try:
-        return json.loads(ConfigDict(dict(config)).to_json())
-    except TypeError as error:
-        raise ValueError(f"config: {error}; a part is a spec, such as 'DDIM(eta=1)'") from error
+    return _plain(config, "config")
 
 
 def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDict:
@@ -88,6 +85,25 @@ def differences(config: Config, other: Config) -> list[str]:
 def allowed_changes(config: Config, other: Config) -> list[str]:
     """Returns the same lines for the fields that may change between launches of a run."""
     return [line for path, line in _changes(config, other) if _may_change(path)]
+
+
+def _plain(value, path):
+    value = dict(value.items()) if isinstance(value, ConfigDict) else value
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(f"{path} has the key {options.short(wrong[0])}; expected texts")
+        inside = "" if path == "config" else f"{path}."
+        return {key: _plain(each, inside + key) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, path) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(
+        f"{path} is {options.short(value)}, which JSON has no form for; expected numbers, texts,"
+        " lists, tables; a part is a spec, such as 'DDIM(eta=1)'"
+    )
 
 
 def _changes(config, other):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jaxdiff.config.specs import parse
-from jaxdiff.options import Between, Count, Filled, FloatType, NotNegative, Range, Size
+from jaxdiff.options import Between, Count, Filled, FloatType, NotNegative, Range, Size, Steps
 
 Text = Annotated[str, Filled()]
 
@@ -74,7 +74,7 @@ class Sampling:
 
     solver: Annotated[Any, Part("diffusion.solvers"), "The method."] = "DDIM"
     timesteps: Annotated[Any, Part("diffusion.timesteps"), "The grid of times."] = "Uniform"
-    steps: Annotated[Size, "Solver steps."] = 50
+    steps: Annotated[Steps, "Solver steps."] = 50
     guidance: Annotated[Any, Part("diffusion.guidance"), "The kind of guidance."] = "ClassifierFree"
     guidance_scale: Annotated[float, Range(), "1 for no guidance."] = 1.0
     batch_size: Annotated[Size, "Samples at a time."] = 64

@@ -158,7 +158,7 @@ def _part(kind: Any) -> Part | None:
     )
 
 
-def _literal_table(text: str) -> dict[str, Any]:
+def _literal_table(text: str) -> dict[Any, Any]:
     value = _literal(text)
     if not isinstance(value, dict):
         raise ValueError(f"{short(text)} is not a table {{'name': ...}}")

@@ -64,7 +64,7 @@ def makes_type(found: Any, kind: Any) -> bool:
     if not isinstance(found, type):
         return False
     if _is_function_type(kind):
-        return _has(found, "__call__") and _takes(found.__call__, kind, bound=1)
+        return _has(found, "__call__") and _called_alike(found.__call__, kind)
     if getattr(kind, "_is_protocol", False):
         return all(_has(found, method) for method in _methods(kind))
     return isinstance(kind, type) and issubclass(found, kind)
@@ -143,6 +143,14 @@ def _letters(name: str) -> str:
 
 def _is_function_type(kind: Any) -> bool:
     return kind is Callable or get_origin(kind) is Callable
+
+
+def _called_alike(method: Any, kind: Any) -> bool:
+    """Whether a `__call__` takes a kind's arguments, and returns a function where it does."""
+    returned = get_args(kind)[1] if get_args(kind) else Any
+    found = _signature(method).return_annotation
+    other = _is_function_type(returned) and found not in (inspect.Signature.empty, Any, returned)
+    return _takes(method, kind, bound=1) and not other
 
 
 def _takes(function: Any, kind: Any, bound: int = 0) -> bool:

@@ -3,9 +3,10 @@
 import zlib
 from os import PathLike
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Literal, SupportsIndex
 
 from jaxdiff.data.images import MODES, decode
+from jaxdiff.options import Share
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 SPLITS = {"train", "validation", "val", "test"}
@@ -32,8 +33,8 @@ class ImageFolder:
         split: str,
         folder: str | PathLike,
         *,
-        channels: int = 3,
-        test_fraction: float = 0.1,
+        channels: Literal[1, 3, 4] = 3,
+        test_fraction: Share = 0.1,
         captions: bool = False,
     ):
         root = Path(folder)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxdiff.data.datasets.digits import in_test
+from jaxdiff.options import Size
 
 SIDE = 8
 """Pixels of a digit."""
@@ -25,16 +26,13 @@ class MovingDigits:
     num_classes = 10
     class_names = tuple(map(str, range(10)))
 
-    def __init__(self, split: str, *, frames: int = 8, size: int = 16, clips: int = 20_000):
+    def __init__(self, split: str, *, frames: Size = 8, size: Size = 16, clips: Size = 20_000):
         from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, needed once
 
         if split not in ("train", "test"):
             raise ValueError(f"moving_digits: unknown split {split!r}; known: train, test")
-        if frames < 1 or size <= SIDE or clips < 1:
-            raise ValueError(
-                f"moving_digits: frames={frames} and clips={clips} must be at least 1, and "
-                f"size={size} more than {SIDE}"
-            )
+        if size <= SIDE:
+            raise ValueError(f"moving_digits: size={size} is not more than {SIDE}")
         digits = load_digits()
         chosen = in_test(digits.target) == (split == "test")
         self._digits = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)

@@ -28,6 +28,7 @@ from jaxdiff.data import datasets, toy
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.images import MODES, decode
 from jaxdiff.data.moving_digits import MovingDigits
+from jaxdiff.options import Count, Size, taken
 
 FOLDERS_AND_CLIPS = {"image_folder": ImageFolder, "moving_digits": MovingDigits}
 """Sources by name that are not TFDS builders."""
@@ -106,7 +107,7 @@ class Toy:
     """
 
     def __init__(
-        self, density: str, split: str, *, size: int = 100_000, seed: int = 0, **options: Any
+        self, density: str, split: str, *, size: Size = 100_000, seed: Count = 0, **options: Any
     ):
         if split not in ("train", "test"):
             raise ValueError(f"{density}: unknown split {split!r}; known: train, test")
@@ -282,7 +283,18 @@ def _checked(name: str, source: Any) -> Source:
 
 
 def _call(name: str, target: Callable, **options: Any) -> Any:
-    """Calls `target`; a missing or unknown option is a ValueError that names the data set."""
+    """Calls `target` with checked options.
+
+    Raises:
+        ValueError: an option is missing or unknown, or of a wrong type or range; names the data
+            set.
+    """
+    known = dict(inspect.signature(target).parameters)
+    if target is Toy:
+        known |= inspect.signature(getattr(toy, options["density"])).parameters
+    for option, value in options.items():
+        kind = known[option].annotation if option in known else Any
+        options[option] = taken(f"{name}.{option}", kind, value)
     try:
         return target(**options)
     except TypeError as error:

@@ -199,7 +199,7 @@ class Caption(grain.RandomMap):
 
     template: str | Sequence[str] = "{}"
     class_names: Sequence[str] | None = None
-    field: str = "text"
+    field: Annotated[str, Filled()] = "text"
 
     def __post_init__(self):
         if bad := [template for template in self._templates if "{}" not in template]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
-from jaxdiff import random
+from jaxdiff import options, random
 from jaxdiff.diffusion.process import Process
 from jaxdiff.options import Between, Count, PositiveFloat, Range, Share, TableSize
 from jaxdiff.trees import pytree
@@ -219,7 +219,7 @@ class LossAware:
     bins: Annotated[int, Between(2, 100_000)] = 100
     decay: Annotated[float, Range(gt=0, lt=1)] = 0.99
     floor: Annotated[float, Range(gt=0, le=1)] = 0.01
-    statistics: Any = None
+    statistics: options.Learned = None
 
     def begin(self) -> dict[str, Float[Array, " bins"]]:
         """Returns empty sums: of squared losses, and of examples."""

@@ -22,7 +22,7 @@ from jaxdiff.evaluation.kernel import kernel_distance
 from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
 from jaxdiff.evaluation.reference import Reference, check_comparable
-from jaxdiff.options import Depth, PositiveFloat, Size
+from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
 DrawSamples = Callable[..., np.ndarray]
 
@@ -55,7 +55,7 @@ class SampleGrid:
     """
 
     draw: DrawSamples
-    num_classes: int
+    num_classes: Count
     folder: Path
     columns: Depth = 8
     points: Size = 2000
@@ -96,7 +96,7 @@ class HeldOutLoss:
     """
 
     loss: Callable[[Any, int, int], float]
-    num: int = 1000
+    num: Size = 1000
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "held_out_loss"."""
@@ -112,7 +112,7 @@ class SampleQuality:
     """
 
     draw: DrawSamples
-    num_classes: int
+    num_classes: Count
     reference: Callable[[], Reference]
     num: Size = 1000
     shape: Sequence[int] = ()

@@ -1,12 +1,12 @@
 """A loss divided by its expected size at each noise level, which is learned."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from jaxdiff.options import Size, checked
+from jaxdiff import options
+from jaxdiff.options import Width, checked
 from jaxdiff.typing import Cond, Draw, Metrics, Objective, Roles
 
 REACH = 20.0
@@ -27,8 +27,8 @@ class LearnedUncertainty:
     """
 
     of: Objective
-    features: Size = 32
-    params: Any = None
+    features: Width = 32
+    params: options.Learned = None
 
     def init(self) -> Float[Array, " features"]:
         """Returns the coefficients of u = 0."""

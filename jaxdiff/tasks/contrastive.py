@@ -16,7 +16,7 @@ from jaxdiff.networks import classifier
 from jaxdiff.objectives.contrastive import info_nce
 from jaxdiff.options import Count, NonNegativeFloat, PositiveFloat, Width
 from jaxdiff.training.task import Losses
-from jaxdiff.typing import Draw, Params
+from jaxdiff.typing import Draw, Network, Params
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.table import Table, Weights
 
@@ -48,7 +48,7 @@ class Contrastive:
         """Builds the encoder."""
         self.config, self.shape = config, tuple(config.data.shape)
         self.shift, self.noise, self.scale = shift, noise, scale
-        self.network = build(classifier, encoder, classes=embedding)
+        self.network = build(classifier, encoder, Network, classes=embedding)
 
     def table(self) -> Table:
         """Returns the encoder and the logarithm of the scale."""

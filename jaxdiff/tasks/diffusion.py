@@ -200,7 +200,7 @@ class Diffusion:
             self.shape,
             self.latent_shape,
             conditions=self.conditions,
-            options=Options(**self.config.sampling),
+            options=Options().changed(**self.config.sampling),
             devices=devices,
             learns=students.learns(self.objective),
             guided=students.guidance_within(self.objective),
@@ -253,7 +253,7 @@ class Diffusion:
         return getattr(self.objective, "companions", ())
 
     def _begins_as_teacher(self):
-        named = self.config.weights.network
+        named = self.config.weights.get("network", "")
         return self.teacher and not named and students.is_student(self.objective)
 
     def _read_network(self, path: Path, target: Params) -> Params:

@@ -110,7 +110,7 @@ def build_model(config: Any) -> Model:
     """
     process = Process(build(schedules, config.process))
     parameterization = build(parameterizations, config.parameterization)
-    process.check(parameterization, jnp.ones(1))
+    process.check(parameterization, jnp.array([0.5, 1.0]))
     conditional = "label" in config.conditions
     network = build(
         networks,

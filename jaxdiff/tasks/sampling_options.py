@@ -11,7 +11,7 @@ from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers, timesteps
 from jaxdiff.diffusion.process import Parameterization, Process
-from jaxdiff.options import Range, Size, check
+from jaxdiff.options import Range, Size, Steps, taken
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model, bound_of_run
 from jaxdiff.trees import replaced
@@ -29,7 +29,7 @@ class Options:
 
     solver: Any = "DDIM"
     timesteps: Any = "Uniform"
-    steps: Size = 50
+    steps: Steps = 50
     guidance: Any = "ClassifierFree"
     guidance_scale: guidances.Scale = 1.0
     batch_size: Size = 64
@@ -46,9 +46,7 @@ class Options:
         if unknown := sorted(set(changes) - set(known)):
             raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
         given = {name: value for name, value in changes.items() if value is not None}
-        for name, value in given.items():
-            check(name, known[name], value)
-        return replace(self, **given)
+        return replace(self, **{n: taken(n, known[n], value) for n, value in given.items()})
 
 
 def solver_of(options: Options, model: Model, learns: str) -> Solver:

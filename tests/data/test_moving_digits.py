@@ -48,8 +48,11 @@ def test_clips_are_the_same_everywhere_and_splits_share_no_digit(train):
     ("options", "message"),
     [
         ({"split": "dev"}, "unknown split 'dev'"),
-        ({"split": "train", "size": 8}, "size=8 more than 8"),
-        ({"split": "train", "frames": 0}, "frames=0"),
+        ({"split": "train", "size": 8}, "size=8 is not more than 8"),
+        (
+            {"split": "train", "frames": 0},
+            r"moving_digits\.frames is 0; expected an integer",
+        ),
         ({"split": "train", "speed": 2}, "moving_digits: .*speed"),
     ],
 )

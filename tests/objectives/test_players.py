@@ -60,7 +60,7 @@ def test_players_have_optimizers_rates_and_cadences_of_their_own():
         moves.append([float(updates[name]["w"]) for name in WEIGHTS])
     expected = [[-0.5, -0.1], [-0.5, 0], [-0.5, 0], [-0.5, -0.19]]
     np.testing.assert_allclose(moves, expected, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"optimizers\.discriminator\.every=0"):
+    with pytest.raises(ValueError, match=r"optimizers\.discriminator\.every is 0"):
         make_optimizer(config, {"discriminator": {"every": 0}})
 
 

@@ -7,7 +7,7 @@ A rule combines the two predictions; called with a denoiser, it returns the guid
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,7 +16,7 @@ from jaxdiff.diffusion.flow_map import UNTIL
 from jaxdiff.diffusion.guidance.branches import Guidance, cond_and_uncond, dot, with_x0
 from jaxdiff.diffusion.parameterizations import v, velocity
 from jaxdiff.diffusion.process import Parameterization, Process, expand
-from jaxdiff.options import NonNegativeFloat, Share
+from jaxdiff.options import Filled, NonNegativeFloat, Share
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Data, Denoiser, Prediction, Time
 
@@ -240,7 +240,7 @@ class AutoGuidance:
     `of` is the rule; by default classifier-free.
     """
 
-    weak: Any
+    weak: Annotated[str, Filled()] | Denoiser
     guidance_scale: Scale = 1.0
     of: Rule | Guidance | None = None
 
@@ -249,10 +249,12 @@ class AutoGuidance:
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the guided denoiser."""
-        rule = _rule(self)
+        rule, weak = _rule(self), self.weak
+        if isinstance(weak, str):
+            raise ValueError(f"AutoGuidance: weak={weak!r} has not been loaded")
 
         def guided(x, t, cond):
-            return rule.combine(denoiser(x, t, cond), self.weak(x, t, cond), x, t)
+            return rule.combine(denoiser(x, t, cond), weak(x, t, cond), x, t)
 
         return guided
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
-from jaxdiff.options import Size
+from jaxdiff.options import Numbers, Size
 from jaxdiff.trees import pytree
 
 Operator = Callable[[Array], Array]
@@ -23,7 +22,7 @@ KIND = Operator
 class Inpainting:
     """Keeps the pixels where `mask` is True, and zeros the others; the mask broadcasts to x."""
 
-    mask: Any
+    mask: Numbers
 
     def __call__(self, x: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
         """Returns the known pixels."""
@@ -55,7 +54,7 @@ class AveragePooling:
 class Blur:
     """Correlates every channel with a kernel [kh, kw], with zeros beyond the edges."""
 
-    kernel: Any
+    kernel: Numbers
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the blurred image."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff.diffusion.likelihood.angle import Angle, nodes
-from jaxdiff.options import PositiveFloat, Size, checked
+from jaxdiff.options import PositiveFloat, Steps, checked
 
 State = Any
 Slope = Callable[[Angle, State, Array], State]
@@ -38,7 +38,7 @@ KIND = Integrator
 class Heun:
     """Heun's method, order 2, two evaluations a step."""
 
-    steps: Size = 100
+    steps: Steps = 100
     adaptive: ClassVar[bool] = False
 
     def __call__(self, slope: Slope, state: State, start: Angle, end: Angle) -> State:
@@ -52,7 +52,7 @@ class Heun:
 class RK4:
     """The classical method of Runge and Kutta, order 4, four evaluations a step."""
 
-    steps: Size = 50
+    steps: Steps = 50
     adaptive: ClassVar[bool] = False
 
     def __call__(self, slope: Slope, state: State, start: Angle, end: Angle) -> State:
@@ -75,7 +75,7 @@ class Adaptive:
 
     rtol: PositiveFloat = 1e-5
     atol: PositiveFloat = 1e-5
-    max_steps: Size = 4096
+    max_steps: Steps = 4096
     adaptive: ClassVar[bool] = True
 
     def __post_init__(self):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdiff.options import Size
+from jaxdiff import options
+from jaxdiff.options import Width
 from jaxdiff.trees import pytree
 
 
@@ -31,8 +32,8 @@ class Learned:
 
     highest: float = 13.3
     lowest: float = -5.0
-    features: Size = 32
-    params: Any = None
+    features: Width = 32
+    params: options.Learned = None
 
     def __post_init__(self):
         if not self.lowest < self.highest:

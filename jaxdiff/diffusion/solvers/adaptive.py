@@ -2,14 +2,14 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import angle_slope, no_history
-from jaxdiff.options import Filled, PositiveFloat, Size
+from jaxdiff.options import PositiveFloat, Size
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Data, Denoiser, Span
 
@@ -28,7 +28,7 @@ class Adaptive:
     """
 
     process: Process
-    method: Annotated[str, Filled()] = "Tsit5"
+    method: Literal["Heun", "Midpoint", "Ralston", "Bosh3", "Tsit5", "Dopri5", "Dopri8"] = "Tsit5"
     rtol: PositiveFloat = 1e-5
     atol: PositiveFloat = 1e-5
     max_steps: Size = 4096
