@@ -15,6 +15,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
 from jaxdiff.diffusion.timesteps import Karras, Uniform
+from jaxdiff.tasks.known import checked_array
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
@@ -224,3 +225,19 @@ def test_a_measurement_is_met(sampler):
 def test_problems_that_do_not_fit_are_named(sampler, options, message):
     with pytest.raises(ValueError, match=message):
         sampler(weights_of(), 5, **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full((2, 3), np.nan), "image is not finite"),
+        (np.zeros((2, 3), np.uint8), "image has type uint8; expected floats"),
+        (np.zeros((0, 3)), "image is empty"),
+        (np.zeros(()), r"image has shape \(\); expected \(2, 3\)"),
+        ([[1, 2, 3], [4]], "image has shape|inhomogeneous"),
+        ("abc", "image has type <U3"),
+    ],
+)
+def test_arrays_that_are_no_images_are_named(value, message):
+    with pytest.raises(ValueError, match=message):
+        checked_array("image", value, (2, 3))
