@@ -18,7 +18,7 @@ UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
 EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=4, last=32, every=100), {EVEN})"
 PAIRS = "spans=Pairs(apart=0.5)"
-CONSISTENCY = {"sampling.solver": "Consistency"}
+CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
 FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
 DENOISER = {"sampling.solver": "DDIM"}
 

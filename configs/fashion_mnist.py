@@ -8,6 +8,23 @@ from jaxdiff import config as defaults
 
 VARIANTS = {
     "": {},
+    "small": {
+        "network.channels": (16, 48, 96),
+        "network.layers_per_block": 1,
+        "network.attention_at": (7,),
+        "network.head_channels": 48,
+        "network.dropout": 0.0,
+        "batch_size": 64,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.schedule": "cosine(steps=1500, warmup_steps=100)",
+        "ema": "Warmup(decay=0.995)",
+        "train.steps": 1500,
+        "train.log_every": 50,
+        "train.checkpoint_every": 250,
+        "train.evaluate_every": 500,
+        "sampling.solver": "DPMpp2M",
+        "sampling.steps": 20,
+    },
     "ddpm": {
         "process": "Tabulated",
         "parameterization": "noise",

@@ -4,6 +4,7 @@ Variants: the densities of `jaxdiff.data.toy`.
 """
 
 from jaxdiff import config as defaults
+from jaxdiff.runs import sweeps
 
 CLASSES = {"eight_gaussians": 8, "rings": 2, "two_moons": 2, "swiss_roll": 0, "checkerboard": 8}
 
@@ -26,3 +27,10 @@ def get_config(variant: str = "eight_gaussians"):
     config.sampling.steps = 30
     config.sampling.batch_size = 1000
     return config
+
+
+def sweep_parts():
+    """Processes, each with two parameterizations."""
+    processes = [{"process": name} for name in ("RectifiedFlow", "Cosine", "EDM")]
+    predicted = [{"parameterization": name} for name in ("velocity", "x0")]
+    yield from sweeps.product(processes, predicted)

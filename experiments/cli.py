@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -84,9 +84,18 @@ def define_sampling_flags() -> None:
     flag("seed", Seed, 0, "Sample i of a seed is the same picture in any batch.")
 
 
-def config() -> "ConfigDict":
-    """Returns the config of the recipe that `--config` names, with the fields that flags set."""
-    return fields.changed(load_recipe(FLAGS.config), _changes)
+def config(changes: Sequence[tuple[str, str]] = ()) -> "ConfigDict":
+    """Returns the config of the recipe that `--config` names, with the fields that flags set.
+
+    `changes` are further fields and their texts.
+    """
+    return fields.changed(load_recipe(FLAGS.config), [*_changes, *changes])
+
+
+def config_flags(changes: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Returns the flags that make the same config in another process."""
+    set_fields = [f"--config.{name}={text}" for name, text in [*_changes, *changes]]
+    return [f"--config={FLAGS.config}", *set_fields]
 
 
 def load_run() -> "Run":

@@ -29,7 +29,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import balanced_labels
-from jaxdiff.evaluation.pictures import ACCENT, PALE
+from jaxdiff.evaluation.figures import ACCENT, PALE
 from jaxdiff.files import atomic_write, check_writable
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver

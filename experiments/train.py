@@ -10,6 +10,7 @@ from jaxdiff.runs.processes import join
 
 cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
 WORKDIR = cli.flag("workdir", cli.Text, None, "Folder that the run is written to.", required=True)
+UNTIL = cli.flag("until", cli.Size, None, "Step to stop at, before the last one.")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a pod first.")
 COORDINATOR = cli.flag(
     "coordinator",
@@ -28,7 +29,7 @@ def main() -> None:
         join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     from jaxdiff import Experiment  # noqa: PLC0415 - after the processes have found each other
 
-    Experiment(config).train(WORKDIR.value)
+    Experiment(config).train(WORKDIR.value, UNTIL.value)
 
 
 if __name__ == "__main__":

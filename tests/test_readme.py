@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,10 @@ def block(part: str) -> str:
     return found
 
 
+SHORT = {"likelihood": ("--num=4", "--steps=2"), "timesteps": ("--num=2", "--steps=4")}
+"""What else would take minutes; the last of two equal flags counts."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A person's own folder: beside hers, the folders that README's commands name."""
@@ -71,8 +76,8 @@ def test_every_command_runs(folder):
             continue  # minutes of two frameworks
         text = "runs/text" in " ".join(command)
         flags = with_text_encoder(folder, command) if text else command
-        training = "experiments/train.py" in command or "train" in command
-        run(folder, *flags, *(SMALL if training else ()))
+        script = Path(next(word for word in flags if word[0] not in "-j")).stem
+        run(folder, *flags, *(SMALL if script == "train" else SHORT.get(script, ())))
     for path in ("digits/threes_and_sevens.png", "digits/timesteps.json", "finetuned/config.json"):
         assert (folder / "runs" / path).exists()
 
@@ -86,7 +91,9 @@ def with_text_encoder(folder, command):
     settings = "BERTSettings(vocabulary=16, positions=6, width=8, layers=1, heads=2, mlp_width=8)"
     small = (
         f"--config.encoders.text.settings={settings}",
+        "--config.encoders.text.window=6",
         "--config.network.inputs.text_features=8",
+        "--config.network.inputs.pooled_features=8",
     )
     return [*command, *small, "--config.network.transformer_depth=(0,)"]
 

@@ -25,6 +25,8 @@ FAMILIES = {
     "sources": "jaxdiff.weights.sources",
     "adapters": "jaxdiff.weights.adapters",
     "objectives": "jaxdiff.objectives",
+    "spans": "jaxdiff.diffusion.spans",
+    "distances": "jaxdiff.objectives.distances",
     "time_sampling": "jaxdiff.diffusion.time_sampling",
     "weighting": "jaxdiff.diffusion.weighting",
     "optimizers": "optax",

@@ -29,7 +29,7 @@ def load_recipe(spec: str) -> ConfigDict:
     """
     name, _, variant = spec.partition(":")
     path = _find(name)
-    module = _imported(path)
+    module = recipe_module(spec)
     make = getattr(module, "get_config", None)
     if not callable(make):
         raise ValueError(f"{path} has no function get_config()")
@@ -45,6 +45,11 @@ def load_recipe(spec: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path}: get_config() returned {short(config)}, not a ConfigDict")
     return config
+
+
+def recipe_module(spec: str) -> ModuleType:
+    """Returns the module of a recipe, which also has its sweeps."""
+    return _imported(_find(spec.partition(":")[0]))
 
 
 def _find(name: str) -> Path:

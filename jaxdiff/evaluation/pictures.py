@@ -11,9 +11,17 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxdiff.evaluation.figures import (
+    ACCENT,
+    INK,
+    PALE,
+    new_figure,
+    save_figure,
+    scale,
+    smoothed,
+)
 from jaxdiff.files import atomic_write
 
-INK, ACCENT, PALE = "#333333", "#1f5fa8", "#aab2bc"
 CELL = 64
 """Pixels; smaller images are enlarged by an integer factor to at least this size."""
 GAP, GREY = 2, 128
@@ -88,7 +96,7 @@ def save_scatter(
     """
     points = _points("points", points)
     truth = None if truth is None else _points("truth", truth)
-    figure, (axes,) = _figure(1, size=(5.0, 5.2))
+    figure, (axes,) = new_figure(1, size=(5.0, 5.2))
     if truth is not None:
         _dots(axes, truth, PALE, "data")
     _dots(axes, points, ACCENT, "samples")
@@ -115,7 +123,7 @@ def save_scatter(
         )
         for handle in legend.legend_handles:
             handle.set_alpha(1)
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def save_scatter_strip(path: str | os.PathLike, frames: ArrayLike, captions: Sequence[str]) -> None:
@@ -123,13 +131,13 @@ def save_scatter_strip(path: str | os.PathLike, frames: ArrayLike, captions: Seq
     frames = np.asarray(frames, float)
     if frames.ndim != 3 or frames.shape[2] != 2 or len(captions) != len(frames):
         raise ValueError(f"frames must be [t, n, 2] with t captions; got {frames.shape}")
-    figure, panels = _figure(len(frames), size=(2.0, 2.3))
+    figure, panels = new_figure(len(frames), size=(2.0, 2.3))
     reach = 1.05 * max(np.quantile(np.abs(frames), 0.995), 1e-6)
     for axes, points, caption in zip(panels, frames, captions, strict=True):
         _dots(axes, points, ACCENT, caption)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=caption)
         axes.set(xticks=[], yticks=[])
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def save_loss(
@@ -151,13 +159,13 @@ def save_loss(
     steps, losses = np.asarray(steps, float), np.asarray(losses, float)
     if steps.ndim != 1 or losses.shape != steps.shape or len(steps) == 0:
         raise ValueError(f"steps and losses must be [n], got {steps.shape} and {losses.shape}")
-    figure, panels = _figure(1 if losses_by_logsnr is None else 2, size=(5.2, 3.4))
+    figure, panels = new_figure(1 if losses_by_logsnr is None else 2, size=(5.2, 3.4))
     curves = dict(players) if players else {"loss": losses}
     for (name, curve), color in zip(curves.items(), (ACCENT, INK), strict=False):
         panels[0].plot(steps, curve, color=PALE, linewidth=0.8)
-        smoothed = _smoothed(np.asarray(curve, float))
-        panels[0].plot(steps, smoothed, color=color, linewidth=1.6, label=name)
-    panels[0].set(xlabel="step", title="loss", yscale=_scale(losses))
+        mean = smoothed(np.asarray(curve, float))
+        panels[0].plot(steps, mean, color=color, linewidth=1.6, label=name)
+    panels[0].set(xlabel="step", title="loss", yscale=scale(losses))
     if held_out:
         panels[0].plot(
             *zip(*held_out.items(), strict=True), "o", color=INK, markersize=4, label="held out"
@@ -175,9 +183,9 @@ def save_loss(
         panels[1].set(
             xlabel="log-SNR (noise left, data right)",
             title="loss by noise level",
-            yscale=_scale(means),
+            yscale=scale(means),
         )
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def save_likelihood(
@@ -191,7 +199,7 @@ def save_likelihood(
     Each term is plotted at the log-SNR [k] at which its interval ends.
     """
     bits = np.asarray(bits, float)
-    figure, panels = _figure(1 if terms is None else 2, size=(5.2, 3.4))
+    figure, panels = new_figure(1 if terms is None else 2, size=(5.2, 3.4))
     panels[0].hist(bits, bins=min(40, max(10, len(bits) // 10)), color=PALE)
     panels[0].axvline(bits.mean(), color=ACCENT, linewidth=1.6)
     panels[0].set(
@@ -203,9 +211,9 @@ def save_likelihood(
         panels[1].set(
             xlabel="log-SNR (noise left, data right)",
             title="terms of the bound, bits/dim",
-            yscale=_scale(terms),
+            yscale=scale(terms),
         )
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def _cells(images: ArrayLike, ndim: int) -> UInt8[np.ndarray, "..."]:
@@ -264,40 +272,3 @@ def _points(name: str, values: ArrayLike) -> np.ndarray:
 def _dots(axes: Any, points: np.ndarray, colour: str, label: str) -> None:
     alpha = float(np.clip(1500 / len(points), 0.2, 0.8))
     axes.scatter(*points.T, s=7, color=colour, alpha=alpha, linewidths=0, label=label)
-
-
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Returns moving averages of the finite values, over a twelfth of the curve."""
-    window = np.ones(2 * (len(values) // 25) + 1)
-    finite = np.isfinite(values)
-    totals = np.convolve(np.where(finite, values, 0.0), window)
-    counts = np.convolve(finite.astype(float), window)
-    middle = slice(len(window) // 2, len(window) // 2 + len(values))
-    return totals[middle] / np.where(counts > 0, counts, np.nan)[middle]
-
-
-def _scale(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    return "log" if len(finite) and finite.min() > 0 else "linear"
-
-
-def _figure(panels: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Returns a figure and its axes, without pyplot and its global state."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, and needed here only
-
-    figure = Figure(figsize=(size[0] * panels, size[1]), dpi=150, layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(PALE)
-        one.tick_params(which="both", color=PALE, labelcolor=INK)
-        one.xaxis.label.set_color(INK)
-        one.title.set(color=INK, fontsize=11)
-        one.grid(alpha=0.3, linewidth=0.6)
-        one.set_axisbelow(True)
-    return figure, axes
-
-
-def _save_figure(path: str | os.PathLike, figure: Any) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")

@@ -15,7 +15,7 @@ from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives.players import fixed
 from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
-from jaxdiff.options import Between
+from jaxdiff.options import Between, PositiveFloat
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 
@@ -25,8 +25,9 @@ class DistributionMatching:
 
     Two players: the generator, and "fake_score", a denoiser of the generator's samples that begins
     as the student. At noise level t, the samples x move against (x0_fake - x0_real)/mean|x -
-    x0_real|, where x0_real is the teacher's, under guidance if `guidance_scale` is not 1. There is
-    no adversarial term. For more than one step the generator starts at any of `steps` even times
+    x0_real|, where x0_real is the teacher's, under guidance if `guidance_scale` is not 1. The
+    denominator, a mean over the values of an example, is at least `floor`. There is no adversarial
+    term. For more than one step the generator starts at any of `steps` even times
     from its own noised samples. The paper moves the generator in every fifth step:
     `optimizers.network.every=5`.
     """
@@ -37,6 +38,7 @@ class DistributionMatching:
     weighting: Weighting
     steps: Annotated[int, Between(1, 64)] = 1
     guidance_scale: float = 1.0
+    floor: PositiveFloat = 1e-3
     learns = "consistency"
     needs_teacher = True
     players = {"generator": ("network",), "fake_score": ("fake_score",)}  # noqa: RUF012
@@ -65,7 +67,7 @@ class DistributionMatching:
         fake = roles.others["fake_score"]
         move = stop(fixed(fake)(x_t, t, cond).x0) - real
         scale = reduce(jnp.abs(at_t.x0 - real), "b ... -> b", "mean")
-        move /= expand(jnp.maximum(scale, 1e-6), x)
+        move /= expand(jnp.maximum(scale, self.floor), x)
         read = lambda p: self.process.read(self.parameterization, p, t)
         error = mean_square(read(fake(x_t, t, cond)) - read(at_t))
         weight = self.weighting(self.process, self.parameterization, t)

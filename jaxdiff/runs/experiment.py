@@ -174,8 +174,8 @@ class Experiment:
         where = self.devices.shardings({"frozen": targets})["frozen"]
         return jax.jit(make, out_shardings=where)(self._init_key, loaded)
 
-    def train(self, workdir: str | Path) -> TrainState:
-        """Trains in `workdir` to the last step and returns the last state.
+    def train(self, workdir: str | Path, until: int | None = None) -> TrainState:
+        """Trains in `workdir` to the last step, or to step `until`, and returns the last state.
 
         A run begins from its newest checkpoint; without one, from the sources of `config.weights`,
         and where none is named, at random. The config's evaluators run at its cadence; their
@@ -193,9 +193,9 @@ class Experiment:
         for line in check_workdir(workdir, self.config):
             logger.info("changed since the last launch: %s", line)
         with locked(workdir) if self.devices.is_main else nullcontext():
-            return self._train(workdir)
+            return self._train(workdir, until)
 
-    def _train(self, workdir: Path) -> TrainState:
+    def _train(self, workdir: Path, until: int | None) -> TrainState:
         train = self.config.train
         data = self.batches()
         if train.evaluate_every:
@@ -222,7 +222,10 @@ class Experiment:
         plan = loop.Plan(
             workdir=workdir,
             cadence=loop.Cadence(
-                train.steps, train.log_every, train.checkpoint_every, train.evaluate_every
+                steps=min(train.steps, until or train.steps),
+                log_every=train.log_every,
+                checkpoint_every=train.checkpoint_every,
+                evaluate_every=train.evaluate_every,
             ),
             checkpoints=checkpoints,
             config=configs.as_dict(self.config),

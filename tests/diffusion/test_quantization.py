@@ -24,9 +24,9 @@ def test_digits_have_seventeen_levels():
 
 def test_probabilities_of_the_levels_add_up_to_one():
     """Fails if the first or the last bin ends, or bins are not as wide as levels are apart."""
-    levels = jnp.linspace(-1, 1, 17)
-    log_p = quantization.log_probability(levels, jnp.full(17, 0.8), jnp.full(17, 0.3), 17)
-    np.testing.assert_allclose(jnp.exp(log_p).sum(), 1, rtol=1e-5)
+    x = jnp.broadcast_to(jnp.linspace(-1, 1, 17)[:, None], (17, 2))
+    log_p = quantization.log_probability(x, jnp.full((17, 2), 0.8), jnp.full((17, 1), 0.3), 17)
+    np.testing.assert_allclose(jnp.exp(log_p).sum(axis=0), [1, 1], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

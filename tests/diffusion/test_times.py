@@ -196,7 +196,7 @@ def test_times_of_frames_are_independent_and_held_frames_count_for_nothing():
     np.testing.assert_array_equal(importance, np.broadcast_to([0.0, 1.0, 1.0], (4096, 3)))
     assert abs(np.corrcoef(t[:, 1], t[:, 2])[0, 1]) < 0.05
     assert abs(float(t[:, 1].mean()) - 0.5) < 0.02
-    with pytest.raises(ValueError, match="held=3 fewer"):
+    with pytest.raises(ValueError, match="held=3 must be fewer"):
         time_sampling.PerFrame(3, held=3)
 
 

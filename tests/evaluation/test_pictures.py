@@ -3,7 +3,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from jaxdiff.evaluation import pictures
-from jaxdiff.evaluation.pictures import ACCENT, GAP, GREY, INK, PALE
+from jaxdiff.evaluation.figures import ACCENT, INK, PALE
+from jaxdiff.evaluation.pictures import GAP, GREY
 from jaxdiff.files import atomic_write
 
 

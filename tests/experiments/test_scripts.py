@@ -204,6 +204,85 @@ def test_the_notebook_runs_on_a_shrunken_config(tmp_path, monkeypatch):
     assert len(pictures) >= 4
 
 
+SWEPT = """
+from tests.support.tiny import points_config
+
+def get_config():
+    config = points_config()
+    config.objective, config.time_sampling = "Denoising", "Uniform"
+    config.train.update(steps=4, log_every=2, checkpoint_every=4)
+    config.evaluation.evaluators = ("HeldOutLoss",)
+    return config
+
+def sweep_batches():
+    yield {"batch_size": 8}
+    yield {"batch_size": 16}
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(script, tmp_path_factory):
+    """A sweep of 2 x 2 runs, one of which cannot work."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "recipe.py").write_text(SWEPT)
+    flags = [f"--config={folder / 'recipe.py'}", f"--workdir={folder / 'sweep'}"]
+    flags += ["--sweep=batches", "--sweep=process=Cosine,Tabulated(betas=0.1)"]
+    return folder, flags, script("sweep", *flags)
+
+
+def test_a_sweep_trains_what_is_missing_and_lists_what_failed(script, swept):
+    """Fails if an error ends the sweep, or a second launch trains again."""
+    folder, flags, printed = swept
+    assert "4 runs, 0 of them done" in printed
+    found = json.loads((folder / "sweep" / "sweep.json").read_text())["runs"]
+    states = {name: run["state"] for name, run in found.items()}
+    bad = "process=Tabulated_betas_0.1"
+    assert states == {
+        "batch_size=16,process=Cosine": "done",
+        "batch_size=8,process=Cosine": "done",
+        f"batch_size=16,{bad}": "failed",
+        f"batch_size=8,{bad}": "failed",
+    }
+    assert "betas" in found[f"batch_size=8,{bad}"]["error"]
+    log = folder / "sweep" / "batch_size=8,process=Cosine" / "metrics.jsonl"
+    before = log.stat().st_mtime_ns
+    assert "4 runs, 2 of them done" in script("sweep", *flags)
+    assert log.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_halving_goes_on_with_the_better_runs_as_they_would_have_been(script, swept):
+    """Fails if the schedule is that of a round, or the worse half goes on."""
+    folder, _, _ = swept
+    flags = [f"--config={folder / 'recipe.py'}", "--sweep=seed=0:4", "--launcher=pool"]
+    script("sweep", *flags, f"--workdir={folder / 'halved'}", "--halve=loss", "--rounds=2")
+    whole = folder / "whole"
+    script("train", f"--config={folder / 'recipe.py'}", f"--workdir={whole}", "--config.seed=0")
+    found = json.loads((folder / "halved" / "sweep.json").read_text())["runs"]
+    assert sorted(run["step"] for run in found.values()) == [2, 2, 4, 4]
+    first = {name: line_at(folder / "halved" / name, 2)["loss"] for name in found}
+    better = sorted(first, key=first.get)[:2]
+    assert {name for name, run in found.items() if run["step"] == 4} == set(better)
+    assert line_at(folder / "halved" / "seed=0", 2)["loss"] == line_at(whole, 2)["loss"]
+
+
+def line_at(workdir, step):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    return next(line for line in lines if line["step"] == step and "loss" in line)
+
+
+def test_runs_of_a_sweep_are_compared(script, swept):
+    """Fails if a failed run, which has no figures, ends the comparison."""
+    folder, _, _ = swept
+    printed = script(
+        "compare", f"--workdir={folder / 'sweep'}", "--metric=evaluation.held_out_loss"
+    )
+    assert "| batch_size | evaluation.held_out_loss | interval | runs |" in printed
+    table = (folder / "sweep" / "compare.csv").read_text().splitlines()
+    assert len(table) == 1 + 2
+    assert np.asarray(Image.open(folder / "sweep" / "curves.png")).std() > 1
+
+
 @pytest.mark.slow
 def test_few_step_objectives_make_a_page_with_a_picture(script, tmp_path):
     """Two methods, three steps; a second launch trains nothing, and writes the same page."""

@@ -76,7 +76,7 @@ def check(experiment):
     ("name", "variant"),
     [
         pytest.param(name, variant, marks=() if (name, variant) in QUICK else pytest.mark.slow)
-        for name in ("toy_few_step", "digits_few_step")
+        for name in ("toy_few_step", "digits_few_step", "fashion_mnist_few_step")
         for variant in recipe(name).VARIANTS
     ],
 )

@@ -6,6 +6,7 @@
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jax.scipy.stats import norm
+from jaxtyping import Array, Float
 
 from jaxdiff.typing import Data
 
@@ -30,7 +31,7 @@ def log_interval(low: Data, high: Data) -> Data:
     return log_ndtr(high) + jnp.log(-jnp.expm1(log_ndtr(low) - log_ndtr(high)))
 
 
-def log_probability(x: Data, mean: Data, std: Data, levels: int | None) -> Data:
+def log_probability(x: Data, mean: Data, std: Float[Array, "b *_"], levels: int | None) -> Data:
     """Returns the log-probability of each value's bin under a normal distribution.
 
     The first and the last bin have no end, so that probabilities add up to one. Without levels it

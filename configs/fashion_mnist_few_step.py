@@ -1,0 +1,99 @@
+"""Few-step models of Fashion-MNIST, 28×28 and grey, by class; hours on two cores.
+
+A variant is a method, as in `digits_few_step.py`. "denoising" is the teacher of those that need
+one, a U-Net of 1.7 M parameters; a student takes half as many steps as its teacher:
+
+    python -m jaxdiff train --config=fashion_mnist_few_step:denoising --workdir=runs/teacher
+    python -m jaxdiff train --config=fashion_mnist_few_step:tcd --workdir=runs/tcd \\
+        --config.weights.teacher=runs/teacher
+
+The data are read as in `fashion_mnist.py`. Nothing here has been tuned.
+"""
+
+from jaxdiff import config as defaults
+
+STEPS, TEACHER_STEPS = 10_000, 20_000
+UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
+EVEN = "grid=EvenGrid()"
+DOUBLING = f"spans=Intervals(count=Doubling(first=10, last=160, every=1500), {EVEN})"
+PAIRS = "spans=Pairs(apart=0.5)"
+CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
+FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
+DENOISER = {"sampling.solver": "DDIM"}
+
+SCRATCH = {
+    "consistency_training": CONSISTENCY
+    | {"objective": f"ConsistencyTraining(per_gap=True, {DOUBLING})"},
+    "improved_consistency": CONSISTENCY | {"objective": f"ImprovedConsistency({DOUBLING})"},
+    "sct": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=2000)"},
+    "mean_flow": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
+    "improved_mean_flow": FLOW_MAP | {"objective": f"ImprovedMeanFlow({PAIRS})"},
+    "alpha_flow": FLOW_MAP | {"objective": f"AlphaFlow(begins=2000, ends=8000, {PAIRS})"},
+    "shortcut": FLOW_MAP | {"objective": "Shortcut(steps=64)"},
+    "lagrangian": FLOW_MAP | {"objective": "LagrangianMap"},
+    "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
+}
+TAUGHT = {
+    "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=1250, stages=8)"},
+    "consistency_distillation": CONSISTENCY
+    | {
+        "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=40, {EVEN}))",
+        "ema": "Constant(decay=0.95)",
+    },
+    "scd": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=2000)"},
+    "tcd": FLOW_MAP
+    | {
+        "objective": "TrajectoryConsistency(spans=Gap(size=0.025))",
+        "sampling.solver": "TCD(gamma=0.3)",
+        "ema": "Constant(decay=0.95)",
+    },
+    "latent_consistency": CONSISTENCY
+    | {
+        "objective": "LatentConsistency(low=1.0, high=3.0, spans=Gap(size=0.025))",
+        "network.inputs": {"scalars": SCALE},
+        "sampling.guidance_scale": 1.5,
+        "ema": "Constant(decay=0.95)",
+    },
+    "mean_flow_distilled": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
+    "lagrangian_distilled": FLOW_MAP | {"objective": "LagrangianMap"},
+    "distribution_matching": CONSISTENCY
+    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 5}}},
+    "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
+    "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
+}
+TEACHER = {
+    "sampling.solver": "DPMpp2M",
+    "sampling.steps": 50,
+    "train.steps": TEACHER_STEPS,
+    "optimizer.schedule": f"cosine(steps={TEACHER_STEPS}, warmup_steps=500)",
+}
+VARIANTS = {"denoising": TEACHER, **SCRATCH, **TAUGHT}
+
+
+def get_config(variant: str = "mean_flow"):
+    config = defaults.default()
+    config.data = {
+        "name": "fashion_mnist_idx",
+        "folder": "/usr/share/datasets/fashion-mnist",
+        "shape": (28, 28, 1),
+        "num_classes": 10,
+    }
+    config.conditions = ("label",)
+    config.time_input = "ScaledTime(scale=100.0)"
+    config.network = {
+        "name": "UNet",
+        "channels": (32, 64, 64),
+        "layers_per_block": 2,
+        "attention_at": (7,),
+        "head_channels": 32,
+        "scale_shift": True,
+    }
+    config.batch_size = 128
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.schedule = f"cosine(steps={STEPS}, warmup_steps=500)"
+    config.ema = "Warmup(decay=0.999)"
+    config.train.steps = STEPS
+    config.train.evaluate_every = 2500
+    config.sampling.steps = 2
+    with config.unlocked():
+        return defaults.variant(config, VARIANTS, variant)
