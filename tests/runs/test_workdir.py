@@ -146,6 +146,7 @@ def test_a_split_that_there_is_not_is_found_before_training(tmp_path):
     """Fails if only the first evaluation finds it, or a run without evaluations is refused."""
     config = points_config()
     config.evaluation.split = "tset"
+    config.evaluation.evaluators = ("HeldOutLoss",)
     config.train.evaluate_every = 1
     experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
     with pytest.raises(ValueError, match=r"evaluation\.split='tset': .*known: train, test"):
