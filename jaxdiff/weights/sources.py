@@ -10,7 +10,6 @@ A config names one for each entry of `config.weights`, as a path or as a call:
 """
 
 import hashlib
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxdiff.config.build import build
+from jaxdiff.files import read_json
 from jaxdiff.pretrained import files
 from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
@@ -270,7 +270,7 @@ def written_checksums(step_folder: Path) -> dict[str, dict[str, int]]:
         ValueError: the file is damaged.
     """
     file = step_folder / "checksums" / "metadata"
-    return json.loads(file.read_text()) if file.parent.is_dir() else {}
+    return read_json(file, dict) if file.parent.is_dir() else {}
 
 
 class OtherModelError(ValueError):
