@@ -94,9 +94,10 @@ def train(
         stopping = Agreement(runner.devices, stop)
         batch: Any = next(data) if step < cadence.steps else {}
         if batch:
-            seconds = runner.compile(state, placed(batch))
-            logger.info("compiled the training step in %.1f s", seconds)
-            writer.write(step, {"compile_seconds": seconds})
+            seconds, cached = runner.compile(state, placed(batch))
+            origin = ", from the cache" if cached else ""
+            logger.info("compiled the training step in %.1f s%s", seconds, origin)
+            writer.write(step, {"compile_seconds": seconds, "compiled_from_cache": cached})
         progress, clock = Progress(step, cadence.steps, shown=main), _Clock(step)
         while step < cadence.steps:
             state, metrics = runner.step(state, placed(batch), step)

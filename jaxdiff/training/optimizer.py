@@ -110,8 +110,9 @@ def _one(
 def _by_rate(name: str) -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by `rates[name]`, an argument of `update`."""
 
-    def update(updates, state, params=None, *, rates, **others):
-        return jax.tree.map(lambda u: jnp.asarray(rates[name], u.dtype) * u, updates), state
+    def update(updates, state, params=None, **arguments):
+        rate = arguments["rates"][name]
+        return jax.tree.map(lambda u: jnp.asarray(rate, u.dtype) * u, updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 

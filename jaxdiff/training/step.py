@@ -107,7 +107,9 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
     def step(
         state: TrainState, batch: Batch, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Any]]:
-        step_key = jax.random.fold_in(jax.random.wrap_key_data(numbers.key), state.step)
+        step_key = jax.random.fold_in(
+            jax.random.wrap_key_data(jnp.asarray(numbers.key)), state.step
+        )
 
         def loss_of(params, micro_batch):
             found = losses(recipe, params, state, micro_batch, step_key, axis)
