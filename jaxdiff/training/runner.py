@@ -56,7 +56,7 @@ class Runner:
             step = jax.pmap(
                 make_step(self.recipe, axis=AXIS),
                 axis_name=AXIS,
-                in_axes=(None, 0),
+                in_axes=(None, 0, None),
                 out_axes=None,
                 devices=None if several else list(self.devices.mesh.devices.flat),
             )
@@ -67,12 +67,12 @@ class Runner:
                 out_shardings=(self.devices.shardings(state), self.devices.replicated),
             )
         with self.devices.algorithms():
-            self._step = step.lower(state, batch).compile()
+            self._step = step.lower(state, batch, self.recipe.numbers(0)).compile()
         return time.perf_counter() - start
 
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        """Takes one optimizer step; the state that was given is no longer to be used."""
+    def step(self, state: TrainState, batch: Batch, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """Takes the step of this number; the state that was given is no longer to be used."""
         if self._step is None:
             self.compile(state, batch)
         compiled: Any = self._step
-        return compiled(state, batch)
+        return compiled(state, batch, self.recipe.numbers(step))
