@@ -13,6 +13,7 @@ Value and mean velocity are rows `(a, b)` as all parameterizations are, for `Pro
 `Process.read`.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -60,7 +61,13 @@ def ask(
     s: Float[Array, " b"],
     cond: Cond,
 ) -> Prediction:
-    """Returns a student's prediction for the way from t to s."""
+    """Returns a student's prediction for the way from t to s.
+
+    Raises:
+        ValueError: s is above t, where this can be seen: the times are not traced.
+    """
+    if not any(isinstance(time, jax.core.Tracer) for time in (t, s)) and (s > t).any():
+        raise ValueError(f"until={s} is above t={t}: a flow map leads towards the data, at 0")
     return denoiser(x, t, {**cond, UNTIL: s})
 
 
