@@ -13,8 +13,8 @@ Value and mean velocity are rows `(a, b)` as all parameterizations are, for `Pro
 `Process.read`.
 """
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxdiff.condition import conditions
@@ -66,7 +66,7 @@ def ask(
     Raises:
         ValueError: s is above t, where this can be seen: the times are not traced.
     """
-    if not any(isinstance(time, jax.core.Tracer) for time in (t, s)) and (s > t).any():
+    if not any(isinstance(time, Tracer) for time in (t, s)) and (s > t).any():
         raise ValueError(f"until={s} is above t={t}: a flow map leads towards the data, at 0")
     return denoiser(x, t, {**cond, UNTIL: s})
 
