@@ -68,6 +68,8 @@ def main() -> None:
         num = NUM.value  # several samples for one image
         given = {name: np.repeat(value, num, axis=0) for name, value in given.items()}
     mask = _read(MASK.value, 1)
+    if mask is not None and not np.isfinite(mask).all():
+        raise ValueError(f"mask={MASK.value} is not finite")
     problem = {"mask": None if mask is None else mask > 0, "operator": OPERATOR.value}
     problem["inverse"] = INVERSE.value
     if not len(labels):

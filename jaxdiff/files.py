@@ -49,21 +49,26 @@ def check_writable(path: str | os.PathLike) -> None:
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a file of JSON.
+def read_json(path: str | os.PathLike, kind: type = object) -> Any:
+    """Reads a file of JSON, which holds an object (`dict`), a list, or anything.
 
     Raises:
-        ValueError: the file is missing, cannot be read, or is not JSON; names the file.
+        ValueError: the file is missing, cannot be read, is not JSON, or holds something else; names
+            the file.
     """
     name = repr(os.fspath(path))
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not JSON: {error}") from None
+    if not isinstance(found, kind):
+        wanted = "a JSON object" if kind is dict else f"a JSON {kind.__name__}"
+        raise ValueError(f"{name} must be {wanted}, not {type(found).__name__}")
+    return found
 
 
 def read_array(path: str | os.PathLike) -> np.ndarray:
@@ -79,8 +84,8 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError, SyntaxError) as error:
         raise ValueError(f"{name} is no .npy file of numbers: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} is no .npy file of numbers")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or not array.ndim:
+        raise ValueError(f"{name} is no .npy file of numbers, an array with at least one axis")
     return array
 
 

@@ -93,7 +93,7 @@ def load_text_encoder(
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
-    config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json", dict)
     family = _family(TEXT, config, folder)
     settings, trained_window = _sentence_settings(folder, _settings(family, config, folder))
     settings = _with_options(settings, options)
@@ -119,7 +119,7 @@ def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) 
     folder, family = resolve(source), OF_SETTINGS[type(settings)]
     file = folder / "config.json"
     if file.is_file():
-        config = read_json(file)
+        config = read_json(file, dict)
         released = _settings(_family(TEXT, config, folder), config, folder)
         if type(released) is type(settings):
             output = {name: getattr(settings, name) for name in OUTPUT if hasattr(settings, name)}
@@ -161,7 +161,7 @@ def load_image_encoder(
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
-    config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json", dict)
     family = _family(VISION, config, folder)
     settings = _with_options(_settings(family, config, folder), options)
     network = family.network(settings, dtype)
@@ -211,7 +211,11 @@ def _sentence_settings(folder: Path, settings: Any) -> tuple[Any, int | None]:
     modules = folder / "modules.json"
     if not modules.exists() or not isinstance(settings, bert.BERTSettings):
         return settings, None
-    parts = [(part["type"].rpartition(".")[2], part["path"]) for part in read_json(modules)]
+    try:
+        listed = read_json(modules, list)
+        parts = [(part["type"].rpartition(".")[2], part["path"]) for part in listed]
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{str(modules)!r} must list parts with a type and a path") from None
     for kind, path in parts:
         if kind == "Pooling":
             settings = replace(settings, pooling=_pooling(folder / path / "config.json"))
@@ -220,11 +224,13 @@ def _sentence_settings(folder: Path, settings: Any) -> tuple[Any, int | None]:
         elif kind != "Transformer":
             raise ValueError(f"{str(modules)!r} has a part {kind!r}; known: Pooling, Normalize")
     sizes = folder / "sentence_bert_config.json"
-    return settings, read_json(sizes).get("max_seq_length") if sizes.exists() else None
+    return settings, read_json(sizes, dict).get("max_seq_length") if sizes.exists() else None
 
 
 def _pooling(file: Path) -> str:
-    modes = {name: on for name, on in read_json(file).items() if name.startswith("pooling_mode_")}
+    modes = {
+        name: on for name, on in read_json(file, dict).items() if name.startswith("pooling_mode_")
+    }
     chosen = [name for name, on in modes.items() if on]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(chosen) != 1 or chosen[0] not in known:

@@ -181,7 +181,7 @@ def _pad_in_settings(folder: Path) -> str | None:
     """Returns the padding token of the folder's settings, or None; SDXL's second one is "!"."""
     for name in SETTINGS:
         if (folder / name).exists():
-            pad = read_json(folder / name).get("pad_token")
+            pad = read_json(folder / name, dict).get("pad_token")
             if pad:
                 return pad["content"] if isinstance(pad, dict) else pad
     return None

@@ -74,7 +74,11 @@ class ImageFolder:
         if self.class_names:
             example["label"] = self.class_names.index(file.parts[0])
         if self.captions:
-            example["text"] = self._caption(file).read_text(encoding="utf-8").strip()
+            caption = self._caption(file)
+            try:
+                example["text"] = caption.read_text(encoding="utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{caption} is not a text in UTF-8: {error}") from None
         return example
 
     def _caption(self, file):

@@ -89,9 +89,20 @@ def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl."""
-    path = workdir / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Reads metrics.jsonl, up to a line that a crash cut short.
+
+    Raises:
+        ValueError: a line is no record of metrics; says which.
+    """
+    path, found = workdir / "metrics.jsonl", []
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(dict(json.loads(line)))
+        except (ValueError, TypeError, RecursionError):
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}, is no record of metrics") from None
+    return found
 
 
 def training_figures(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:

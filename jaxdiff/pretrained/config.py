@@ -26,10 +26,7 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no such file, or it is no JSON object.
     """
-    fields = read_json(file)
-    if not isinstance(fields, dict):
-        raise ValueError(f"{str(file)!r} must be a JSON object, not {type(fields).__name__}")
-    return fields
+    return read_json(file, dict)
 
 
 class Config:

@@ -64,7 +64,7 @@ class Experiment:
         self.config: Any = ConfigDict(dict(config))
         self.devices = devices or Devices(parallel=self.config.parallel)
         self.task = build(tasks, configs.plain(self.config.task), config=self.config)
-        optimizer, self._rates = make_optimizer(
+        optimizer, rates = make_optimizer(
             self.config.optimizer.to_dict(),
             self.config.optimizers.to_dict(),
             self.config.train.steps,
@@ -72,6 +72,7 @@ class Experiment:
         self.recipe = Recipe(
             task=self.task,
             optimizer=optimizer,
+            rates=rates,
             ema_decay=build(ema, self.config.ema),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
@@ -198,6 +199,8 @@ class Experiment:
     def _train(self, workdir: Path, until: int | None) -> TrainState:
         train = self.config.train
         data = self.batches()
+        if train.evaluate_every:
+            self._check_split()
         prints = self.table.fingerprints(workdir if has_begun(workdir) else None)
         self.devices.wait("read")
         if self.devices.is_main:
@@ -228,7 +231,6 @@ class Experiment:
             checkpoints=checkpoints,
             config=configs.as_dict(self.config),
             fields=self.task.fields,
-            rates=self._rates,
             evaluations=self._evaluations(workdir / "samples"),
         )
         try:
@@ -272,6 +274,20 @@ class Experiment:
             statistics=self.task.begin(),
             averaged=self.table.averaged,
         )
+
+    def _check_split(self):
+        """Raises ValueError if evaluators compare with a split that the data do not have."""
+        chosen = [self.evaluator(spec, Path()) for spec in self.config.evaluation.evaluators]
+        held_out = any(isinstance(each, evaluators.HeldOutLoss) for each in chosen)
+        if not held_out and not any(hasattr(each, "reference") for each in chosen):
+            return
+        try:
+            self.source(self.config.evaluation.split)
+        except ValueError as error:
+            raise ValueError(
+                f"evaluation.split={self.config.evaluation.split!r}: {error}; or leave out of"
+                " evaluation.evaluators what compares with it"
+            ) from error
 
     def _evaluations(self, folder):
         # All processes draw the samples, the first one keeps the pictures.

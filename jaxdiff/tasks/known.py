@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
@@ -30,14 +32,11 @@ class Known:
     def problem(self, index: Int[np.ndarray, " b"], process: Process, solver: Solver) -> Any:
         """Returns the method with the arrays of some examples: guidance, or a solver."""
         take = lambda array: None if array is None else array[index]
-        operator = self.operator
-        if isinstance(operator, str | Mapping):
-            operator = build(operators, operator)
         parts = {
             "mask": take(self.mask),
             "known": take(self.image),
             "measurement": take(self.measurement),
-            "operator": operator,
+            "operator": self.operator,
         }
         given = {name: value for name, value in parts.items() if value is not None}
         return build(problems, self.method, process=process, solver=solver, **given)
@@ -75,7 +74,23 @@ def known_of(
     if not measurement.ndim or len(measurement) not in (1, num):
         raise ValueError(f"measurement has shape {measurement.shape}; expected {num} examples")
     measurement = np.broadcast_to(measurement, (num, *measurement.shape[1:]))
+    if isinstance(operator, str | Mapping):
+        operator = build(operators, operator)
+    _check_measurement(measurement, operator, (num, *shape))
     return Known(method or "DPS", measurement=measurement, operator=operator)
+
+
+def _check_measurement(measurement: Any, operator: Any, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless the operator makes arrays of the measurement's shape of samples."""
+    try:
+        found = jax.eval_shape(operator, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+    except Exception as error:  # whatever a person's own operator raises
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"operator={operator} takes no samples {shape}: {reason}") from error
+    if found != measurement.shape:
+        raise ValueError(
+            f"measurement has shape {measurement.shape}, but {operator} makes {found} of {shape}"
+        )
 
 
 def checked_array(name: str, value: Any, shape: tuple[int, ...]) -> Shaped[np.ndarray, "n *shape"]:

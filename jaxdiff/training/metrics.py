@@ -159,7 +159,7 @@ _SHOWN = ("loss", "loss_generator", "loss_critic", "gradient_norm", "images_per_
 def _upto(line, step):
     try:
         return json.loads(line)["step"] <= step
-    except (json.JSONDecodeError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return False  # the line that a crash cut short
 
 

@@ -4,7 +4,6 @@
 loading, training, averaging and checkpointing go by this table alone.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from jaxdiff.files import write_json
+from jaxdiff.files import read_json, write_json
 from jaxdiff.random import stream
 from jaxdiff.trees import overlaid, same_structure
 from jaxdiff.typing import Params
@@ -180,7 +179,7 @@ class Table:
 def read_fingerprints(folder: Path) -> dict[str, str]:
     """Returns the hashes in a run's folder; none where it has none."""
     file = folder / FINGERPRINTS
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_json(file, dict) if file.exists() else {}
 
 
 def record(prints: Mapping[str, str], folder: Path) -> None:

@@ -1,6 +1,10 @@
 """Fields set by flags, recipes by name, the help of scripts, and the page of options."""
 
 import ast
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cli
@@ -9,10 +13,14 @@ import pytest
 
 from jaxdiff import config as configs
 from jaxdiff import options
+from jaxdiff.conditioning.loading import load_text_encoder
 from jaxdiff.config import listing
 from jaxdiff.config.flags import changed, known_fields, separate
 from jaxdiff.config.recipes import load_recipe
+from jaxdiff.evaluation.report import read_metrics
 from jaxdiff.files import atomic_write, check_writable, read_array
+from jaxdiff.weights.table import read_fingerprints
+from tests.support.forked import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -217,3 +225,33 @@ def test_flags_have_types_and_ranges(kind, text, value):
             continue
         with pytest.raises(ValueError, match=options.describe(kind)):
             cli._Parser(kind).parse(wrong)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b"\xff\xfe", b"{", b"[" * 100_000])
+def test_json_of_another_shape_names_the_file(tmp_path, content):
+    """Of a run, its metrics and hashes, a released encoder: fails if only syntax is caught."""
+    for name in ("config.json", "weights.json"):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "metrics.jsonl").write_bytes(content + b"\n" + content + b"\n")
+    for read in (configs.read_config, read_fingerprints, load_text_encoder, read_metrics):
+        with pytest.raises(ValueError, match=r"(config|weights)\.json|metrics\.jsonl, line 1"):
+            read(tmp_path)
+
+
+def test_an_interrupt_has_no_traceback(capsys):
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.5, 4.0])
+def test_ctrl_c_at_any_time_has_no_traceback(tmp_path, seconds):
+    """While modules are imported, a run is loaded, or a program is compiled."""
+    command = [sys.executable, "experiments/train.py", "--config=digits", f"--workdir={tmp_path}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=600)[0].decode()
+    assert "Traceback" not in printed, printed

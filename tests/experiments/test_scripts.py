@@ -295,3 +295,16 @@ def test_few_step_objectives_make_a_page_with_a_picture(script, tmp_path):
     assert np.asarray(Image.open(tmp_path / "page.png")).std() > 1
     assert "compiling" not in script("few_step_oracles", *flags)
     assert (tmp_path / "page.md").read_text() == page
+
+
+@pytest.mark.slow
+def test_a_sweep_over_rates_and_seeds_compiles_once(script, tmp_path):
+    """Fails if a rate, a schedule's number or a seed is a constant of the program."""
+    recipe = tmp_path / "recipe.py"
+    always = 'import jax\njax.config.update("jax_persistent_cache_min_compile_time_secs", 0)\n'
+    recipe.write_text(always + SWEPT)
+    flags = [f"--config={recipe}", f"--workdir={tmp_path / 'sweep'}", "--sweep=seed=0:2"]
+    script("sweep", *flags, "--sweep=optimizer.learning_rate=1e-3,3e-3", "--config.batch_size=24")
+    found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["runs"]
+    assert sorted(run["compiled_from_cache"] for run in found.values()) == [0, 1, 1, 1]
+    assert len({run["loss"] for run in found.values()}) == 4

@@ -140,3 +140,15 @@ def test_learning_rates_may_change_between_launches_and_are_told(tmp_path):
     config.optimizer.clip_norm = 3.0
     with pytest.raises(ValueError, match=r"optimizer\.clip_norm: .* -> 3\.0"):
         check_workdir(tmp_path, config)
+
+
+def test_a_split_that_there_is_not_is_found_before_training(tmp_path):
+    """Fails if only the first evaluation finds it, or a run without evaluations is refused."""
+    config = points_config()
+    config.evaluation.split = "tset"
+    config.evaluation.evaluators = ("HeldOutLoss",)
+    config.train.evaluate_every = 1
+    experiment = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+    with pytest.raises(ValueError, match=r"evaluation\.split='tset': .*known: train, test"):
+        experiment.train(tmp_path)
+    assert not (tmp_path / "config.json").exists()

@@ -15,6 +15,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sampling import invert, noised, prior, sample, within
 from jaxdiff.diffusion.solvers import DDIM, Heun
 from jaxdiff.diffusion.timesteps import Karras, Uniform
+from jaxdiff.tasks.known import checked_array, known_of
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
@@ -216,7 +217,7 @@ def test_a_measurement_is_met(sampler):
             r"measurement has shape \(3, 2\); expected 5 examples",
         ),
         (
-            {"measurement": IMAGE, "operator": first, "inverse": "DSP"},
+            {"measurement": IMAGE[:, :1], "operator": first, "inverse": "DSP"},
             "unknown inverse 'DSP'; did you mean 'DPS'",
         ),
     ],
@@ -224,3 +225,34 @@ def test_a_measurement_is_met(sampler):
 def test_problems_that_do_not_fit_are_named(sampler, options, message):
     with pytest.raises(ValueError, match=message):
         sampler(weights_of(), 5, **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full((2, 3), np.nan), "image is not finite"),
+        (np.zeros((2, 3), np.uint8), "image has type uint8; expected floats"),
+        (np.zeros((0, 3)), "image is empty"),
+        (np.zeros(()), r"image has shape \(\); expected \(2, 3\)"),
+        ([[1, 2, 3], [4]], "image has shape|inhomogeneous"),
+        ("abc", "image has type <U3"),
+    ],
+)
+def test_arrays_that_are_no_images_are_named(value, message):
+    with pytest.raises(ValueError, match=message):
+        checked_array("image", value, (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("measurement", "operator", "message"),
+    [
+        (np.zeros((2, 4, 4, 1)), "AveragePooling(factor=4)", r"but .* makes \(2, 2, 2, 1\) of"),
+        (np.zeros((2, 3)), "Blur(kernel=[1.0])", "takes no samples"),
+        (np.zeros((2, 4, 4, 1)), lambda x: x + jnp.zeros(3), "makes"),
+        (np.zeros((2, 4, 4, 1)), lambda x: x @ 3, "takes no samples"),
+        (np.zeros(()), "AveragePooling(factor=2)", "expected 2 examples"),
+    ],
+)
+def test_measurements_that_do_not_fit_are_named_before_sampling(measurement, operator, message):
+    with pytest.raises(ValueError, match=message):
+        known_of(2, (8, 8, 1), None, None, measurement, operator, None)
