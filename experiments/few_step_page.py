@@ -43,8 +43,8 @@ FINDINGS = """## What is seen
 - `progressive` has a student for each number of steps, and each its share of the budget.
 - `reflow` learns another, straighter flow to the same data, `distribution_matching` and
   `moment_matching` compare distributions: the first two have no reason to be near the exact map.
-- `distribution_matching` is trained for one step here, and depends on its rates: with the generator as fast as the fake score it left
-  the data here, and what is in the table still drifts at the end.
+- `distribution_matching` is trained for one step here, and depends on its rates: with the generator
+  as fast as the fake score it left the data, and what is in the table still drifts at the end.
 
 ![Exact trajectories and those of each model]({picture})
 
