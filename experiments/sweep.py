@@ -117,8 +117,10 @@ def report(launches: Sequence[Launch]) -> None:
         state = (
             "failed" if error else "done" if each.is_done() else "stopped" if step else "missing"
         )
-        loss = last_value(each.workdir, "loss")
-        runs[each.name] = {"state": state, "step": step, "loss": loss, "error": error}
+        names = ("loss", "compile_seconds", "compiled_from_cache")
+        figures = {name: last_value(each.workdir, name) for name in names}
+        loss = figures["loss"]
+        runs[each.name] = {"state": state, "step": step, **figures, "error": error}
         print(f"{state:8} {each.name}  step {step}  loss {loss}  {error or ''}".rstrip())
     file = Path(WORKDIR.value) / "sweep.json"
     command = {"config": cli.FLAGS.config, "sweep": SWEEP.value}

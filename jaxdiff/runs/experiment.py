@@ -64,7 +64,7 @@ class Experiment:
         self.config: Any = ConfigDict(dict(config))
         self.devices = devices or Devices(parallel=self.config.parallel)
         self.task = build(tasks, configs.plain(self.config.task), config=self.config)
-        optimizer, self._rates = make_optimizer(
+        optimizer, rates = make_optimizer(
             self.config.optimizer.to_dict(),
             self.config.optimizers.to_dict(),
             self.config.train.steps,
@@ -72,6 +72,7 @@ class Experiment:
         self.recipe = Recipe(
             task=self.task,
             optimizer=optimizer,
+            rates=rates,
             ema_decay=build(ema, self.config.ema),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
@@ -230,7 +231,6 @@ class Experiment:
             checkpoints=checkpoints,
             config=configs.as_dict(self.config),
             fields=self.task.fields,
-            rates=self._rates,
             evaluations=self._evaluations(workdir / "samples"),
         )
         try:

@@ -156,7 +156,7 @@ class Checkpoints:
         path, targets = self.folder / str(step), _items(abstract)
         with ocp.PyTreeCheckpointer() as checkpointer:
             for name, target in targets.items():
-                check_shapes(checkpointer, path / name, target)
+                check_shapes(checkpointer, path / name, target, whole=True)
         json = {name: ocp.args.JsonRestore() for name in ("data", "meter")}
         arrays = {name: ocp.args.StandardRestore(target) for name, target in targets.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**arrays, **json))

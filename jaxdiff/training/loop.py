@@ -52,8 +52,7 @@ class Cadence:
 class Plan:
     """The loop's surroundings: where to write, how often, which evaluations.
 
-    `fields` are the batch's fields that go to the devices; `rates` the learning rates, and
-    `evaluations` the evaluators, by name.
+    `fields` are the batch's fields that go to the devices, `evaluations` the evaluators by name.
     """
 
     workdir: Path
@@ -61,7 +60,6 @@ class Plan:
     checkpoints: Checkpoints
     config: Mapping[str, Any]
     fields: Sequence[str]
-    rates: Mapping[str, Callable[[int], Any]]
     evaluations: Mapping[str, Evaluate] = field(default_factory=dict)
 
 
@@ -96,12 +94,13 @@ def train(
         stopping = Agreement(runner.devices, stop)
         batch: Any = next(data) if step < cadence.steps else {}
         if batch:
-            seconds = runner.compile(state, placed(batch))
-            logger.info("compiled the training step in %.1f s", seconds)
-            writer.write(step, {"compile_seconds": seconds})
+            seconds, cached = runner.compile(state, placed(batch))
+            origin = ", from the cache" if cached else ""
+            logger.info("compiled the training step in %.1f s%s", seconds, origin)
+            writer.write(step, {"compile_seconds": seconds, "compiled_from_cache": cached})
         progress, clock = Progress(step, cadence.steps, shown=main), _Clock(step)
         while step < cadence.steps:
-            state, metrics = runner.step(state, placed(batch))
+            state, metrics = runner.step(state, placed(batch), step)
             unread.append((step, metrics, batch.get("record")))
             step += 1
             read_metrics(keep=1)
@@ -111,9 +110,9 @@ def train(
             if step % cadence.log_every == 0 or step == cadence.steps:
                 read_metrics()
                 values = meter.take()
-                for name, rate in plan.rates.items():
+                for name, rate in runner.recipe.numbers(step - 1).rates.items():
                     suffix = f"_{name}" if name else ""
-                    values[f"learning_rate{suffix}"] = float(rate(step - 1))
+                    values[f"learning_rate{suffix}"] = float(rate)
                 values["images_per_second"] = clock.rate(step) * runner.recipe.batch_size
                 writer.write(step, values)
                 progress.report(values)

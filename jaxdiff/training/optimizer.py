@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxdiff.config.build import build
@@ -36,8 +37,11 @@ def make_optimizer(
     config: Mapping[str, Any],
     others: Mapping[str, Mapping[str, Any]] | None = None,
     steps: int | None = None,
-) -> tuple[optax.GradientTransformation, dict[str, optax.Schedule]]:
-    """Returns the optimizer, and learning rates as functions of the optimizer step.
+) -> tuple[optax.GradientTransformationExtraArgs, dict[str, optax.Schedule]]:
+    """Returns the optimizer, and the learning rates as functions of the step.
+
+    The optimizer's `update` takes the rates of the step by name, `rates={"": 1e-3}`: they are no
+    part of the program.
 
     `config` has `name` (of an optax optimizer), `learning_rate` (the peak), `schedule` (of
     `learning_rate.py`), `clip_norm` (of the whole gradient; 0 for none), and the optimizer's
@@ -50,16 +54,16 @@ def make_optimizer(
     Raises:
         ValueError: a name or an option is unknown, or a value of the wrong type or range.
     """
-    optimizer, rate = _one(config, steps)
+    optimizer, rate = _one(config, steps, "")
     if not others:
         return optimizer, {"": rate}
-    parts: dict[Any, optax.GradientTransformation] = {REST: optimizer}
+    parts: dict[Any, Any] = {REST: optimizer}
     rates = {"": rate}
     for name, changes in others.items():
         options = dict(changes)
         every = options.pop("every", 1)
         check(f"optimizers.{name}.every", Size, every)
-        parts[name], rates[name] = _one({**config, **options}, steps)
+        parts[name], rates[name] = _one({**config, **options}, steps, name)
         if every > 1:
             parts[name] = optax.transforms.conditionally_mask(parts[name], _due(every))
     label = lambda params: {name: name if name in others else REST for name in params}
@@ -86,8 +90,8 @@ def mismatches(
 
 
 def _one(
-    config: Mapping[str, Any], steps: int | None
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    config: Mapping[str, Any], steps: int | None, rate_name: str
+) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
     options = dict(config)
     peak, schedule = options.pop("learning_rate"), options.pop("schedule")
     clip_norm = options.pop("clip_norm")
@@ -97,9 +101,20 @@ def _one(
     for name, kind in RANGES.items():
         if name in options:
             check(f"optimizer.{name}", kind, options[name])
-    optimizer = build(optax, options, KIND, learning_rate=rate, mask=_decayed)
+    # A rate of 1, since optax multiplies by it last; `_by_rate` then does.
+    optimizer = build(optax, options, KIND, learning_rate=1.0, mask=_decayed)
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    return optax.chain(*clip, optimizer), rate
+    return optax.chain(*clip, optimizer, _by_rate(rate_name)), rate
+
+
+def _by_rate(name: str) -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by `rates[name]`, an argument of `update`."""
+
+    def update(updates, state, params=None, **arguments):
+        rate = arguments["rates"][name]
+        return jax.tree.map(lambda u: jnp.asarray(rate, u.dtype) * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 def _check_name(options: Mapping[str, Any]) -> None:

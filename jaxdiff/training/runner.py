@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
@@ -14,6 +14,24 @@ from jaxdiff.typing import Params
 from jaxdiff.weights.devices import AXIS, Devices
 
 Create = Callable[[Key[Array, ""], Mapping[str, Params]], TrainState]
+
+_hits: list[str] = []
+"""An entry for each program that came from the compilation cache."""
+
+
+def _listen(event: str, **details: Any) -> None:
+    if event == "/jax/compilation_cache/cache_hits":
+        _hits.append(event)
+
+
+jax.monitoring.register_event_listener(_listen)
+
+
+class Compiled(NamedTuple):
+    """The seconds that compiling took, and whether the compilation cache had the program."""
+
+    seconds: float
+    from_cache: bool
 
 
 @dataclass
@@ -48,15 +66,18 @@ class Runner:
         """Creates the state on the devices, each array where it belongs from the start."""
         return jax.jit(create, out_shardings=self.devices.shardings(shapes))(key, loaded)
 
-    def compile(self, state: TrainState, batch: Batch) -> float:
-        """Compiles the step for these shapes and returns the seconds that it took."""
-        start = time.perf_counter()
+    def compile(self, state: TrainState, batch: Batch) -> Compiled:
+        """Compiles the step for these shapes; returns how long it took, and whether from a cache.
+
+        Another seed or learning rate is the same program.
+        """
+        start, hits = time.perf_counter(), len(_hits)
         if self.devices.parallel == "pmap":
             several = jax.process_count() > 1
             step = jax.pmap(
                 make_step(self.recipe, axis=AXIS),
                 axis_name=AXIS,
-                in_axes=(None, 0),
+                in_axes=(None, 0, None),
                 out_axes=None,
                 devices=None if several else list(self.devices.mesh.devices.flat),
             )
@@ -67,12 +88,12 @@ class Runner:
                 out_shardings=(self.devices.shardings(state), self.devices.replicated),
             )
         with self.devices.algorithms():
-            self._step = step.lower(state, batch).compile()
-        return time.perf_counter() - start
+            self._step = step.lower(state, batch, self.recipe.numbers(0)).compile()
+        return Compiled(time.perf_counter() - start, len(_hits) > hits)
 
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        """Takes one optimizer step; the state that was given is no longer to be used."""
+    def step(self, state: TrainState, batch: Batch, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """Takes the step of this number; the state that was given is no longer to be used."""
         if self._step is None:
             self.compile(state, batch)
         compiled: Any = self._step
-        return compiled(state, batch)
+        return compiled(state, batch, self.recipe.numbers(step))

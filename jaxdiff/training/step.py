@@ -1,15 +1,16 @@
 """One optimizer step, the same under jit and pmap."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import reduce
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key, UInt32
 
 from jaxdiff import random
 from jaxdiff.training import ema
@@ -19,7 +20,24 @@ from jaxdiff.typing import Draw, Params
 from jaxdiff.weights.table import Table
 
 Batch = dict[str, Any]
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+
+RATES_AT_ONCE = 1024
+"""Steps whose learning rates are computed in one call."""
+
+
+class Numbers(NamedTuple):
+    """The numbers of a run that are arguments of its step: another seed or rate compiles nothing.
+
+    Attributes:
+        key: of the run's randomness in training, as raw data.
+        rates: the learning rates at this step, by the names of `config.optimizers`.
+    """
+
+    key: UInt32[np.ndarray, " words"]
+    rates: Mapping[str, np.float32]
+
+
+Step = Callable[[TrainState, Batch, Numbers], tuple[TrainState, dict[str, Any]]]
 
 LOGSNR_EDGES = np.arange(-12.0, 12.1, 2.0, dtype=np.float32)
 """Edges of the noise-level bins of the logged loss; the outermost bins hold all levels beyond."""
@@ -29,12 +47,15 @@ LOGSNR_EDGES = np.arange(-12.0, 12.1, 2.0, dtype=np.float32)
 class Recipe:
     """All that a step needs beside the state and the batch; `accumulate` micro-batches make one.
 
+    `rates` are the learning rates of the optimizers as functions of the step, by name.
+
     Raises:
         ValueError: micro-batches of a loss that compares the examples of a batch.
     """
 
     task: Task
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
+    rates: Mapping[str, optax.Schedule]
     ema_decay: ema.Decay
     batch_size: int
     seed: int = 0
@@ -49,9 +70,33 @@ class Recipe:
                 "micro-batches would make another loss; use accumulate=1"
             )
 
+    def numbers(self, step: int) -> Numbers:
+        """Returns the numbers of a step, on the host."""
+        first = step - step % RATES_AT_ONCE
+        rates = {name: table[step - first] for name, table in self._rates(first).items()}
+        return Numbers(self._key, rates)
+
+    @functools.cached_property
+    def _key(self) -> UInt32[np.ndarray, " words"]:
+        key = random.stream(jax.random.key(self.seed), "train")
+        return np.asarray(jax.random.key_data(key))
+
+    @functools.cached_property
+    def _tables(self) -> dict[int, dict[str, Float[np.ndarray, " steps"]]]:
+        return {}
+
+    def _rates(self, first: int) -> dict[str, Float[np.ndarray, " steps"]]:
+        """Returns the rates of the steps from `first` on; the last table is kept."""
+        if first not in self._tables:
+            steps = jnp.arange(first, first + RATES_AT_ONCE)
+            at = lambda rate: jax.vmap(lambda n: jnp.asarray(rate(n), jnp.float32))(steps)
+            self._tables.clear()
+            self._tables[first] = {name: np.asarray(at(rate)) for name, rate in self.rates.items()}
+        return self._tables[first]
+
 
 def make_step(recipe: Recipe, axis: str | None = None) -> Step:
-    """Returns `(state, batch) -> (state, metrics)`; with an axis name, for use under `jax.pmap`.
+    """Returns `(state, batch, numbers) -> (state, metrics)`; with an axis name, for `jax.pmap`.
 
     The batch holds the task's fields, and "position": each example's place in the global batch.
     A step whose losses, gradients or updates are not finite leaves the state as it was; the metric
@@ -59,9 +104,11 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
     """
     table = recipe.table
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+    def step(
+        state: TrainState, batch: Batch, numbers: Numbers
+    ) -> tuple[TrainState, dict[str, Any]]:
         step_key = jax.random.fold_in(
-            random.stream(jax.random.key(recipe.seed), "train"), state.step
+            jax.random.wrap_key_data(jnp.asarray(numbers.key)), state.step
         )
 
         def loss_of(params, micro_batch):
@@ -79,7 +126,9 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
             )
         gradients, (summary, observed) = mean_over(axis, gradient_of(state.params, batch))
 
-        updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = recipe.optimizer.update(
+            gradients, state.opt_state, state.params, rates=numbers.rates
+        )
         params: Any = optax.apply_updates(state.params, updates)
         decay = recipe.ema_decay(state.step, recipe.batch_size)
         new = state.replace(

@@ -26,6 +26,7 @@ from jaxdiff.pretrained import files
 from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
 from jaxdiff.weights.checksums import check
+from jaxdiff.weights.devices import leaf_name
 
 logger = logging.getLogger(__name__)
 
@@ -281,21 +282,26 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def check_shapes(checkpointer: Any, path: Path, target: Any) -> None:
-    """Raises OtherModelError, which names an array that is missing or of another shape."""
+def check_shapes(checkpointer: Any, path: Path, target: Any, *, whole: bool = False) -> None:
+    """Compares the arrays of an item of a checkpoint with those that are asked for.
+
+    `whole` refuses arrays that nobody asks for, too, as of another optimizer.
+
+    Raises:
+        OtherModelError: an array is missing, of another shape, or too much; names it.
+    """
     stored = checkpointer.metadata(path).item_metadata.tree
-    for keys, wanted in jax.tree_util.tree_leaves_with_path(target):
-        found = stored
-        for key in keys:
-            name = str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", None))))
-            if isinstance(found, Sequence):
-                found = dict(enumerate(found)).get(getattr(key, "idx", -1))
-            else:
-                found = found.get(name) if isinstance(found, Mapping) else None
-        name = jax.tree_util.keystr(keys, simple=True, separator="/")
-        if found is None:
+    wanted = {leaf_name(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(target)}
+    found = {leaf_name(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(stored)}
+    found = {name: leaf for name, leaf in found.items() if getattr(leaf, "shape", None) is not None}
+    for name, leaf in wanted.items():
+        if name not in found:
             raise OtherModelError(f"{path} has no {name!r}: it is of another model")
-        if tuple(found.shape) != tuple(wanted.shape):
-            raise OtherModelError(
-                f"{path}: {name!r} has shape {tuple(found.shape)}, the model {tuple(wanted.shape)}"
-            )
+        shapes = tuple(found[name].shape), tuple(leaf.shape)
+        if shapes[0] != shapes[1]:
+            raise OtherModelError(f"{path}: {name!r} has shape {shapes[0]}, the model {shapes[1]}")
+    if whole and (extra := sorted(set(found) - set(wanted))):
+        raise OtherModelError(
+            f"{path} has {extra[0]!r} (and {len(extra) - 1} more), which this model has not: it is "
+            "of another one, or of another version"
+        )

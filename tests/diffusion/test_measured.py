@@ -85,6 +85,25 @@ def test_errors_are_those_left_in_the_data(gaussian):
             np.testing.assert_allclose(errors[place], jnp.sqrt((left**2).mean()), rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_a_corrector_steps_from_an_exact_history():
+    """A step of order 3 errs by h⁴; fails if a corrector keeps an x of its own cold start."""
+    with jax.enable_x64(True):
+        mixture, solver = convergence.mixture(COSINE), solvers.DataMultistep(COSINE, 3, 3)
+        x, keys = jnp.linspace(-1.5, 1.5, 4)[:, None], keys_of(4)
+
+        def error(intervals):
+            times = local_error.fine_times(COSINE, intervals)
+            path = local_error.fine_path(COSINE, mixture, x, times, {}, keys)
+            place = intervals // 2
+            return local_error.local_error(
+                COSINE, solver, mixture, path, times, place, {}, keys
+            ).mean()
+
+        coarse, fine = jax.jit(lambda: (error(64), error(128)))()
+        assert np.log2(coarse / fine) / 2 > 3.9
+
+
 def test_the_grid_of_a_gaussian_is_even_in_its_own_angle(gaussian):
     """Euler's errors of N(m, s²) are even in arctan(sigma/(alpha·s)), whatever the schedule.
 

@@ -329,3 +329,15 @@ def test_wrong_flags_and_files_are_one_message(script, workdir, tmp_path, name, 
     printed = script(name, f"--workdir={workdir}", *flags, code=1)
     assert message in printed
     assert "Traceback" not in printed
+
+
+def test_a_sweep_over_rates_and_seeds_compiles_once(script, tmp_path):
+    """Fails if a rate, a schedule's number or a seed is a constant of the program."""
+    recipe = tmp_path / "recipe.py"
+    always = 'import jax\njax.config.update("jax_persistent_cache_min_compile_time_secs", 0)\n'
+    recipe.write_text(always + SWEPT)
+    flags = [f"--config={recipe}", f"--workdir={tmp_path / 'sweep'}", "--sweep=seed=0:2"]
+    script("sweep", *flags, "--sweep=optimizer.learning_rate=1e-3,3e-3", "--config.batch_size=24")
+    found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["runs"]
+    assert sorted(run["compiled_from_cache"] for run in found.values()) == [0, 1, 1, 1]
+    assert len({run["loss"] for run in found.values()}) == 4

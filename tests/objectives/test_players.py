@@ -56,7 +56,8 @@ def test_players_have_optimizers_rates_and_cadences_of_their_own():
     )
     state, moves = optimizer.init(WEIGHTS), []
     for _ in range(4):
-        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, WEIGHTS), state, WEIGHTS)
+        ones, now = jax.tree.map(jnp.ones_like, WEIGHTS), {n: r(0) for n, r in rates.items()}
+        updates, state = optimizer.update(ones, state, WEIGHTS, rates=now)
         moves.append([float(updates[name]["w"]) for name in WEIGHTS])
     expected = [[-0.5, -0.1], [-0.5, 0], [-0.5, 0], [-0.5, -0.19]]
     np.testing.assert_allclose(moves, expected, rtol=1e-6)

@@ -73,7 +73,9 @@ def test_every_recipe_traces_and_shape_checks(name, variant, size):
 def check_step(experiment):
     state = experiment.abstract_state()
     batch = experiment.task.example(experiment.config.batch_size)
-    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    after, metrics = jax.eval_shape(
+        make_step(experiment.recipe), state, batch, experiment.recipe.numbers(0)
+    )
     shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert shapes(after) == shapes(state)
     assert metrics["loss"].shape == ()

@@ -66,7 +66,9 @@ def test_a_paper_s_recipe_traces(name, variants):
 def check(experiment):
     state = experiment.abstract_state()
     batch = experiment.task.example(experiment.config.batch_size)
-    after, metrics = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    after, metrics = jax.eval_shape(
+        make_step(experiment.recipe), state, batch, experiment.recipe.numbers(0)
+    )
     shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert shapes(after) == shapes(state)
     assert metrics["loss"].shape == ()

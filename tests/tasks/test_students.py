@@ -68,7 +68,7 @@ def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teac
     jax.tree.map(np.testing.assert_array_equal, kept["fake_score"], kept["network"])
     assert set(begun.ema) == {"network"}
     batch = {name: next(student.batches())[name] for name in ("x", "position")}
-    after, metrics = student.runner.step(begun, student.devices.put(batch))
+    after, metrics = student.runner.step(begun, student.devices.put(batch), 0)
     jax.tree.map(np.testing.assert_array_equal, after.params["network"], kept["network"])
     moved = jax.tree.map(lambda a, b: np.any(a != b), after.params["fake_score"], kept["network"])
     assert any(jax.tree.leaves(moved))

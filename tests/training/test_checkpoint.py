@@ -276,6 +276,9 @@ def test_checkpoints_of_another_width_stay(saved, tmp_path):
     other = abstract.replace(params={**abstract.params, "bias": wider})
     with pytest.raises(ValueError, match=r"'bias' has shape \(7,\), the model \(8,\)"):
         restore(copy, other)
+    plain = abstract.replace(opt_state=optax.sgd(1e-3).init(abstract.params))
+    with pytest.raises(ValueError, match=r"opt_state has '0/count' .* of another version"):
+        restore(copy, plain)
     assert sorted(p.name for p in copy.iterdir()) == ["1", "2"]
 
 

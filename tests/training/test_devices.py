@@ -27,8 +27,8 @@ def batches_of(experiment, count):
 
 def steps(experiment, state, batches):
     losses = []
-    for batch in batches:
-        state, metrics = experiment.runner.step(state, experiment.devices.put(batch))
+    for number, batch in enumerate(batches, int(state.step)):
+        state, metrics = experiment.runner.step(state, experiment.devices.put(batch), number)
         losses.append(float(metrics["loss"]))
     return state, losses
 

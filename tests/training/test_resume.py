@@ -144,10 +144,10 @@ def test_sigterm_saves_and_says_where(recipe, tmp_path):
 
 def test_another_config_in_the_same_workdir_is_refused(whole, launch):
     """Names the field that differs; free sections such as `train` may."""
-    code, errors = launch(whole, "--config.optimizer.learning_rate=0.5")
+    code, errors = launch(whole, "--config.batch_size=8")
     assert code == 1
-    assert "optimizer.learning_rate: 0.001 -> 0.5" in errors
-    assert read_config(whole).optimizer.learning_rate == 0.001
+    assert "batch_size: 16 -> 8" in errors
+    assert read_config(whole).batch_size == 16
 
 
 def test_an_unknown_field_names_the_closest(launch, tmp_path):

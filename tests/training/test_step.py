@@ -32,7 +32,7 @@ def objective(**changes):
 
 
 def recipe(**changes):
-    optimizer, _ = make_optimizer(
+    optimizer, rates = make_optimizer(
         {"name": "sgd", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
     )
     config = defaults.default()
@@ -42,6 +42,7 @@ def recipe(**changes):
     parts = {
         "task": Diffusion(config),
         "optimizer": optimizer,
+        "rates": rates,
         "ema_decay": ema.Constant(0.75),
         "batch_size": BATCH,
     }
@@ -99,7 +100,7 @@ def test_the_noise_is_independent_of_the_time():
 def test_accumulated_micro_batches_make_the_same_step(params):
     """Fails if micro-batches are summed, or see other noise than they would in one batch."""
     whole, parts = (
-        jax.jit(make_step(r))(state.create(params, r.optimizer), batch())
+        jax.jit(make_step(r))(state.create(params, r.optimizer), batch(), r.numbers(0))
         for r in (recipe(), recipe(accumulate=4))
     )
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
@@ -110,7 +111,7 @@ def test_the_average_follows_its_formula(params):
     """0.75·old + 0.25·new, in float32 even if the parameters are not."""
     r = recipe()
     before = state.create(params, r.optimizer)
-    after, _ = jax.jit(make_step(r))(before, batch())
+    after, _ = jax.jit(make_step(r))(before, batch(), r.numbers(0))
     for old, new, average in zip(
         *(jax.tree.leaves(tree) for tree in (before.params, after.params, after.ema)), strict=True
     ):
@@ -126,7 +127,7 @@ def test_a_step_that_is_not_finite_changes_nothing(params):
     r = recipe()
     before = state.create(params, r.optimizer)
     bad = batch() | {"x": batch()["x"].at[3, 0].set(jnp.nan)}
-    after, metrics = jax.jit(make_step(r))(before, bad)
+    after, metrics = jax.jit(make_step(r))(before, bad, r.numbers(0))
     assert not metrics["good"]
     assert not metrics["finite_gradients"].all()
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
@@ -135,7 +136,7 @@ def test_a_step_that_is_not_finite_changes_nothing(params):
 
 def test_losses_by_level_add_up_to_the_loss(params):
     r = recipe()
-    _, metrics = jax.jit(make_step(r))(state.create(params, r.optimizer), batch())
+    _, metrics = jax.jit(make_step(r))(state.create(params, r.optimizer), batch(), r.numbers(0))
     np.testing.assert_allclose(metrics["level_loss"].sum(), metrics["loss"], rtol=1e-5)
     np.testing.assert_allclose(metrics["level_share"].sum(), 1.0, rtol=1e-6)
 
@@ -222,9 +223,8 @@ def test_weight_decay_spares_vectors():
         | {"weight_decay": 0.5}
     )
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    updates, _ = optimizer.update(
-        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
-    )
+    zeros, begun = jax.tree.map(jnp.zeros_like, params), optimizer.init(params)
+    updates, _ = optimizer.update(zeros, begun, params, rates={"": 0.1})
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     np.testing.assert_array_equal(updates["bias"], 0)
 
@@ -239,13 +239,29 @@ def test_unknown_optimizers_and_options_are_named():
 
 def test_a_rate_that_is_not_finite_changes_nothing(params):
     """Fails if only gradients are looked at: the parameters would be NaN, and the run go on."""
-    optimizer, _ = make_optimizer(
-        {"name": "sgd", "learning_rate": jnp.nan, "schedule": "constant", "clip_norm": 0.0}
-    )
-    r = recipe(optimizer=optimizer)
+    r = recipe(rates={"": lambda step: jnp.nan})
     before = state.create(params, r.optimizer)
-    after, metrics = jax.jit(make_step(r))(before, batch())
+    after, metrics = jax.jit(make_step(r))(before, batch(), r.numbers(0))
     assert not metrics["good"]
     assert metrics["finite_gradients"].all()
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_another_rate_or_seed_is_the_same_program(params):
+    """Fails if a rate, a schedule's number or the seed is a constant of the step."""
+    programs = []
+    for seed, rate, schedule in [(0, 0.1, "constant"), (7, 0.3, "cosine(warmup_steps=3)")]:
+        config = {"name": "sgd", "learning_rate": rate, "schedule": schedule, "clip_norm": 0.0}
+        optimizer, rates = make_optimizer(config, steps=20)
+        r = recipe(optimizer=optimizer, rates=rates, seed=seed)
+        begun = state.create(params, r.optimizer)
+        programs.append(jax.jit(make_step(r)).lower(begun, batch(), r.numbers(0)).as_text())
+    assert programs[0] == programs[1]
+
+
+def test_numbers_follow_the_schedule_beyond_one_table():
+    """Fails if the second table of rates begins at the first's steps."""
+    r = recipe(rates={"": lambda step: 1.0 * step})
+    found = [float(r.numbers(step).rates[""]) for step in (0, 5, 1023, 1024, 5000)]
+    assert found == [0, 5, 1023, 1024, 5000]

@@ -55,7 +55,7 @@ def whole(files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(whole):
-    return jaxdiff.load(whole[0], devices=one())
+    return jaxdiff.load(whole[0], devices=one(), trust=("tests",))
 
 
 def test_frozen_weights_are_those_of_the_files_to_the_end(files, whole):
@@ -83,14 +83,18 @@ def test_a_run_resumes_bit_for_bit_and_its_checkpoints_hold_nothing_frozen(files
     assert items == {"params", "ema", "opt_state", "progress", *json}
     stored = ocp.PyTreeCheckpointer().restore(tmp_path / "checkpoints" / "4" / "params")
     assert set(stored) == {"network"}
-    assert jaxdiff.load(tmp_path, devices=one()).config.weights.codec == str(tmp_path / "moved")
+    assert jaxdiff.load(tmp_path, devices=one(), trust=("tests",)).config.weights.codec == str(
+        tmp_path / "moved"
+    )
 
 
 def test_other_weights_are_refused(files, whole, tmp_path):
     """Fails if a run goes on, or samples, with weights that it was not trained with."""
     write_autoencoder(tmp_path / "vae", seed=1)
     with pytest.raises(ValueError, match=r"weights\.codec: the run in .* began with other weights"):
-        jaxdiff.load(whole[0], {"weights.codec": str(tmp_path / "vae")}, devices=one())
+        jaxdiff.load(
+            whole[0], {"weights.codec": str(tmp_path / "vae")}, devices=one(), trust=("tests",)
+        )
     config = latent_text_config(files[0])
     config.weights.codec = str(tmp_path / "vae")
     with pytest.raises(ValueError, match=r"weights\.codec: the run in .* began with other weights"):
@@ -101,9 +105,11 @@ def test_other_weights_are_refused(files, whole, tmp_path):
     with pytest.raises(
         ValueError, match=r"weights\.text: the run in .* began with other .*tokenizer"
     ):
-        jaxdiff.load(whole[0], {"weights.text": str(tmp_path / "text")}, devices=one())
+        jaxdiff.load(
+            whole[0], {"weights.text": str(tmp_path / "text")}, devices=one(), trust=("tests",)
+        )
     with pytest.raises(ValueError, match=r"not the run .*seed: 0 -> 1"):
-        jaxdiff.load(whole[0], {"seed": 1}, devices=one())
+        jaxdiff.load(whole[0], {"seed": 1}, devices=one(), trust=("tests",))
 
 
 @pytest.mark.slow
@@ -114,10 +120,10 @@ def test_the_steps_on_many_devices_are_those_of_one(files, whole, parallel):
     config.parallel = parallel
     experiment = Experiment(config, Devices(parallel=config.parallel))
     state, data = experiment.init(), experiment.batches()
-    for _ in range(4):
+    for number in range(4):
         batch = next(data)
         batch = {name: batch[name] for name in ("x", "text", "position")}
-        state, _ = experiment.runner.step(state, experiment.devices.put(batch))
+        state, _ = experiment.runner.step(state, experiment.devices.put(batch), number)
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
     jax.tree.map(close, jax.device_get(state.params), jax.device_get(whole[2].params))
 
@@ -243,7 +249,9 @@ def test_a_network_without_a_null_embedding_trains_and_is_guided(files):
     experiment = Experiment(config, one())
     state = experiment.abstract_state()
     batch = experiment.task.example(8)
-    after, _ = jax.eval_shape(make_step(experiment.recipe), state, batch)
+    after, _ = jax.eval_shape(
+        make_step(experiment.recipe), state, batch, experiment.recipe.numbers(0)
+    )
     assert jax.tree.structure(after) == jax.tree.structure(state)
     sampler = experiment.sampler
     x, t = jnp.zeros((2, 4, 4, 2)), jnp.zeros(2)
