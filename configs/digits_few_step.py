@@ -76,7 +76,10 @@ TAUGHT = {
     "truncated_consistency": CONSISTENCY
     | {"objective": "TruncatedConsistency(spans=Ratio(every=75, stages=6))"},
     "distribution_matching": CONSISTENCY
-    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 2}}},
+    | {
+        "objective": "DistributionMatching",
+        "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+    },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }

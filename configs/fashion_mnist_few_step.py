@@ -57,7 +57,10 @@ TAUGHT = {
     "mean_flow_distilled": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
     "lagrangian_distilled": FLOW_MAP | {"objective": "LagrangianMap"},
     "distribution_matching": CONSISTENCY
-    | {"objective": "DistributionMatching", "optimizers": {"network": {"every": 5}}},
+    | {
+        "objective": "DistributionMatching",
+        "optimizers": {"network": {"learning_rate": 1e-4, "every": 5}},
+    },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }

@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - Ctrl-C during the imports is quiet, too
 """What the scripts share: flags with types and ranges, their help, logging, and readable errors.
 
 Imported first, before anything that takes seconds, so that `--help` and Ctrl-C are quick.
@@ -6,13 +7,26 @@ Imported first, before anything that takes seconds, so that `--help` and Ctrl-C 
 import ast
 import logging
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import jax
+
+def _interrupted(number: int, frame: Any) -> None:
+    """Ends the process at once: an exception might be swallowed, or become another one."""
+    del number, frame
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+IS_SCRIPT = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
+if IS_SCRIPT:
+    # Before the imports. While a run trains, `training.signals` saves a checkpoint first.
+    signal.signal(signal.SIGINT, _interrupted)
+
 from absl import app, flags
 from absl import logging as absl_logging
 
@@ -107,7 +121,8 @@ def load_run() -> "Run":
         name, equals, value = change.partition("=")
         if not equals or not name:
             raise ValueError(f"changes={change!r}: write a field and its value, weights.codec=path")
-        changes[name] = value
+        path = name.startswith(("weights.", "encoders."))
+        changes[name] = value if path else fields.literal(value)
     return load(FLAGS.workdir, changes, trust=FLAGS.trust)
 
 
@@ -140,6 +155,8 @@ def run(main: Callable[[], None]) -> None:
         plain = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S")
         absl_logging.get_absl_handler().setFormatter(plain)
         logging.getLogger("jaxdiff").setLevel(logging.INFO)
+
+        import jax  # noqa: PLC0415 - these take seconds
 
         from jaxdiff.training.checkpoint import CheckpointError  # noqa: PLC0415
         from jaxdiff.training.loop import NonFiniteError  # noqa: PLC0415
@@ -228,20 +245,10 @@ def _flags(body: list[ast.stmt]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _at_start() -> None:
-    """Prints the help where it is asked for, and makes Ctrl-C end without a traceback."""
-    script = Path(sys.argv[0]).resolve()
-    if set(HELP) & set(sys.argv[1:]) and script.parent == Path(__file__).resolve().parent:
-        print(help_of(script))
+    """Prints the help where it is asked for."""
+    if IS_SCRIPT and set(HELP) & set(sys.argv[1:]):
+        print(help_of(Path(sys.argv[0])))
         sys.exit(0)
-    before = sys.excepthook
-
-    def quietly(kind: type, error: BaseException, trace: Any) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            print("interrupted", file=sys.stderr)
-        else:
-            before(kind, error, trace)
-
-    sys.excepthook = quietly
 
 
 _at_start()

@@ -1,6 +1,6 @@
 """Trains every few-step objective on mixtures with an exact flow map, and writes docs/few_step.md.
 
-python experiments/few_step_oracles.py                  # under 20 minutes on two quiet cores
+python experiments/few_step_oracles.py                  # some twenty minutes on two cores
 python experiments/few_step_oracles.py --methods=mean_flow,tcd --out=/tmp/few_step.md
 
 Runs are kept in --workdir; one that is there already is not trained again.

@@ -54,6 +54,8 @@ def main() -> None:
         raise ValueError(f"out={out}: the file name must end in .png, .gif (of clips) or .npy")
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
+    if LABELS.value == []:
+        raise ValueError("labels is empty: name classes by number, as 3,7")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
     run = cli.load_run()
     if out.suffix == ".gif" and len(run.shape) != 4:

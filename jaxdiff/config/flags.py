@@ -116,11 +116,11 @@ def _set_source(table: dict, names: list[str], text: str) -> None:
     """Sets the source of some weights, which is a path; or one field of it."""
     name, *rest = names
     if not rest:
-        table[name] = _literal(text) if text.lstrip().startswith("{") else text
+        table[name] = literal(text) if text.lstrip().startswith("{") else text
         return
     before = table.get(name, "")
     inner = dict(before) if isinstance(before, Mapping) else {"source": before} if before else {}
-    inner[rest[0]] = _literal(text) if rest[0] in ("trained", "averaged") else text
+    inner[rest[0]] = literal(text) if rest[0] in ("trained", "averaged") else text
     table[name] = inner
 
 
@@ -128,7 +128,7 @@ def _set_option(table: dict, names: list[str], text: str) -> None:
     """Sets an option of a part, or of a part within."""
     name, *rest = names
     if not rest:
-        table[name] = _literal(text)
+        table[name] = literal(text)
         return
     inner = table.get(name, {})
     table[name] = dict(inner) if isinstance(inner, Mapping) else as_table(inner)
@@ -143,7 +143,7 @@ def _value(kind: Any, text: str, before: Any) -> Any:
     inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if inner is str or get_origin(inner) is Literal or _text(inner):
         return text
-    value = _literal(text)
+    value = literal(text)
     listed = get_origin(inner) is tuple
     return (value,) if listed and not isinstance(value, list | tuple) else value
 
@@ -159,13 +159,13 @@ def _part(kind: Any) -> Part | None:
 
 
 def _literal_table(text: str) -> dict[Any, Any]:
-    value = _literal(text)
+    value = literal(text)
     if not isinstance(value, dict):
         raise ValueError(f"{short(text)} is not a table {{'name': ...}}")
     return value
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """Returns a number, True, a list or a table where the text is one, else the text."""
     if text in ("true", "false"):
         return text == "true"

@@ -14,6 +14,7 @@ Value and mean velocity are rows `(a, b)` as all parameterizations are, for `Pro
 """
 
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxdiff.condition import conditions
@@ -60,7 +61,13 @@ def ask(
     s: Float[Array, " b"],
     cond: Cond,
 ) -> Prediction:
-    """Returns a student's prediction for the way from t to s."""
+    """Returns a student's prediction for the way from t to s.
+
+    Raises:
+        ValueError: s is above t, where this can be seen: the times are not traced.
+    """
+    if not any(isinstance(time, Tracer) for time in (t, s)) and (s > t).any():
+        raise ValueError(f"until={s} is above t={t}: a flow map leads towards the data, at 0")
     return denoiser(x, t, {**cond, UNTIL: s})
 
 

@@ -238,13 +238,8 @@ def test_json_of_another_shape_names_the_file(tmp_path, content):
             read(tmp_path)
 
 
-def test_an_interrupt_has_no_traceback(capsys):
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert capsys.readouterr().err == "interrupted\n"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.5, 4.0])
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.5, 4.0])
 def test_ctrl_c_at_any_time_has_no_traceback(tmp_path, seconds):
     """While modules are imported, a run is loaded, or a program is compiled."""
     command = [sys.executable, "experiments/train.py", "--config=digits", f"--workdir={tmp_path}"]
@@ -254,4 +249,5 @@ def test_ctrl_c_at_any_time_has_no_traceback(tmp_path, seconds):
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     printed = process.communicate(timeout=600)[0].decode()
+    assert process.returncode in (-signal.SIGINT, 130), printed
     assert "Traceback" not in printed, printed

@@ -55,6 +55,12 @@ def test_flow_maps_compose(process):
     assert np.abs(jump(x, t, r) - x).min() > 1e-3
 
 
+def test_a_time_above_the_first_is_named():
+    with pytest.raises(ValueError, match=r"until=\[0.5\] is above t=\[0.3\]: a flow map leads"):
+        oracle = oracles.Gaussian(COSINE, jnp.zeros(1), 0.5)
+        flow_map.ask(oracle, jnp.zeros((1, 1)), jnp.array([0.3]), jnp.array([0.5]), {})
+
+
 def test_on_the_diagonal_a_flow_map_is_the_denoiser():
     oracle = oracles.Gaussian(COSINE, jnp.array([0.4, -0.2]), 0.5)
     x, t, _, _ = points(COSINE, 2)

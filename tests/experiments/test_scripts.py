@@ -298,6 +298,39 @@ def test_few_step_objectives_make_a_page_with_a_picture(script, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("sample", ["--image=nan.npy", "--t_start=0.5"], "image is not finite"),
+        ("sample", ["--image=bytes.npy", "--t_start=0.5"], "image has type uint8"),
+        ("sample", ["--image=none.npy"], "none.npy: there is no such file"),
+        ("sample", ["--noise=scalar.npy"], "is no .npy file of numbers"),
+        ("sample", ["--labels="], "labels is empty"),
+        ("sample", ["--num=0"], "flag --num=0: expected an integer from 1"),
+        ("sample", ["--guidance_scale=nan"], "flag --guidance_scale=nan: expected a number"),
+        ("sample", ["--solver={"], "'{' is not a table"),
+        ("sample", ["--out=/proc/x/y.npy"], "/proc/x/y.npy cannot be written"),
+        ("sample", ["--changes=seed=3"], "not the run in"),
+        ("sample", ["--trust=a-b"], "is no name of a module"),
+        ("sample", ["extra"], "unexpected arguments"),
+        ("evaluate", ["--num=3"], "flag --num=3: expected an integer from 20"),
+        ("likelihood", ["--method=foo"], "expected one of 'flow', 'bound', 'continuous'"),
+        ("likelihood", ["--split=dev"], "unknown split 'dev'"),
+        ("timesteps", ["--out=/proc/x/y.json"], "/proc/x/y.json cannot be written"),
+    ],
+)
+def test_wrong_flags_and_files_are_one_message(script, workdir, tmp_path, name, flags, message):
+    """Fails if one is found by an exception from inside, or after the samples are drawn."""
+    arrays = {"nan": np.full((2, 2), np.nan), "bytes": np.zeros((2, 2), np.uint8)}
+    for each, array in {**arrays, "scalar": np.zeros(())}.items():
+        np.save(tmp_path / f"{each}.npy", array)
+    here = lambda flag: flag.replace("=", f"={tmp_path}/", 1) if "npy" in flag else flag
+    flags = [flag if "/proc" in flag else here(flag) for flag in flags]
+    printed = script(name, f"--workdir={workdir}", *flags, code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
 def test_a_sweep_over_rates_and_seeds_compiles_once(script, tmp_path):
     """Fails if a rate, a schedule's number or a seed is a constant of the program."""
     recipe = tmp_path / "recipe.py"
