@@ -1,10 +1,7 @@
 """An experiment: a config's task, built and checked, with its data, its state and its launch."""
 
 import functools
-import logging
-import tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +17,16 @@ from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
 from jaxdiff.objectives.players import check_players
 from jaxdiff.random import stream
-from jaxdiff.runs.workdir import (
-    cache_folder,
-    check_workdir,
-    has_begun,
-    locked,
-    open_workdir,
-    use_compilation_cache,
-)
-from jaxdiff.training import ema, loop, state
-from jaxdiff.training.checkpoint import Checkpoints
+from jaxdiff.runs.launch import launch
+from jaxdiff.runs.workdir import cache_folder
+from jaxdiff.training import ema, state
 from jaxdiff.training.held_out import HeldOut
-from jaxdiff.training.metrics import Meter
-from jaxdiff.training.optimizer import make_optimizer, mismatches
+from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Recipe, losses
-from jaxdiff.trees import size_of
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
-from jaxdiff.weights.sources import CHECKPOINTS
-from jaxdiff.weights.table import record
-
-logger = logging.getLogger(__name__)
 
 
 class Experiment:
@@ -187,68 +171,7 @@ class Experiment:
                 fields differ. Or weights are missing.
             OSError: the folder cannot be written to.
         """
-        use_compilation_cache()
-        self.runner.check()
-        workdir = Path(workdir)
-        self.table.require()
-        for line in check_workdir(workdir, self.config):
-            logger.info("changed since the last launch: %s", line)
-        with locked(workdir) if self.devices.is_main else nullcontext():
-            return self._train(workdir, until)
-
-    def _train(self, workdir: Path, until: int | None) -> TrainState:
-        train = self.config.train
-        data = self.batches()
-        if train.evaluate_every:
-            self._check_split()
-        prints = self.table.fingerprints(workdir if has_begun(workdir) else None)
-        self.devices.wait("read")
-        if self.devices.is_main:
-            open_workdir(workdir, self.config)
-            record(prints, workdir)
-        self.devices.wait("workdir")
-        checkpoints = Checkpoints(workdir / CHECKPOINTS, train.keep_checkpoints)
-        restored = checkpoints.restore(self.abstract_state(), data)
-        if restored is None:
-            state, meter = self.init(), Meter()
-        else:
-            state = restored[0].replace(frozen=self.load_frozen())
-            meter = Meter(restored[1])
-            logger.info("resuming at step %d", int(state.step))
-        logger.info("%s", self._described(workdir))
-        for line in mismatches(
-            self.config.optimizer.to_dict(), self.config.optimizers.to_dict(), train.steps
-        ):
-            logger.warning("%s", line)
-        plan = loop.Plan(
-            workdir=workdir,
-            cadence=loop.Cadence(
-                steps=min(train.steps, until or train.steps),
-                log_every=train.log_every,
-                checkpoint_every=train.checkpoint_every,
-                evaluate_every=train.evaluate_every,
-            ),
-            checkpoints=checkpoints,
-            config=configs.as_dict(self.config),
-            fields=self.task.fields,
-            evaluations=self._evaluations(workdir / "samples"),
-        )
-        try:
-            return loop.train(plan, self.runner, state, data, meter)
-        finally:
-            checkpoints.close()
-            data.close()
-
-    def _described(self, workdir: Path) -> str:
-        """Returns a line: what is trained, its size, on which devices, into which folder."""
-        sizes = {name: size_of(tree) for name, tree in self._shapes.params.items()}
-        parameters = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
-        devices = list(self.devices.mesh.devices.flat)
-        return (
-            f"{type(self.task).__name__} on {self.config.data.name}: parameters {parameters}; "
-            f"{len(devices)} of {devices[0].device_kind} ({self.config.parallel}); writes to "
-            f"{workdir}; compiling the training step"
-        )
+        return launch(self, Path(workdir), until)
 
     def average(self, state: TrainState) -> dict[str, Params]:
         """Returns the weights of a state that samples are drawn from, adapters applied."""
@@ -274,35 +197,6 @@ class Experiment:
             statistics=self.task.begin(),
             averaged=self.table.averaged,
         )
-
-    def _check_split(self):
-        """Raises ValueError if evaluators compare with a split that the data do not have."""
-        chosen = [self.evaluator(spec, Path()) for spec in self.config.evaluation.evaluators]
-        held_out = any(isinstance(each, evaluators.HeldOutLoss) for each in chosen)
-        if not held_out and not any(hasattr(each, "reference") for each in chosen):
-            return
-        try:
-            self.source(self.config.evaluation.split)
-        except ValueError as error:
-            raise ValueError(
-                f"evaluation.split={self.config.evaluation.split!r}: {error}; or leave out of"
-                " evaluation.evaluators what compares with it"
-            ) from error
-
-    def _evaluations(self, folder):
-        # All processes draw the samples, the first one keeps the pictures.
-        if not self.devices.is_main:
-            folder = Path(tempfile.mkdtemp())
-
-        def evaluation(evaluator):
-            return lambda state: evaluator.run(self.average(state), int(state.step))
-
-        chosen = {}
-        for spec in self.config.evaluation.evaluators:
-            evaluator = self.evaluator(spec, folder)
-            name = type(evaluator).__name__
-            chosen[f"{name}_{len(chosen)}" if name in chosen else name] = evaluation(evaluator)
-        return chosen
 
     def _check_players(self):
         params = self._shapes.params

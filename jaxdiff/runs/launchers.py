@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdiff.config.recipes import folder
-from jaxdiff.weights.sources import CHECKPOINTS, steps_in
+from jaxdiff.weights.stored import CHECKPOINTS, steps_in
 
 logger = logging.getLogger(__name__)
 

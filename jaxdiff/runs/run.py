@@ -18,7 +18,7 @@ from jaxdiff.training.state import TrainState
 from jaxdiff.typing import Codec, Cond, Denoiser, Params
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices
-from jaxdiff.weights.sources import AVERAGE, CHECKPOINTS, read_item
+from jaxdiff.weights.stored import AVERAGE, CHECKPOINTS, read_item
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,7 +18,7 @@ import jax
 from jaxdiff import config as configs
 from jaxdiff.config import read_config
 from jaxdiff.files import write_json
-from jaxdiff.weights.sources import CHECKPOINTS, steps_in
+from jaxdiff.weights.stored import CHECKPOINTS, steps_in
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 
 from jaxdiff.training.state import TrainState
 from jaxdiff.weights.checksums import check, checksums
-from jaxdiff.weights.sources import (
+from jaxdiff.weights.stored import (
     check_shapes,
     newest_readable,
     reason,
@@ -51,7 +51,7 @@ class Checkpoints:
     def __init__(self, folder: str | Path, keep: int = 3):
         """Opens the folder, making it when the first checkpoint is saved.
 
-        Half-written remains of a killed run are removed. Readers go by `sources.read_item`, which
+        Half-written remains of a killed run are removed. Readers go by `stored.read_item`, which
         leaves the folder alone.
         """
         self.folder = Path(folder).absolute()

@@ -18,7 +18,7 @@ from jaxdiff.training import state
 from jaxdiff.training.checkpoint import CheckpointError, Checkpoints
 from jaxdiff.training.metrics import Meter, Writer
 from jaxdiff.weights.checksums import checksums
-from jaxdiff.weights.sources import read_item
+from jaxdiff.weights.stored import read_item
 
 
 class Position:

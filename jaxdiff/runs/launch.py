@@ -1,0 +1,129 @@
+"""The launch of a training: checks, what the folder is given, a state, and the loop."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxdiff import config as configs
+from jaxdiff.evaluation import evaluators
+from jaxdiff.runs.workdir import (
+    check_workdir,
+    has_begun,
+    locked,
+    open_workdir,
+    use_compilation_cache,
+)
+from jaxdiff.training import loop
+from jaxdiff.training.checkpoint import Checkpoints
+from jaxdiff.training.metrics import Meter
+from jaxdiff.training.optimizer import mismatches
+from jaxdiff.training.state import TrainState
+from jaxdiff.trees import size_of
+from jaxdiff.weights.stored import CHECKPOINTS
+from jaxdiff.weights.table import record
+
+if TYPE_CHECKING:
+    from jaxdiff.runs.experiment import Experiment
+
+logger = logging.getLogger(__name__)
+
+
+def launch(experiment: "Experiment", workdir: Path, until: int | None = None) -> TrainState:
+    """Trains an experiment in a folder; see `Experiment.train`."""
+    use_compilation_cache()
+    experiment.runner.check()
+    experiment.table.require()
+    for line in check_workdir(workdir, experiment.config):
+        logger.info("changed since the last launch: %s", line)
+    with locked(workdir) if experiment.devices.is_main else nullcontext():
+        return _train(experiment, workdir, until)
+
+
+def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
+    config, devices = experiment.config, experiment.devices
+    data = experiment.batches()
+    if config.train.evaluate_every:
+        _check_split(experiment)
+    prints = experiment.table.fingerprints(workdir if has_begun(workdir) else None)
+    devices.wait("read")
+    if devices.is_main:
+        open_workdir(workdir, config)
+        record(prints, workdir)
+    devices.wait("workdir")
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
+    restored = checkpoints.restore(experiment.abstract_state(), data)
+    if restored is None:
+        state, meter = experiment.init(), Meter()
+    else:
+        state = restored[0].replace(frozen=experiment.load_frozen())
+        meter = Meter(restored[1])
+        logger.info("resuming at step %d", int(state.step))
+    logger.info("%s", _described(experiment, state, workdir))
+    schedules = config.optimizer.to_dict(), config.optimizers.to_dict()
+    for line in mismatches(*schedules, config.train.steps):
+        logger.warning("%s", line)
+    plan = loop.Plan(
+        workdir=workdir,
+        cadence=loop.Cadence(
+            steps=min(config.train.steps, until or config.train.steps),
+            log_every=config.train.log_every,
+            checkpoint_every=config.train.checkpoint_every,
+            evaluate_every=config.train.evaluate_every,
+        ),
+        checkpoints=checkpoints,
+        config=configs.as_dict(config),
+        fields=experiment.task.fields,
+        evaluations=_evaluations(experiment, workdir / "samples"),
+    )
+    try:
+        return loop.train(plan, experiment.runner, state, data, meter)
+    finally:
+        checkpoints.close()
+        data.close()
+
+
+def _described(experiment: "Experiment", state: TrainState, workdir: Path) -> str:
+    """Returns a line: what is trained, its size, on which devices, into which folder."""
+    sizes = {name: size_of(tree) for name, tree in state.params.items()}
+    parameters = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+    devices = list(experiment.devices.mesh.devices.flat)
+    return (
+        f"{type(experiment.task).__name__} on {experiment.config.data.name}: parameters "
+        f"{parameters}; {len(devices)} of {devices[0].device_kind} "
+        f"({experiment.config.parallel}); writes to {workdir}; compiling the training step"
+    )
+
+
+def _check_split(experiment: "Experiment") -> None:
+    """Raises ValueError if evaluators compare with a split that the data do not have."""
+    section = experiment.config.evaluation
+    chosen = [experiment.evaluator(spec, Path()) for spec in section.evaluators]
+    held_out = any(isinstance(each, evaluators.HeldOutLoss) for each in chosen)
+    if not held_out and not any(hasattr(each, "reference") for each in chosen):
+        return
+    try:
+        experiment.source(section.split)
+    except ValueError as error:
+        raise ValueError(
+            f"evaluation.split={section.split!r}: {error}; or leave out of"
+            " evaluation.evaluators what compares with it"
+        ) from error
+
+
+def _evaluations(experiment: "Experiment", folder: Path) -> Mapping[str, loop.Evaluate]:
+    # All processes draw the samples, the first one keeps the pictures.
+    if not experiment.devices.is_main:
+        folder = Path(tempfile.mkdtemp())
+
+    def evaluation(evaluator):
+        return lambda state: evaluator.run(experiment.average(state), int(state.step))
+
+    chosen = {}
+    for spec in experiment.config.evaluation.evaluators:
+        evaluator = experiment.evaluator(spec, folder)
+        name = type(evaluator).__name__
+        chosen[f"{name}_{len(chosen)}" if name in chosen else name] = evaluation(evaluator)
+    return chosen
