@@ -21,7 +21,7 @@ from jaxdiff.networks.autoencoder import (
 )
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder, VideoAutoencoderSettings
-from jaxdiff.options import FloatType, Width, check, short
+from jaxdiff.options import FloatType, Width, check, checked, short
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.pretrained.families import Autoencoder, load_network, network_shapes, read_network
 from jaxdiff.typing import Network, Params
@@ -29,6 +29,7 @@ from jaxdiff.typing import Network, Params
 Sizes = AutoencoderSettings | VideoAutoencoderSettings
 
 
+@checked
 @dataclass(frozen=True)
 class Latents:
     """The latents of an autoencoder of images or clips: (latent - shift) · scale of its settings.

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Int
 from jaxdiff.networks.resampling import level_sizes
 from jaxdiff.networks.video_autoencoder.layers import HISTORY
 from jaxdiff.networks.video_autoencoder.settings import check_frames
-from jaxdiff.options import Count, Width
+from jaxdiff.options import Count, Width, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Tiled:
     """An autoencoder applied to overlapping tiles, and to chunks of a clip; for use in `Latents`.

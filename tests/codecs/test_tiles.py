@@ -163,7 +163,7 @@ def test_options_that_do_not_fit():
     """Catches an endless row of tiles, chunks of images, and sizes that are cut off."""
     with pytest.raises(ValueError, match=r"overlap=8: .* below the tile"):
         Tiled(Stub(), tile=8, overlap=8)
-    with pytest.raises(ValueError, match="frames=0"):
+    with pytest.raises(ValueError, match="frames is 0; expected an integer from 1"):
         Tiled(VideoAutoencoder(CLIP), frames=0)
     with pytest.raises(ValueError, match="only an autoencoder of clips"):
         Tiled(Stub(), frames=2)

@@ -331,6 +331,7 @@ def test_wrong_flags_and_files_are_one_message(script, workdir, tmp_path, name, 
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_a_sweep_over_rates_and_seeds_compiles_once(script, tmp_path):
     """Fails if a rate, a schedule's number or a seed is a constant of the program."""
     recipe = tmp_path / "recipe.py"
