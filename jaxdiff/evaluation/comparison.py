@@ -14,13 +14,13 @@ def save_curves(
     path: str | os.PathLike, curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]
 ) -> None:
     """Plots loss curves over each other, smoothed; `curves` has steps and losses by name."""
-    figure, (axes,) = new_figure(1, size=(8.0, 4.2))
+    figure, (axes,) = new_figure(1, size=(10.0, 4.2))
     for name, (steps, losses) in curves.items():
         axes.plot(steps, smoothed(np.asarray(losses, float)), linewidth=1.2, label=name)
     every = np.concatenate([np.asarray(losses, float) for _, losses in curves.values()])
     axes.set(xlabel="step", title="loss", yscale=scale(every))
     if len(curves) <= 16:
-        axes.legend(frameon=False, fontsize=7)
+        figure.legend(loc="outside right center", frameon=False, fontsize=6)
     save_figure(path, figure)
 
 
@@ -47,5 +47,5 @@ def save_side_by_side(
     for axes, (name, file) in zip(panels, pictures.items(), strict=False):
         with Image.open(Path(file)) as image:
             axes.imshow(np.asarray(image.convert("RGB")), interpolation="nearest")
-        axes.set_title(name, fontsize=7, color=INK)
+        axes.set_title(name.replace(",", "\n"), fontsize=7, color=INK)
     save_figure(path, figure)

@@ -78,3 +78,9 @@ def test_pictures_of_runs(folder, tmp_path):
     save_side_by_side(tmp_path / "sheet.png", {str(i): grey for i in range(5)}, columns=2)
     for name in ("curves.png", "effects.png", "sheet.png"):
         assert np.asarray(Image.open(tmp_path / name)).std() > 1
+
+
+def test_a_notebook_has_the_table_as_a_data_frame(folder):
+    found = compare.frame(folder)
+    assert found.loc["process=EDM,seed=2", "loss"] == pytest.approx(1.2)
+    assert found.groupby("process")["loss"].mean()["Cosine"] == pytest.approx(2.1)

@@ -123,7 +123,6 @@ def test_a_metric_is_read_from_the_last_line_that_has_it(tmp_path):
 
 def test_slurm_runs_each_command_and_keeps_its_error(tmp_path):
     """By submitit's executor in this process; fails if an error ends the array."""
-    pytest.importorskip("submitit")
     bad = Launch("bad", tmp_path / "bad", ConfigDict({"train": {"steps": 1}}), ["--config=none.py"])
     slurm = launchers.Slurm(tmp_path / "slurm", {"timeout_min": 5}, cluster="debug", wait=True)
     slurm([bad])
