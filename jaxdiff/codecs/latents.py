@@ -161,7 +161,7 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
     if isinstance(spec, VideoAutoencoderSettings):
         return VideoAutoencoder(spec, dtype)
     if not isinstance(spec, AutoencoderSettings):
-        if not isinstance(spec, Network):
+        if not callable(getattr(spec, "apply", None)):
             raise ValueError(
                 f"autoencoder is {short(spec)}; expected the name of its sizes, such as 'sd_vae',"
                 " or the sizes"

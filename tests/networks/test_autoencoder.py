@@ -117,7 +117,7 @@ def test_sizes_and_channels_that_do_not_fit():
         network.apply({"params": {}}, jnp.zeros((1, 4, 4, 4)), method="decode")
     with pytest.raises(ValueError, match="channels"):
         AutoencoderSettings(())
-    with pytest.raises(ValueError, match="latent_channels=0"):
+    with pytest.raises(ValueError, match="latent_channels is 0"):
         AutoencoderSettings(latent_channels=0)
 
 

@@ -95,9 +95,11 @@ def state_of(workdir):
 
 
 def metrics_of(workdir):
-    """The lines of metrics.jsonl, but for what is measured in seconds."""
+    """The lines of metrics.jsonl, but for what belongs to a launch: seconds, the cache."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
-    lines = [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+    lines = [
+        {k: v for k, v in line.items() if "second" not in k and "cache" not in k} for line in lines
+    ]
     return [line for line in lines if len(line) > 1]
 
 
