@@ -93,7 +93,7 @@ def _one(
     config: Mapping[str, Any], steps: int | None, rate_name: str
 ) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
     options = dict(config)
-    peak, schedule = options.pop("learning_rate"), options.pop("schedule")
+    peak, schedule = float(options.pop("learning_rate")), options.pop("schedule")
     clip_norm = options.pop("clip_norm")
     known = {} if steps is None else {"steps": steps}
     rate = build(learning_rate, schedule, peak=peak, **known)

@@ -169,6 +169,7 @@ def test_prompts_and_places_by_flags(files, whole, scripts, tmp_path):
     shutil.copytree(files[0] / "vae", tmp_path / "vae")
     flags = [f"--text={PROMPTS[0]}", f"--text={PROMPTS[1]}", "--negative=digit 5"]
     flags += [f"--changes=weights.codec={tmp_path / 'vae'}", "--num=2", "--seed=1"]
+    flags.append("--trust=tests")
     code, printed = scripts(
         "experiments/sample.py", f"--workdir={whole[0]}", f"--out={tmp_path}/out.npy", *flags
     )
