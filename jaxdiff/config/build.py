@@ -54,18 +54,18 @@ def build(family: ModuleType, spec: Any, kind: Any = None, /, **context: Any) ->
     return spec
 
 
-def describe_difference(ours: Any, theirs: Any) -> str:
-    """Returns "field=ours, but theirs" for each difference of two dataclass objects, "" for none.
+def describe_difference(found: Any, expected: Any) -> str:
+    """Returns "field=found, but expected" for each difference of two dataclass objects, "" for none.
 
     Nested dataclasses are compared field by field.
     """
-    if type(ours) is not type(theirs):
-        return f"{type(ours).__name__}, but {type(theirs).__name__}"
+    if type(found) is not type(expected):
+        return f"{type(found).__name__}, but {type(expected).__name__}"
     differences = []
-    for field in dataclasses.fields(ours):
+    for field in dataclasses.fields(found):
         if not field.compare:
             continue
-        a, b = (getattr(one, field.name) for one in (ours, theirs))
+        a, b = (getattr(one, field.name) for one in (found, expected))
         nested = dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b)
         if nested and (inner := describe_difference(a, b)):
             differences.append(inner)

@@ -93,12 +93,12 @@ Steps = Annotated[int, Between(1, 1_000_000)]
 """A number of a solver's steps, whose times are computed beforehand."""
 
 TableSize = Annotated[int, Between(1, 100_000)]
-"""A number of things that are tabulated."""
+"""The number of rows of a table."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A text or a list that is not empty; with `count`, a list of so many values."""
+    """A text or a list that is not empty; with `count`, a list of exactly `count` values."""
 
     count: int | None = None
 
