@@ -55,7 +55,7 @@ def build(family: ModuleType, spec: Any, kind: Any = None, /, **context: Any) ->
 
 
 def describe_difference(found: Any, expected: Any) -> str:
-    """Returns "field=found, but expected" for each difference of two dataclass objects, "" for none.
+    """Returns "field=found, but expected" for each difference of two dataclasses, "" for none.
 
     Nested dataclasses are compared field by field.
     """

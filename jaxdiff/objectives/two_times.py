@@ -6,7 +6,7 @@ randomness but that of `span.keys`. Its attributes say what it learns and needs:
     learns          "denoiser", "consistency" (until = 0) or "flow map" (any `until`)
     needs_teacher   whether `roles.teacher` is asked
     needs_scalars   numbers that the student must read, such as "until"
-    companions      further networks, in `roles.others`; each begins as a copy of the student
+    companions      further networks, in `roles.others`; each begins as the student
 """
 
 from typing import Any
