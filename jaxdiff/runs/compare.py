@@ -83,11 +83,10 @@ def over_seeds(found: Sequence[Record], metric: str) -> list[dict[str, Any]]:
     if not groups:
         known = ", ".join(sorted({name for each in found for name in each.figures}))
         raise ValueError(f"metric={metric!r} is in no run; there are {known}")
-    rows = [
-        {**fields[key], metric: float(np.mean(values)), "interval": _interval(values), "runs": n}
-        for key, values in groups.items()
-        for n in [len(values)]
-    ]
+    rows = []
+    for key, values in groups.items():
+        mean, count = float(np.mean(values)), len(values)
+        rows.append({**fields[key], metric: mean, "interval": _interval(values), "runs": count})
     return sorted(rows, key=lambda row: row[metric])
 
 

@@ -7,7 +7,7 @@ import jax
 logger = logging.getLogger(__name__)
 
 PORT = 8482
-"""JAX's port of the coordinator on Cloud TPU; 8476 in versions before 0.7 or so."""
+"""JAX's port of the coordinator on Cloud TPU; it was 8476 in older versions."""
 
 HEARTBEAT_TIMEOUT = 60
 """Seconds after which a process that does not answer counts as dead."""
