@@ -107,7 +107,7 @@ def _plain(value, path):
 
 
 def _changes(config, other):
-    a, b = _flat(as_dict(config)), _flat(as_dict(other))
+    a, b = flat(as_dict(config)), flat(as_dict(other))
     for name in sorted(a.keys() | b.keys()):
         if a.get(name) != b.get(name):
             old, new = (found.get(name, "absent") for found in (b, a))
@@ -141,11 +141,12 @@ def _kinds(section):
     return {field.name: field.type for field in dataclasses.fields(section)}
 
 
-def _flat(tree, prefix=""):
-    flat = {}
-    for name, value in tree.items():
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a table of tables by their paths, "train.steps"."""
+    found = {}
+    for name, value in table.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdiff.config.checks import flat
 from jaxdiff.files import read_json
 
 SEED = "seed"
@@ -48,7 +49,7 @@ def records(folder: str | Path) -> list[Record]:
     found = [each for each in found if (each / "metrics.jsonl").is_file()]
     if not found:
         raise ValueError(f"{folder} has no runs: no folder in it has config.json and metrics.jsonl")
-    configs = [dict(_flat(read_json(each / "config.json"))) for each in found]
+    configs = [flat(read_json(each / "config.json")) for each in found]
     names = sorted({name for config in configs for name in config})
     differing = [n for n in names if len({repr(config.get(n)) for config in configs}) > 1]
     return [
@@ -122,25 +123,15 @@ def _measured(workdir: Path) -> tuple[dict[str, float], tuple[list[int], list[fl
     for line in (workdir / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         step = values.pop("step")
-        numbers = {n: v for n, v in _flat(values) if isinstance(v, int | float)}
+        numbers = {n: v for n, v in flat(values).items() if isinstance(v, int | float)}
         figures |= {n: v for n, v in numbers.items() if not n.startswith("loss_by_logsnr")}
         if "loss" in values:
             steps.append(step)
             losses.append(values["loss"])
     file = workdir / "metrics.json"
-    later = dict(_flat(read_json(file))) if file.exists() else {}
+    later = flat(read_json(file)) if file.exists() else {}
     figures |= {name: value for name, value in later.items() if isinstance(value, int | float)}
     return figures, (steps, losses)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}.")
-        else:
-            found.append((prefix + name, value))
-    return found
 
 
 def _cell(value: Any) -> str:
