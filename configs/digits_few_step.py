@@ -13,7 +13,6 @@ scale that samples ask for; `mean_flow_guided` has a scale of 2 in its weights.
 
 from jaxdiff import config as defaults
 
-STEPS = 600
 UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
 EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=4, last=32, every=100), {EVEN})"
@@ -103,9 +102,9 @@ def get_config(variant: str = "mean_flow"):
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = f"cosine(steps={STEPS}, warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=50)"
     config.ema = "Warmup(decay=0.99)"
-    config.train.steps = STEPS
+    config.train.steps = 600
     config.train.log_every = 20
     config.train.checkpoint_every = 300
     config.train.evaluate_every = 300

@@ -12,7 +12,6 @@ The data are read as in `fashion_mnist.py`. Nothing here has been tuned.
 
 from jaxdiff import config as defaults
 
-STEPS, TEACHER_STEPS = 10_000, 20_000
 UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
 EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=10, last=160, every=1500), {EVEN})"
@@ -67,8 +66,7 @@ TAUGHT = {
 TEACHER = {
     "sampling.solver": "DPMpp2M",
     "sampling.steps": 50,
-    "train.steps": TEACHER_STEPS,
-    "optimizer.schedule": f"cosine(steps={TEACHER_STEPS}, warmup_steps=500)",
+    "train.steps": 20_000,
 }
 VARIANTS = {"denoising": TEACHER, **SCRATCH, **TAUGHT}
 
@@ -93,9 +91,9 @@ def get_config(variant: str = "mean_flow"):
     }
     config.batch_size = 128
     config.optimizer.learning_rate = 5e-4
-    config.optimizer.schedule = f"cosine(steps={STEPS}, warmup_steps=500)"
+    config.optimizer.schedule = "cosine(warmup_steps=500)"
     config.ema = "Warmup(decay=0.999)"
-    config.train.steps = STEPS
+    config.train.steps = 10_000
     config.train.evaluate_every = 2500
     config.sampling.steps = 2
     with config.unlocked():
