@@ -29,6 +29,9 @@ from jaxdiff.weights.stored import (
 
 logger = logging.getLogger(__name__)
 
+TEMPORARY = "orbax-checkpoint-tmp"
+"""A part of the names that Orbax gives to what it has not finished."""
+
 
 @runtime_checkable
 class Position(Protocol):
@@ -56,8 +59,9 @@ class Checkpoints:
         """
         self.folder = Path(folder).absolute()
         self._keep = keep
-        # A first checkpoint that was being written when the run was killed.
-        unfinished = self.folder.is_dir() and not self.steps() and any(self.folder.iterdir())
+        # A first checkpoint that was being written when the run was killed, and nothing else.
+        entries = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        unfinished = entries and all(TEMPORARY in entry.name for entry in entries)
         if unfinished and jax.process_index() == 0:
             shutil.rmtree(self.folder)
 
@@ -116,7 +120,7 @@ class Checkpoints:
         if not self.steps():
             if self.folder.is_dir():
                 raise ValueError(
-                    f"{self.folder} is empty, but the run had checkpoints: put one back, or "
+                    f"{self.folder} has no checkpoint, but the run had some: put one back, or "
                     "remove this folder to begin at step 0"
                 )
             return None

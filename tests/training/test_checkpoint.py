@@ -298,15 +298,46 @@ def test_nothing_is_moved_before_another_checkpoint_is_read(saved, tmp_path):
 
 
 def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(saved, tmp_path):
-    """Fails if a run that had checkpoints begins at step 0; one killed in its first write may."""
+    """One killed in its first write may; fails if a folder that a person put there is removed."""
     _, abstract, _ = saved
     copy = run_copy(saved, tmp_path)
     for step in "12":
         shutil.rmtree(copy / step)
-    with pytest.raises(ValueError, match="is empty, but the run had checkpoints: put one back"):
+    message = "has no checkpoint, but the run had some: put one back"
+    with pytest.raises(ValueError, match=message):
         restore(copy, abstract)
+    shutil.copytree(saved[0] / "2", copy / "2_kept")
+    with pytest.raises(ValueError, match=message):
+        restore(copy, abstract)
+    assert (copy / "2_kept" / "params").is_dir()
+    shutil.rmtree(copy / "2_kept")
     (copy / "3.orbax-checkpoint-tmp").mkdir()
     checkpoints = Checkpoints(copy)
     assert checkpoints.restore(abstract, Position()) is None
     checkpoints.close()
     assert not copy.exists()
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_on_the_disk_goes_unnoticed(saved, tmp_path):
+    """Bits of all files of the newest at random: its values are whole, or checkpoint 1 is used.
+
+    Fails without checksums: some flips decode to other numbers.
+    """
+    folder, abstract, params = saved
+    rng = np.random.default_rng(0)
+    files = [f.relative_to(folder) for f in (folder / "2").rglob("*") if f.stat().st_size]
+    files = [f for f in files if (folder / f).is_file()]
+    for _ in range(60):
+        copy = tmp_path / "run" / "checkpoints"
+        shutil.rmtree(copy.parent, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        target = copy / files[rng.integers(len(files))]
+        content = bytearray(target.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        target.write_bytes(content)
+        (found, _), position = restore(copy, abstract)
+        assert int(found.step) == position.batches
+        for tree in (found.params, found.ema):
+            np.testing.assert_array_equal(tree["kernel"], params["kernel"])
+            np.testing.assert_array_equal(tree["bias"], params["bias"])
