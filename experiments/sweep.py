@@ -24,7 +24,8 @@ from absl import flags
 from jaxdiff.config.recipes import recipe_module
 from jaxdiff.files import write_json
 from jaxdiff.runs import launchers, sweeps
-from jaxdiff.runs.launchers import Launch, last_value
+from jaxdiff.runs.compare import figures_of
+from jaxdiff.runs.launchers import Launch
 
 cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
 WORKDIR = cli.flag("workdir", cli.Text, None, "Folder of the sweep.", required=True)
@@ -101,7 +102,7 @@ def halve(launch: Any, launches: Sequence[Launch]) -> None:
         for stop in sorted(set(until)):
             now = [each for each, at in zip(going, until, strict=True) if at == stop]
             launch([each for each in now if not each.is_done(stop)], stop)
-        value = {each.name: last_value(each.workdir, HALVE.value) for each in going}
+        value = {each.name: figures_of(each.workdir).get(HALVE.value) for each in going}
         going.sort(key=lambda each: math.inf if value[each.name] is None else value[each.name])
         if left:
             going = going[: max(math.ceil(len(going) * KEEP.value), 1)]
@@ -118,7 +119,8 @@ def report(launches: Sequence[Launch]) -> None:
             "failed" if error else "done" if each.is_done() else "stopped" if step else "missing"
         )
         names = ("loss", "compile_seconds", "compiled_from_cache")
-        figures = {name: last_value(each.workdir, name) for name in names}
+        known = figures_of(each.workdir)
+        figures = {name: known.get(name) for name in names}
         loss = figures["loss"]
         runs[each.name] = {"state": state, "step": step, **figures, "error": error}
         print(f"{state:8} {each.name}  step {step}  loss {loss}  {error or ''}".rstrip())

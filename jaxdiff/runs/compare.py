@@ -1,6 +1,5 @@
 """Runs side by side: one table of what differs and what was measured, and pictures of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxdiff.config.checks import flat
+from jaxdiff.evaluation.report import read_metrics
 from jaxdiff.files import read_json
 
 SEED = "seed"
@@ -39,6 +39,22 @@ class Record:
         return {"run": self.name, **self.fields, **self.figures}
 
 
+def figures_of(workdir: Path) -> dict[str, float]:
+    """Returns the figures of a run as `Record` has them; none of a run that has not begun."""
+    found: dict[str, float] = {}
+    for line in read_metrics(workdir):
+        found |= {name: v for name, v in flat(line).items() if isinstance(v, int | float)}
+    file = workdir / "metrics.json"
+    later = flat(read_json(file)) if file.exists() else {}
+    found |= {name: value for name, value in later.items() if isinstance(value, int | float)}
+    return {n: v for n, v in found.items() if n != "step" and not n.startswith("loss_by_logsnr")}
+
+
+def _curve(workdir: Path) -> tuple[list[int], list[float]]:
+    lines = [line for line in read_metrics(workdir) if "loss" in line]
+    return [line["step"] for line in lines], [line["loss"] for line in lines]
+
+
 def records(folder: str | Path) -> list[Record]:
     """Returns the runs below a folder, or the folder's own run, by name.
 
@@ -53,7 +69,7 @@ def records(folder: str | Path) -> list[Record]:
     names = sorted({name for config in configs for name in config})
     differing = [n for n in names if len({repr(config.get(n)) for config in configs}) > 1]
     return [
-        Record(each, {n: config.get(n) for n in differing}, *_measured(each))
+        Record(each, {n: config.get(n) for n in differing}, figures_of(each), _curve(each))
         for each, config in zip(found, configs, strict=True)
     ]
 
@@ -116,22 +132,6 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     means = rng.choice(values, (2000, len(values))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _measured(workdir: Path) -> tuple[dict[str, float], tuple[list[int], list[float]]]:
-    figures, steps, losses = {}, [], []
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        values = json.loads(line)
-        step = values.pop("step")
-        numbers = {n: v for n, v in flat(values).items() if isinstance(v, int | float)}
-        figures |= {n: v for n, v in numbers.items() if not n.startswith("loss_by_logsnr")}
-        if "loss" in values:
-            steps.append(step)
-            losses.append(values["loss"])
-    file = workdir / "metrics.json"
-    later = flat(read_json(file)) if file.exists() else {}
-    figures |= {name: value for name, value in later.items() if isinstance(value, int | float)}
-    return figures, (steps, losses)
 
 
 def _cell(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Launchers: the runs of a sweep here one after another, in a pool, by SLURM, or as commands."""
 
 import itertools
-import json
 import logging
 import os
 import shlex
@@ -182,14 +181,3 @@ class Slurm:
 
 def _job(launch: Launch, until: int | None) -> None:
     with_errors(launch, lambda: _process(launch, until, os.environ, os.sched_getaffinity(0)))
-
-
-def last_value(workdir: Path, metric: str) -> float | None:
-    """Returns the last value of a metric in metrics.jsonl: "loss", "evaluation.held_out_loss"."""
-    file, found = workdir / "metrics.jsonl", None
-    for line in file.read_text().splitlines() if file.exists() else ():
-        value = json.loads(line)
-        for name in metric.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-        found = found if value is None else float(value)
-    return found

@@ -25,7 +25,8 @@ def folder(tmp_path_factory):
                 {"step": 2, "loss": base + seed / 10},
                 {"step": 2, "evaluation": {"held_out_loss": base}},
             ]
-            (run / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+            text = "".join(json.dumps(x) + "\n" for x in lines)
+            (run / "metrics.jsonl").write_text(text + '{"step": 3, "lo')  # cut short by a crash
     return folder
 
 
@@ -38,6 +39,7 @@ def test_a_record_has_what_differs_and_the_last_figures(folder):
     ]
     assert found[1].figures == {"loss": 2.1, "evaluation.held_out_loss": 2.0}
     assert found[1].curve == ([1, 2], [9.0, 2.1])
+    assert compare.figures_of(folder / "none") == {}
     with pytest.raises(ValueError, match="has no runs"):
         compare.records(folder / "process=EDM,seed=0" / "samples")
 

@@ -1,6 +1,5 @@
 """Sweeps: variations, their names, launchers, and what a second launch does."""
 
-import json
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxdiff.runs import launchers, sweeps
-from jaxdiff.runs.launchers import Launch, last_value
+from jaxdiff.runs.launchers import Launch
 
 
 def test_sweeps_combine_by_product_and_zip():
@@ -110,15 +109,6 @@ def test_commands_can_be_pasted_into_a_shell(tmp_path, capsys):
         "--config.seed=1 2",
         "--until=3",
     ]
-
-
-def test_a_metric_is_read_from_the_last_line_that_has_it(tmp_path):
-    lines = [{"step": 1, "loss": 2.0}, {"step": 1, "evaluation": {"a": 3}}, {"step": 2, "loss": 1}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert last_value(tmp_path, "loss") == 1
-    assert last_value(tmp_path, "evaluation.a") == 3
-    assert last_value(tmp_path, "evaluation.b") is None
-    assert last_value(tmp_path / "none", "loss") is None
 
 
 def test_slurm_runs_each_command_and_keeps_its_error(tmp_path):
