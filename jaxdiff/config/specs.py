@@ -14,8 +14,11 @@ from ml_collections import ConfigDict
 
 from jaxdiff.options import short
 
-HEAD = re.compile(r"([\w.]+:)?[^\s():,='\"\\]([^():,='\"\\]*[^\s():,='\"\\])?")
-"""A name, and the module in front of it. Spaces and signs are of names as papers print them."""
+HEAD = re.compile(r"[\w.]+:[^\W\d]\w*|[^\s():,='\"\\]([^():,='\"\\]*[^\s():,='\"\\])?")
+"""A name of a module's, or one of the package, in which spaces and signs are as papers print them.
+
+A module is imported for a plain name only: no looser form than `trusted.REFERENCE` sees.
+"""
 
 
 class Call(NamedTuple):

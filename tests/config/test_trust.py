@@ -1,5 +1,6 @@
 """What a run's folder may name: parts of this package, and of modules that a person allowed."""
 
+import itertools
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ import jaxdiff
 from jaxdiff import config as configs
 from jaxdiff.config import trusted
 from jaxdiff.config.build import build
+from jaxdiff.config.specs import parse
 from jaxdiff.data.sources import open_source
 from jaxdiff.diffusion import schedules, solvers
 from jaxdiff.pretrained.files import open_tensors, resolve
@@ -53,6 +55,13 @@ ATTACKS = [
     {"optimizers": {"network": {"name": "my_lab:sgd"}}},
     {"sampling.solver": ".relative:Solver"},
 ]
+UNREADABLE = [
+    "antigravity:x y",
+    "antigravity:x+y",
+    "antigravity:x-",
+    "antigravity:",
+    "antigravity:1",
+]
 
 
 @pytest.mark.parametrize("fields", ATTACKS)
@@ -65,6 +74,31 @@ def test_a_config_of_a_file_names_no_module_that_is_not_allowed(tmp_path, ran, f
             read(str(tmp_path))
     assert not ran
     assert "antigravity" not in set(sys.modules) - before
+
+
+@pytest.mark.parametrize("spec", UNREADABLE)
+def test_a_module_is_imported_for_a_plain_name_only(tmp_path, spec):
+    """Fails if a name that no check sees as a module's is imported all the same."""
+    run_with(tmp_path, {"process": spec})
+    with pytest.raises(ValueError, match="antigravity"):
+        jaxdiff.load(str(tmp_path))
+    with pytest.raises(ValueError, match="antigravity"):
+        build(schedules, spec)
+    assert "antigravity" not in sys.modules
+
+
+def test_no_spec_with_a_module_escapes_the_check():
+    """All short texts of a few letters; fails if `parse` reads a module where trust sees none."""
+    seen = 0
+    for letters in itertools.product("a:. +(\n", repeat=5):
+        text = "".join(letters)
+        try:
+            outside = parse(text).module
+        except ValueError:
+            continue
+        seen += bool(outside)
+        assert not outside or trusted.REFERENCE.fullmatch(text), text
+    assert seen > 10
 
 
 def test_a_person_allows_a_module_and_those_below_it(tmp_path):
