@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff import codecs, objectives, random
-from jaxdiff import config as configs
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
@@ -31,6 +30,7 @@ from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Frozen, Params, Roles
 from jaxdiff.weights import adapters, learned, sources
+from jaxdiff.weights.configured import build_part, given, unnamed_in
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.table import Table, Weights
 
@@ -57,11 +57,11 @@ class Diffusion:
         self.shape = tuple(config.data.shape)
         self.model = build_model(config)
         self.process = self.model.process
-        self.codec = _build_part(config, codecs, "codec", config.codec)
+        self.codec = build_part(config, codecs, "codec", config.codec)
         self.conditions = Conditions(
             names=tuple(config.conditions),
             encoders={
-                name: _build_part(config, encoders, name, spec)
+                name: build_part(config, encoders, name, spec)
                 for name, spec in config.encoders.items()
             },
             num_classes=config.data.num_classes,
@@ -100,7 +100,7 @@ class Diffusion:
             "network": Weights(
                 init=self._init_network,
                 shapes=lambda: self._network_shapes,
-                **_given(self.config, "network", self._read_network),
+                **given(self.config, "network", self._read_network),
             )
         }
         source = entries["network"].source
@@ -125,7 +125,7 @@ class Diffusion:
                 source=sources.OfRun(path) if ours else part,
                 trained=False,
                 config_field=f"weights.{name}",
-                unnamed=functools.partial(_unnamed, part, f"weights.{name}"),
+                unnamed=functools.partial(unnamed_in, part, f"weights.{name}"),
             )
         if self.teacher is not None:
             source = sources.OfRun(self.config.weights.teacher, name="")
@@ -258,47 +258,3 @@ class Diffusion:
 
     def _read_network(self, path: Path, target: Params) -> Params:
         return read_network(path, self.model.network, target)
-
-
-def _given(config: Any, name: str, read: Any) -> dict[str, Any]:
-    """Returns the source and the fate that `config.weights` gives an entry."""
-    spec = configs.plain(config.weights.get(name, ""))
-    options = dict(spec) if isinstance(spec, Mapping) and "name" not in spec else {"source": spec}
-    unknown = set(options) - {"source", "trained", "averaged"}
-    if unknown:
-        raise ValueError(
-            f"weights.{name}: unknown {sorted(unknown)}; known: source, trained, averaged"
-        )
-    field = f"weights.{name}"
-    try:
-        source = sources.source(options.pop("source", ""), read)
-    except ValueError as error:
-        raise ValueError(f"{field}: {error}") from error
-    return {"source": source, "config_field": field, **options}
-
-
-def _build_part(config: Any, family: Any, name: str, spec: Any) -> Any:
-    """Returns a codec or an encoder, with the path of its weights or of each of its parts'."""
-    spec, paths = configs.plain(spec), configs.plain(config.weights.get(name, ""))
-    if isinstance(spec, Mapping) and "weights" in spec:
-        raise ValueError(f"{name} names weights={spec['weights']!r}: set weights.{name} instead")
-    if not isinstance(paths, Mapping):
-        return build(family, spec, **({"weights": paths} if paths else {}))
-    spec = dict(spec)
-    for part, path in paths.items():
-        if part not in spec:
-            raise ValueError(f"weights.{name} has {part!r}; {spec['name']} has {sorted(spec)}")
-        spec[part] = {**spec[part], "weights": path}
-    return build(family, spec)
-
-
-def _unnamed(part: Any, field: str) -> list[str]:
-    """Returns the config fields of a part, and of the parts within, whose weights have no path."""
-    unnamed = []
-    for each in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
-        value = getattr(part, each.name)
-        if each.name == "weights" and not value:
-            unnamed.append(field)
-        elif isinstance(value, Frozen):
-            unnamed += _unnamed(value, f"{field}.{each.name}")
-    return unnamed
