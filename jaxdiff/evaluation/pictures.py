@@ -151,8 +151,8 @@ def save_loss(
 ) -> None:
     """Plots the loss [n] against the step [n], and in a second panel the loss by noise level.
 
-    With `players`, the loss [n] of each by name, their curves replace that of the sum; `held_out`
-    has losses by step.
+    `players` has the loss [n] of each player, whose curves replace that of the sum; `held_out` has
+    the loss on held-out examples by step.
     `losses_by_logsnr` [k] are means over bins of log-SNR with `logsnr_edges` [k + 1]; NaN marks
     an empty bin. Axes are logarithmic unless a loss is zero or negative.
     """
