@@ -119,7 +119,7 @@ def _data_sets() -> Iterator[tuple[str, Any]]:
     sources = importlib.import_module("jaxdiff.data.sources")
     for each in sources.local_builders():
         yield each, inspect.getdoc(importlib.import_module(f"{sources.datasets.__name__}.{each}"))
-    yield from sources.FOLDERS_AND_CLIPS.items()
+    yield from sources.OURS.items()
 
 
 def _field_lines(section: Any, prefix: str) -> Iterator[str]:

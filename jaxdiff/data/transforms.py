@@ -219,6 +219,27 @@ class Caption(grain.RandomMap):
         return (self.template,) if isinstance(self.template, str) else tuple(self.template)
 
 
+@checked
+@dataclass(frozen=True)
+class CaptionLine(grain.RandomMap):
+    """Draws one line of a text, uniformly: of a caption with other words for the same below it."""
+
+    field: Annotated[str, Filled()] = "text"
+
+    def random_map(self, element: dict, rng: np.random.Generator) -> dict:
+        """Keeps one line of the text of one example.
+
+        Raises:
+            ValueError: the example has no such text.
+        """
+        if not isinstance(element.get(self.field), str):
+            raise ValueError(
+                f"CaptionLine.field: examples have {sorted(element)}, no {self.field!r}"
+            )
+        lines = element[self.field].splitlines() or [""]
+        return {**element, self.field: lines[rng.integers(len(lines))].strip()}
+
+
 def _image(transform: grain.Map | grain.RandomMap, shape: Shape) -> Shape:
     if len(shape) not in (3, 4):
         raise ValueError(f"{transform}: works on images [h, w, c] and clips, not on {shape}")

@@ -52,6 +52,8 @@ def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainS
     if devices.is_main:
         open_workdir(workdir, config)
         record(prints, workdir)
+        if notice := getattr(experiment.source(), "attribution", ""):
+            (workdir / "attribution.txt").write_text(f"{notice}\n", encoding="utf-8")
     devices.wait("workdir")
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
     restored = checkpoints.restore(experiment.abstract_state(), data)
