@@ -92,14 +92,16 @@ def lines_of(svg: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def raster(svg: str, size: int) -> UInt8[np.ndarray, "size size 4"]:
-    """Returns a square picture of a drawing, RGBA; colours are not multiplied by alpha.
+def raster(svg: str, width: int) -> UInt8[np.ndarray, "height width 4"]:
+    """Returns a picture of a drawing, RGBA; colours are not multiplied by alpha.
 
     Raises:
+        ValueError: it is no SVG.
         ModuleNotFoundError: a package of the extra "scenes" is missing.
     """
     render = _package("resvg_py").svg_to_bytes
-    data = render(svg_string=svg, width=size, height=size, skip_system_fonts=True)
+    # Lengths may be in points, which the default of no dots per inch makes zero.
+    data = render(svg_string=svg, width=width, dpi=96.0, skip_system_fonts=True)
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGBA"))
 

@@ -49,7 +49,7 @@ class ImageFolder:
         files = {name: _images(root / name) for name in splits} or {split: _images(root)}
         names = sorted(set.union(*(_classes(below) for below in files.values())))
         self.root = root / split if splits else root
-        self.files = files[split] if splits else _share(files[split], split, test_fraction)
+        self.files = files[split] if splits else share_of(files[split], split, test_fraction)
         if not self.files:
             raise ValueError(
                 f"{root}: no images in split {split!r}; looked for {', '.join(sorted(SUFFIXES))}"
@@ -106,7 +106,7 @@ def _classes(files: list[Path]) -> set[str]:
     return classes
 
 
-def _share(files: list[Path], split: str, test_fraction: float) -> list[Path]:
+def share_of(files: list[Path], split: str, test_fraction: float) -> list[Path]:
     """Returns the files of a split; the split of a file depends on its own path only."""
     if split == "all":
         return files

@@ -153,9 +153,12 @@ class Stream:
         Raises:
             ValueError: "x" has another shape than source and transforms declare.
         """
-        record = self.record(position)
-        example = self.source[record]
-        rng = None
+        record, rng = self.record(position), None
+        if draw := getattr(self.source, "draw", None):
+            rng = np.random.default_rng((self.seed, position))
+            example = draw(record, rng)
+        else:
+            example = self.source[record]
         for transform in self.transforms:
             if isinstance(transform, grain.transforms.RandomMap):
                 rng = rng or np.random.default_rng((self.seed, position))

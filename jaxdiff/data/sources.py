@@ -4,7 +4,8 @@ A source has `len(source)`, `source[i] -> {"x": ..., "label": int}` (no "label" 
 and the attributes `shape` of one x (None for a side that varies), `num_classes` and `class_names`
 (None without labels). An x is an image, uint8 [h, w, c], a clip, uint8 [frames, h, w, c], or a
 point, float32 [d]. Any object of this form can be trained on. A source may have an `attribution`,
-the words that its license wants beside what is made of it.
+the words that its license wants beside what is made of it; and `draw(i, rng)`, an example of which
+a part is random, such as a window of a clip, which training sees instead of `source[i]`.
 """
 
 import functools
@@ -23,6 +24,7 @@ import tensorflow_datasets as tfds
 
 from jaxdiff.config.build import names, suggest
 from jaxdiff.data import datasets, toy
+from jaxdiff.data.clip_folder import ClipFolder
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.moving_digits import MovingDigits
 from jaxdiff.data.scenes.moving import MovingScenes
@@ -32,6 +34,7 @@ from jaxdiff.options import Count, Size, check, taken
 
 OURS = {
     "image_folder": ImageFolder,
+    "clip_folder": ClipFolder,
     "moving_digits": MovingDigits,
     "emoji_scenes": EmojiScenes,
     "moving_scenes": MovingScenes,
