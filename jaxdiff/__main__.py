@@ -13,7 +13,7 @@ from jaxdiff.config.kinds import suggest
 from jaxdiff.config.recipes import folder
 from jaxdiff.files import atomic_write
 
-SCRIPTS = ("train", "sweep", "compare", "sample", "evaluate", "likelihood", "timesteps")
+SCRIPTS = ("train", "sweep", "compare", "sample", "evaluate", "likelihood", "timesteps", "publish")
 COMMANDS = [*SCRIPTS, "options"]
 
 

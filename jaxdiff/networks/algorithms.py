@@ -12,10 +12,9 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 from jax import lax
 
-_cpu_loops: contextvars.ContextVar[bool | None] = contextvars.ContextVar("cpu_loops", default=None)
+_cpu_loops = contextvars.ContextVar("cpu_loops", default=True)
 
 
 @contextlib.contextmanager
@@ -35,9 +34,8 @@ def use(*, cpu_loops: bool) -> Iterator[None]:
 def choose(loop: Callable[..., Any], plain: Callable[..., Any], *args: Any) -> Any:
     """Returns `loop(*args)` if compiled for a CPU that may loop, and else `plain(*args)`.
 
-    Outside of `use`, a process with one device may loop.
+    Outside of `use` it may: a function that is compiled by hand is mostly for one device.
     """
-    chosen = _cpu_loops.get()
-    if not (jax.local_device_count() == 1 if chosen is None else chosen):
+    if not _cpu_loops.get():
         return plain(*args)
     return lax.platform_dependent(*args, cpu=loop, default=plain)

@@ -21,6 +21,7 @@ from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
 from jaxdiff.objectives.mean_flow import AlphaFlow, ImprovedMeanFlow, MeanFlow, Shortcut
 from jaxdiff.objectives.moment_matching import MomentMatching
+from jaxdiff.objectives.published import Published
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
 from jaxdiff.typing import Objective
@@ -47,6 +48,7 @@ __all__ = [
     "MeanFlow",
     "MomentMatching",
     "ProgressiveDistillation",
+    "Published",
     "Reflow",
     "SemigroupMap",
     "Shortcut",

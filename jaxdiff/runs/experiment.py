@@ -13,18 +13,14 @@ from jaxdiff import config as configs
 from jaxdiff import tasks
 from jaxdiff.config.build import build
 from jaxdiff.data import pipeline, sources
-from jaxdiff.evaluation import evaluators
-from jaxdiff.evaluation.reference import Reference, make_reference
-from jaxdiff.objectives.players import check_players
 from jaxdiff.random import stream
+from jaxdiff.runs.evaluation import Evaluation
 from jaxdiff.runs.launch import launch
-from jaxdiff.runs.workdir import cache_folder
 from jaxdiff.training import ema, state
-from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
-from jaxdiff.training.step import Recipe, losses
+from jaxdiff.training.step import Recipe, check_losses
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
 
@@ -35,7 +31,7 @@ class Experiment:
     Attributes:
         config: as given.
         task: what is trained, of `jaxdiff.tasks`; `table`, its weights.
-        sampler: draws samples from weights.
+        sampler: draws samples from weights; `evaluator` makes what measures them, by name.
         runner: the training step on the devices.
 
     Raises:
@@ -64,10 +60,11 @@ class Experiment:
         )
         self.table = self.recipe.table
         self.runner = Runner(self.recipe, self.devices)
-        self._check_players()
+        check_losses(self.recipe, self._shapes, self.devices.count)
         self.sampler = self.task.sampler(self.devices)
-        for name in self.config.evaluation.evaluators:
-            self.evaluator(name, Path())
+        self.evaluator = Evaluation(
+            self.config, self.task, self.devices, self.sampler, self.batches
+        )
 
     def source(self, split: str = "train") -> sources.Source:
         """Opens the data, preparing them on first use.
@@ -90,44 +87,6 @@ class Experiment:
             **options,
         }
         return pipeline.loader(self.source(split), **options)
-
-    @functools.cached_property
-    def reference(self) -> Reference:
-        """Returns the real data and features that samples are compared with."""
-        once = {"batch_size": 500, "epochs": 1, "shuffle": False, "process_count": 1}
-        once |= {"process_index": 0, "prepare": None}
-        data = {**self.config.data.to_dict(), "transforms": list(self.config.transforms)}
-        return make_reference(
-            self.batches("train", **once),
-            self.batches(self.config.evaluation.split, **once),
-            data,
-            cache_folder() / "classifiers",
-        )
-
-    @property
-    def num_conditional_classes(self) -> int:
-        """Returns the number of classes that samples can be asked for: 0 without labels."""
-        return self.config.data.num_classes if "label" in self.task.fields else 0
-
-    def evaluator(self, spec: Any, folder: Path, **options: Any) -> evaluators.Evaluator:
-        """Returns an evaluator by name, its pictures in a folder."""
-        given = {
-            "draw": self.sampler,
-            "num_classes": self.num_conditional_classes,
-            "folder": folder,
-            "reference": lambda: self.reference,
-            "loss": self.held_out,
-            "num": self.config.evaluation.num,
-            "shape": tuple(self.config.data.shape),
-        }
-        return build(evaluators, spec, **{**given, **options})
-
-    @functools.cached_property
-    def held_out(self) -> HeldOut:
-        """Returns the function of weights and step that gives the loss on the evaluation split."""
-        once = {"shuffle": False, "seed": 0, "process_index": 0, "process_count": 1, "workers": 0}
-        batches = functools.partial(self.batches, self.config.evaluation.split, **once)
-        return HeldOut(self.task, self.devices, batches, self.config.batch_size)
 
     def init(self) -> TrainState:
         """Returns the state before the first step: weights from their sources, the others random.
@@ -197,13 +156,3 @@ class Experiment:
             statistics=self.task.begin(),
             averaged=self.table.averaged,
         )
-
-    def _check_players(self):
-        params = self._shapes.params
-        batch = self.task.example(self.devices.count)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-
-        def by_player(params, state, batch, key):
-            return losses(self.recipe, params, state, batch, key).by_player
-
-        check_players(self.task.players, by_player, params, self._shapes, batch, key)

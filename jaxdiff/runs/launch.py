@@ -102,7 +102,7 @@ def _described(experiment: "Experiment", state: TrainState, workdir: Path) -> st
 def _check_split(experiment: "Experiment") -> None:
     """Raises ValueError if evaluators compare with a split that the data do not have."""
     section = experiment.config.evaluation
-    chosen = [experiment.evaluator(spec, Path()) for spec in section.evaluators]
+    chosen = experiment.evaluator.chosen(Path()).values()
     held_out = any(isinstance(each, evaluators.HeldOutLoss) for each in chosen)
     if not held_out and not any(hasattr(each, "reference") for each in chosen):
         return
@@ -123,9 +123,4 @@ def _evaluations(experiment: "Experiment", folder: Path) -> Mapping[str, loop.Ev
     def evaluation(evaluator):
         return lambda state: evaluator.run(experiment.average(state), int(state.step))
 
-    chosen = {}
-    for spec in experiment.config.evaluation.evaluators:
-        evaluator = experiment.evaluator(spec, folder)
-        name = type(evaluator).__name__
-        chosen[f"{name}_{len(chosen)}" if name in chosen else name] = evaluation(evaluator)
-    return chosen
+    return {name: evaluation(each) for name, each in experiment.evaluator.chosen(folder).items()}

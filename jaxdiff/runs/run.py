@@ -80,12 +80,12 @@ class Run:
     @property
     def num_classes(self) -> int:
         """Returns the number of classes that samples can be asked for: 0 without labels."""
-        return self.experiment.num_conditional_classes
+        return self.experiment.evaluator.num_classes
 
     @property
     def reference(self) -> Reference:
         """Returns the real data and features that samples are compared with."""
-        return self.experiment.reference
+        return self.experiment.evaluator.reference
 
     def batches(self, split: str = "train", **options: Any) -> grain.DatasetIterator:
         """Returns batches of the data; see `Experiment.batches`."""

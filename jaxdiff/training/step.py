@@ -13,6 +13,7 @@ from einops import reduce
 from jaxtyping import Array, Float, Key, UInt32
 
 from jaxdiff import random
+from jaxdiff.objectives.players import check_players
 from jaxdiff.training import ema
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.task import Losses, Task
@@ -172,6 +173,23 @@ def losses(
         state.step,
         axis,
     )
+
+
+def check_losses(recipe: Recipe, state: TrainState, count: int) -> None:
+    """Checks that each weight has one player, and that no gradient leaks between players.
+
+    `state` may be shapes; the losses are traced on `count` examples.
+
+    Raises:
+        ValueError: see `check_players`.
+    """
+
+    def by_player(params, state, batch, key):
+        return losses(recipe, params, state, batch, key).by_player
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    given = state.params, state, recipe.task.example(count), key
+    check_players(recipe.task.players, by_player, *given)
 
 
 def mean_over(axis: str | None, tree: Any) -> Any:

@@ -69,7 +69,9 @@ def test_the_held_out_loss_is_of_other_examples_and_of_the_same_noise(trained):
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert found == pytest.approx(last["evaluation"]["held_out_loss"], rel=1e-3)
     assert found == run.evaluate("HeldOutLoss")["held_out_loss"]
-    on_training = replace(run.experiment.held_out, batches=lambda: run.batches(shuffle=False))
+    on_training = replace(
+        run.experiment.evaluator.held_out, batches=lambda: run.batches(shuffle=False)
+    )
     assert on_training(run.weights, 1000, run.step) != found
 
 

@@ -1,11 +1,14 @@
 """Students of a teacher, by config: how they begin, what they ask, and what cannot work."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
+from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
 
@@ -46,11 +49,29 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     run = jaxdiff.load(tmp_path, devices=student.devices)
     two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
     assert np.isfinite(two).all() and np.isfinite(heun).all()
+    check_published(run, two, tmp_path)
     with pytest.raises(ValueError, match=r"process='RectifiedFlow', the teacher 'Cosine': take"):
         experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
     fields |= {"process": "RectifiedFlow", "weights.network": "Random()"}
     anew = experiment(objective="MeanFlow", **fields)
     assert anew.table.entries["network"].source is None
+
+
+def check_published(run, samples, folder):
+    """Fails if it needs its teacher, or its weights are others than the rounded average."""
+    small = folder / "moved" / "small"
+    assert publish(run, folder / "small", card="Data: a toy.") < 300_000
+    shutil.move(folder / "small", small)
+    read = jaxdiff.load(small, devices=run.experiment.devices)
+    assert read.config.weights.teacher == "" and "teacher" not in read.weights
+    again = jax.tree.map(lambda a: rounded(a).astype(a.dtype), run.weights["network"])
+    jax.tree.map(np.testing.assert_array_equal, read.weights["network"], again)
+    np.testing.assert_allclose(read.sample(3), samples, atol=0.03)
+    assert "Data: a toy." in (small / "README.md").read_text()
+    with pytest.raises(ValueError, match=r"objective='Published' has no loss"):
+        read.evaluate("HeldOutLoss")
+    with pytest.raises(ValueError, match=r"small is not empty: publish into"):
+        publish(run, small)
 
 
 def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teacher):

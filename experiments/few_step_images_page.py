@@ -1,0 +1,86 @@
+"""The page docs/few_step_images.md and its picture, from what `few_step_images.py` measures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+
+from jaxdiff.evaluation.figures import INK, new_figure, save_figure
+
+INTRODUCTION = """# Few steps on images
+
+A teacher with labels on Fashion-MNIST (28x28, U-Net of 1.5 M parameters) and its students, the
+variants of `configs/fashion_mnist_few_step.py`. Every student begins from the teacher's weights.
+`experiments/few_step_images.py` measures them and writes this page.
+
+- **distance**: Fréchet distance to the 10,000 test images in the features of a small classifier;
+  **kernel**: the kernel distance; neither is comparable with figures in Inception's features.
+- **precision**, **recall**: of k nearest neighbours (Kynkäänniemi et al. 2019).
+- **class**: how often that classifier sees the class that was asked for.
+- **score**: the accuracy on test images of a classifier that was trained on the samples.
+- **ms**: a sample's time on two cores, which had other work besides.
+
+All from {num} samples of each model, without guidance but for `latent_consistency`, which has the
+scale in its weights.
+"""
+
+HEADER = ("method", "trained", "steps", "distance", "kernel", "precision", "recall", "class")
+HEADER += ("score", "ms")
+
+
+def write(
+    out: Path,
+    rows: Mapping[str, Any],
+    real: Mapping[str, float],
+    pictures: Mapping[str, np.ndarray],
+    num: int,
+) -> None:
+    """Writes the page, and its picture with the same name."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = [HEADER, ("---",) * len(HEADER)]
+    for name, row in rows.items():
+        for steps, figures in row["by_steps"].items():
+            lines.append((f"`{name}`", f"{row['step']}", steps, *_cells(figures)))
+    lines.append((f"{num} training images", "", "", *_cells(real)))
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    picture = out.with_suffix(".png").name
+    summary = _summary(rows)
+    text = [INTRODUCTION.format(num=num), table, "", summary, "", f"![Samples]({picture})", ""]
+    out.write_text("\n".join(text))
+    _picture(out.with_suffix(".png"), pictures)
+
+
+def _cells(figures: Mapping[str, float]) -> list[str]:
+    names = ("frechet_distance", "kernel_distance", "precision", "recall", "class_accuracy")
+    digits = {"frechet_distance": 2, "kernel_distance": 4, "milliseconds": 1}
+    return [
+        f"{figures[name]:.{digits.get(name, 3)}f}" if name in figures else ""
+        for name in (*names, "classification_score", "milliseconds")
+    ]
+
+
+def _summary(rows: Mapping[str, Any]) -> str:
+    distance = lambda row, steps: row["by_steps"][steps]["frechet_distance"]
+    teacher, students = rows["teacher"], {k: v for k, v in rows.items() if k != "teacher"}
+    most = max(teacher["by_steps"], key=int)
+    if not students:
+        return f"The teacher's distance in {most} steps is {distance(teacher, most):.2f}."
+    best = min(students, key=lambda name: distance(students[name], "2"))
+    found, aim = distance(students[best], "2"), distance(teacher, most)
+    return (
+        f"The best student in two steps is `{best}`: {found:.2f}, {found / aim:.2f} times the"
+        f" teacher's {aim:.2f} in {most} steps."
+    )
+
+
+def _picture(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
+    figure, panels = new_figure(len(pictures), size=(2.2, 3.6), columns=8)
+    for axes in panels:
+        axes.axis("off")
+    for axes, (name, images) in zip(panels, pictures.items(), strict=False):
+        sheet = rearrange(images, "rows columns h w 1 -> (rows h) (columns w)")
+        axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_title(name, fontsize=7, color=INK)
+    save_figure(path, figure)

@@ -1,0 +1,27 @@
+"""Makes a small folder of a run, to be given away: average weights in bfloat16, config, card.
+
+python experiments/publish.py --workdir=runs/digits --out=pretrained/digits \\
+    --card="Data: Alpaydin & Kaynak 1998, CC BY 4.0."
+
+`jaxdiff.load(out)`, `--workdir=` of sample.py and `--config.weights.network=` read it like a run.
+"""
+
+import cli
+
+import jaxdiff
+from jaxdiff.runs.publish import publish
+
+cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
+OUT = cli.flag("out", cli.Text, None, "The new folder.", required=True)
+CARD = cli.flag("card", cli.Text, "", "Text for its README.md: data, licence, figures, limits.")
+
+
+def main() -> None:
+    """Loads, writes, and prints the size."""
+    run = jaxdiff.load(cli.FLAGS.workdir, trust=cli.FLAGS.trust)
+    size = publish(run, OUT.value, CARD.value)
+    print(f"{OUT.value}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    cli.run(main)

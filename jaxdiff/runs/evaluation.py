@@ -1,0 +1,88 @@
+"""The evaluators of an experiment, with the real data that they compare samples with."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grain
+
+from jaxdiff.config.build import build
+from jaxdiff.evaluation import evaluators
+from jaxdiff.evaluation.reference import Reference, make_reference
+from jaxdiff.runs.workdir import cache_folder
+from jaxdiff.training.held_out import HeldOut
+from jaxdiff.training.task import Task
+from jaxdiff.weights.devices import Devices
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluators by name, and the real data and losses that they share.
+
+    Attributes:
+        config: of the experiment.
+        task: what is trained.
+        draw: draws samples from weights.
+        batches: opens the data of a split, by the loader's options.
+
+    Raises:
+        ValueError: an evaluator of the config does not exist, or does not fit the data.
+    """
+
+    config: Any
+    task: Task
+    devices: Devices
+    draw: Any
+    batches: Callable[..., grain.DatasetIterator]
+
+    def __post_init__(self):
+        self.chosen(Path())
+
+    def __call__(self, spec: Any, folder: Path, **options: Any) -> evaluators.Evaluator:
+        """Returns an evaluator by name, its pictures in a folder."""
+        given = {
+            "draw": self.draw,
+            "num_classes": self.num_classes,
+            "folder": folder,
+            "reference": lambda: self.reference,
+            "loss": self.held_out,
+            "num": self.config.evaluation.num,
+            "shape": tuple(self.config.data.shape),
+        }
+        return build(evaluators, spec, **{**given, **options})
+
+    def chosen(self, folder: Path) -> Mapping[str, evaluators.Evaluator]:
+        """Returns the evaluators of the config by their names; a second of a name is numbered."""
+        found = {}
+        for spec in self.config.evaluation.evaluators:
+            evaluator = self(spec, folder)
+            name = type(evaluator).__name__
+            found[f"{name}_{len(found)}" if name in found else name] = evaluator
+        return found
+
+    @property
+    def num_classes(self) -> int:
+        """Returns the number of classes that samples can be asked for: 0 without labels."""
+        return self.config.data.num_classes if "label" in self.task.fields else 0
+
+    @functools.cached_property
+    def reference(self) -> Reference:
+        """Returns the real data and features that samples are compared with."""
+        once = {"batch_size": 500, "epochs": 1, "shuffle": False, "process_count": 1}
+        once |= {"process_index": 0, "prepare": None}
+        data = {**self.config.data.to_dict(), "transforms": list(self.config.transforms)}
+        return make_reference(
+            self.batches("train", **once),
+            self.batches(self.config.evaluation.split, **once),
+            data,
+            cache_folder() / "classifiers",
+        )
+
+    @functools.cached_property
+    def held_out(self) -> HeldOut:
+        """Returns the function of weights and step that gives the loss on the evaluation split."""
+        once = {"shuffle": False, "seed": 0, "process_index": 0, "process_count": 1, "workers": 0}
+        batches = functools.partial(self.batches, self.config.evaluation.split, **once)
+        return HeldOut(self.task, self.devices, batches, self.config.batch_size)
