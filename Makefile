@@ -1,11 +1,11 @@
-# `make demo`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
+# `make demo`, `demo-fast`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-oldest parity lint install clean
+.PHONY: demo demo-fast test test-all test-oldest parity lint install clean
 
 install: .venv/installed
 
@@ -19,6 +19,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/python experiments/train.py --config=$(CONFIG) --workdir=runs/demo
 	$(BIN)/python experiments/evaluate.py --workdir=runs/demo --num=1000
+
+demo-fast: install
+	$(BIN)/python experiments/demo_fast.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
-import few_step_images_page
+import few_step_images_page as page
 import numpy as np
 from absl import flags
 
@@ -42,13 +42,13 @@ def main() -> None:
     teacher = jaxdiff.load(flags.FLAGS.teacher)
     rows = {"teacher": measured(teacher, Path(flags.FLAGS.teacher), (*STEPS, many), num)}
     pictures = {f"teacher, {many} steps": grid(teacher, many)}
-    pictures["teacher, 2 steps"] = grid(teacher, 2)
+    pictures["teacher, 2 steps"] = page.grid(teacher, 2)
     for folder in sorted(path.parent for path in Path(flags.FLAGS.students).glob("*/config.json")):
         student = jaxdiff.load(folder)
         rows[folder.name] = measured(student, folder, STEPS, num)
         for steps in (1, 2):
-            pictures[f"{folder.name}, {steps} step{'s' * (steps > 1)}"] = grid(student, steps)
-    few_step_images_page.write(Path(flags.FLAGS.out), rows, real(teacher, num), pictures, num)
+            pictures[f"{folder.name}, {steps} step{'s' * (steps > 1)}"] = page.grid(student, steps)
+    page.write(Path(flags.FLAGS.out), rows, real(teacher, num), pictures, num)
     print(flags.FLAGS.out)
 
 
@@ -99,13 +99,6 @@ def real(run: Run, num: int) -> dict[str, float]:
     images, labels = run.reference.train[chosen], run.reference.labels[chosen]
     score = classification_score(run, images, labels)
     return {**distances(run.reference, images), "classification_score": score}
-
-
-def grid(run: Run, steps: int) -> np.ndarray:
-    """Returns samples [classes, 6, h, w, c] of seed 0: the same noise for all runs."""
-    classes = run.num_classes
-    samples = run.sample(6 * classes, {"label": np.repeat(np.arange(classes), 6)}, steps=steps)
-    return samples.reshape(classes, 6, *samples.shape[1:])
 
 
 if __name__ == "__main__":

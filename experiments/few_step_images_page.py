@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
+from jaxdiff import Run
 from jaxdiff.evaluation.figures import INK, new_figure, save_figure
 
 INTRODUCTION = """# Few steps on images
@@ -49,7 +50,7 @@ def write(
     summary = _summary(rows)
     text = [INTRODUCTION.format(num=num), table, "", summary, "", f"![Samples]({picture})", ""]
     out.write_text("\n".join(text))
-    _picture(out.with_suffix(".png"), pictures)
+    save_picture(out.with_suffix(".png"), pictures)
 
 
 def _cells(figures: Mapping[str, float]) -> list[str]:
@@ -75,8 +76,16 @@ def _summary(rows: Mapping[str, Any]) -> str:
     )
 
 
-def _picture(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
-    figure, panels = new_figure(len(pictures), size=(2.2, 3.6), columns=8)
+def grid(run: Run, steps: int) -> np.ndarray:
+    """Returns samples [classes, 6, h, w, c] of seed 0: the same noise for all runs."""
+    classes = run.num_classes
+    samples = run.sample(6 * classes, {"label": np.repeat(np.arange(classes), 6)}, steps=steps)
+    return samples.reshape(classes, 6, *samples.shape[1:])
+
+
+def save_picture(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
+    """Writes grids of images [rows, columns, h, w, 1] beside each other, each with its title."""
+    figure, panels = new_figure(len(pictures), size=(2.2, 3.6), columns=min(8, len(pictures)))
     for axes in panels:
         axes.axis("off")
     for axes, (name, images) in zip(panels, pictures.items(), strict=False):
