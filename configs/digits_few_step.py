@@ -8,12 +8,14 @@ data, process, parameterization and time input can be:
         --config.weights.teacher=runs/teacher
 
 From the data alone: the variants of SCRATCH. `latent_consistency` and `guidance` read the guidance
-scale that samples ask for; `mean_flow_guided` has a scale of 2 in its weights.
+scale that samples ask for, as does `improved_mean_flow_guided`, with the times between which it
+acts; `mean_flow_guided` has a scale of 2 in its weights.
 """
 
 from jaxdiff import config as defaults
 
 UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
+INTERVAL = {"guidance_from": 100.0, "guidance_to": 100.0}
 EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=4, last=32, every=100), {EVEN})"
 PAIRS = "spans=Pairs(apart=0.5)"
@@ -30,6 +32,18 @@ SCRATCH = {
     "mean_flow_guided": FLOW_MAP
     | {"objective": f"MeanFlow({PAIRS}, guidance_scale=1.0, own_share=0.5)"},
     "improved_mean_flow": FLOW_MAP | {"objective": f"ImprovedMeanFlow({PAIRS})"},
+    "improved_mean_flow_guided": {
+        "sampling.solver": "FlowMap",
+        "sampling.guidance_scale": 1.5,
+        "network.inputs": {"scalars": {**UNTIL, **SCALE, **INTERVAL}},
+        "objective": f"ImprovedMeanFlow({PAIRS}, guidance_high=4.0, guidance_intervals=True)",
+    },
+    "pixel_mean_flow": FLOW_MAP
+    | {
+        "objective": f"ImprovedMeanFlow({PAIRS})",
+        "process": "RectifiedFlow",
+        "parameterization": "flow_x0",
+    },
     "alpha_flow": FLOW_MAP | {"objective": f"AlphaFlow(begins=100, ends=500, {PAIRS})"},
     "shortcut": FLOW_MAP | {"objective": "Shortcut(steps=32)"},
     "lagrangian": FLOW_MAP | {"objective": "LagrangianMap"},
@@ -78,6 +92,16 @@ TAUGHT = {
     | {
         "objective": "DistributionMatching",
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+    },
+    "distribution_matching_gan": CONSISTENCY
+    | {
+        "objective": "DistributionMatching(adversarial=0.003)",
+        "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+    },
+    "adversarial_distillation": CONSISTENCY
+    | {
+        "objective": "AdversarialDistillation(steps=2)",
+        "optimizers": {"network": {"learning_rate": 3e-4}},
     },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},

@@ -80,6 +80,16 @@ TAUGHT = {
         # Faster, the generator leaves the fake score behind, and the data.
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
     },
+    "distribution_matching_gan": CONSISTENCY
+    | {
+        "objective": "DistributionMatching(floor=0.5, adversarial=0.03, critic_weight=0.1)",
+        "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+    },
+    "adversarial_distillation": CONSISTENCY
+    | {
+        "objective": "AdversarialDistillation(steps=2, distillation=0.1, penalty=0.01)",
+        "optimizers": {"network": {"learning_rate": 3e-4, "b1": 0.0}},
+    },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},
 }

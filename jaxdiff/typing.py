@@ -106,16 +106,29 @@ class Times(NamedTuple):
     importance: Float[Array, "b *frames"]
 
 
+@runtime_checkable
+class Critic(Protocol):
+    """Tells samples from data by the features of a denoiser, in two parts: features, and scores."""
+
+    def features(self, x: Array, t: Array, cond: Cond) -> Any:
+        """Returns the features of x_t, a tree of arrays [b, ...]."""
+
+    def scores(self, features: Any) -> Array:
+        """Returns scores [b, n] of features: high for data."""
+
+
 class Roles(NamedTuple):
     """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one.
 
-    `others` are trained beside the student by players of their own, such as a fake score.
+    `others` are trained beside the student by players of their own, such as a fake score; `critic`
+    is for objectives with an adversarial term.
     """
 
     student: Denoiser
     target: Denoiser
     teacher: Denoiser | None = None
     others: Mapping[str, Denoiser] = MappingProxyType({})
+    critic: Critic | None = None
 
 
 @runtime_checkable

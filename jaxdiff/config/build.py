@@ -43,8 +43,9 @@ def build(family: ModuleType, spec: Any, kind: Any = None, /, **context: Any) ->
             the family.
     """
     kind = kinds.kind_of(family) if kind is None else kind
-    if isinstance(spec, str | Mapping | ConfigDict):
-        return _construct(family, parse(spec), kind, context)
+    if isinstance(spec, str | Mapping | ConfigDict | Call):
+        call = spec if isinstance(spec, Call) else parse(spec)
+        return _construct(family, call, kind, context)
     if kind is not Any and not checks.fits(kind, spec):
         noun = kinds.noun_of(family)
         raise ValueError(

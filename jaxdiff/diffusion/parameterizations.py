@@ -5,13 +5,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.schedules import Schedule
-from jaxdiff.options import PositiveFloat, checked
+from jaxdiff.options import PositiveFloat, Range, checked
 
 Time = Float[Array, "*t"]
 Row = tuple[Float[Array, "*t"], Float[Array, "*t"]]
@@ -63,3 +64,21 @@ class edm:  # noqa: N801 - named like `v` and `noise`
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         root = jnp.sqrt((alpha * self.data_std) ** 2 + sigma**2)
         return sigma / (self.data_std * root), -alpha * self.data_std / root
+
+
+@checked
+@dataclass(frozen=True)
+class flow_x0:  # noqa: N801 - named like `v` and `noise`
+    """Predicts x_t - max(t, `floor`)·dx/dt: on a rectified flow the data, above the floor.
+
+    Read as a velocity it is (x_t - y)/max(t, `floor`), which is finite at t = 0, where `x0` says
+    nothing (Li & He 2025, JiT; Lu et al. 2026, pMF).
+    """
+
+    floor: Annotated[float, Range(gt=0, lt=1)] = 0.05
+
+    def __call__(self, schedule: Schedule, t: Time) -> Row:
+        """Returns (a, b)."""
+        reach = jnp.maximum(t, self.floor)
+        slopes = velocity(schedule, t)
+        return schedule.alpha(t) - reach * slopes[0], schedule.sigma(t) - reach * slopes[1]

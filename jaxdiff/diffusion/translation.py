@@ -27,12 +27,19 @@ class Translated:
         self, x: Float[Array, "b *shape"], t: Float[Array, "b *frames"], cond: Cond
     ) -> Prediction:
         """Returns x0 and noise."""
-        time = lambda t: self.of.time(self.to.logsnr(t))
-        if flow_map.UNTIL in cond:
-            cond = {**cond, flow_map.UNTIL: time(flow_map.until_of(cond, t))}
-        there, here = time(t), self.to
-        scale = jnp.hypot(*self.of.at(there, x)) / jnp.hypot(*here.at(t, x))
-        return self.denoiser(scale * x, there, cond)
+        return self.denoiser(*moved(self.of, self.to, x, t, cond))
+
+
+def moved(
+    of: Process, to: Process, x: Float[Array, "b *shape"], t: Float[Array, "b *frames"], cond: Cond
+) -> tuple[Array, Array, Cond]:
+    """Returns x, t and the condition of the process `to` as those of the process `of`."""
+    time = lambda t: of.time(to.logsnr(t))
+    if flow_map.UNTIL in cond:
+        cond = {**cond, flow_map.UNTIL: time(flow_map.until_of(cond, t))}
+    there = time(t)
+    scale = jnp.hypot(*of.at(there, x)) / jnp.hypot(*to.at(t, x))
+    return scale * x, there, cond
 
 
 def translated(denoiser: Denoiser, of: Process, to: Process) -> Denoiser:

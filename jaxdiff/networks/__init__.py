@@ -1,6 +1,6 @@
 """Networks: `network(x, time, cond, dropout_keys)`, in Flax Linen, which nothing else sees."""
 
-from jaxdiff.networks.discriminator import PatchDiscriminator
+from jaxdiff.networks.discriminator import FeatureDiscriminator, PatchDiscriminator
 from jaxdiff.networks.dit import (
     CentredGrid,
     DiT,
@@ -35,6 +35,7 @@ __all__ = [
     "MLP",
     "CentredGrid",
     "DiT",
+    "FeatureDiscriminator",
     "Fourier",
     "Inputs",
     "MMDiT",

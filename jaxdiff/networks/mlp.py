@@ -35,6 +35,11 @@ class MLP(nn.Module):
     out_channels: Width | None = None
     dtype: FloatType = jnp.float32
 
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """Returns the layers that discriminators read by default: one of each block."""
+        return ("in", *(f"block_{i}_out" for i in range(self.num_blocks)))
+
     @nn.compact
     def __call__(
         self,

@@ -104,6 +104,8 @@ class UNet(nn.Module):
     inputs: Inputs = Inputs()
     out_channels: Width | None = None
     dtype: FloatType = jnp.float32
+    feature_layers = ("middle_1_residual",)
+    """The layers that discriminators read by default: the smallest images."""
 
     @nn.compact
     def __call__(

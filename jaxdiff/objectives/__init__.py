@@ -1,5 +1,6 @@
 """Objectives: `(roles, x0, cond, draw, step) -> (loss [b], metrics [b])`."""
 
+from jaxdiff.objectives.adversarial_distillation import AdversarialDistillation
 from jaxdiff.objectives.consistency import (
     ConsistencyDistillation,
     ConsistencyTraining,
@@ -17,9 +18,10 @@ from jaxdiff.objectives.distillation import (
 )
 from jaxdiff.objectives.distribution_matching import DistributionMatching
 from jaxdiff.objectives.flow_matching import EulerianMap, LagrangianMap, SemigroupMap
+from jaxdiff.objectives.improved_mean_flow import ImprovedMeanFlow
 from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
-from jaxdiff.objectives.mean_flow import AlphaFlow, ImprovedMeanFlow, MeanFlow, Shortcut
+from jaxdiff.objectives.mean_flow import AlphaFlow, MeanFlow, Shortcut
 from jaxdiff.objectives.moment_matching import MomentMatching
 from jaxdiff.objectives.published import Published
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
@@ -30,6 +32,7 @@ KIND = Objective
 """The kind of objects that the names of this module build."""
 
 __all__ = [
+    "AdversarialDistillation",
     "AlphaFlow",
     "ConsistencyDistillation",
     "ConsistencyTraining",

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Integer
 from jaxdiff import random
 from jaxdiff.diffusion import flow_map, solvers
 from jaxdiff.diffusion import spans as span_rules
-from jaxdiff.diffusion.guidance import ClassifierFree
+from jaxdiff.diffusion.guidance import GUIDANCE, ClassifierFree
 from jaxdiff.diffusion.parameterizations import x0 as x0_row
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.diffusion.sampling import sample
@@ -24,9 +24,6 @@ from jaxdiff.objectives.two_times import Time, mean_square, stop, teacher_of, tw
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
 
 Loss = tuple[Float[Array, " b"], Metrics]
-
-GUIDANCE = "guidance_scale"
-"""The number that a student of guided teachers reads."""
 
 
 @dataclass(frozen=True)

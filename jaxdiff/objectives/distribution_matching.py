@@ -8,15 +8,20 @@ from einops import reduce
 from jaxtyping import Array, Float, Integer
 
 from jaxdiff import random
+from jaxdiff.config.build import Spec
 from jaxdiff.diffusion import flow_map
 from jaxdiff.diffusion.guidance import ClassifierFree
 from jaxdiff.diffusion.process import Parameterization, Process, expand
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
+from jaxdiff.objectives.adversarial import critic_loss, critic_of, generator_loss, judged
 from jaxdiff.objectives.players import fixed
 from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
-from jaxdiff.options import Between, PositiveFloat
+from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
+
+FAKE = "fake_score"
+"""The name of the denoiser of the generator's samples, and of its player."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,13 @@ class DistributionMatching:
     Two players: the generator, and "fake_score", a denoiser of the generator's samples that begins
     as the student. At noise level t, the samples x move against (x0_fake - x0_real)/mean|x -
     x0_real|, where x0_real is the teacher's, under guidance if `guidance_scale` is not 1. The
-    denominator, a mean over the values of an example, is at least `floor`. There is no adversarial
-    term. For more than one step the generator starts at any of `steps` even times
-    from its own noised samples. The paper moves the generator in every fifth step:
-    `optimizers.network.every=5`.
+    denominator, a mean over the values of an example, is at least `floor`. For more than one step
+    the generator starts at any of `steps` even times from its own noised samples. The paper moves
+    the generator in every fifth step: `optimizers.network.every=5`.
+
+    With `adversarial` above 0 there is DMD2's term (2024b, eq. 4): `discriminator` tells noised
+    samples from noised data by features of the fake score, which learns to tell them apart, too.
+    Its logistic loss has the factor `critic_weight`, the generator's the factor `adversarial`.
     """
 
     process: Process
@@ -39,11 +47,23 @@ class DistributionMatching:
     steps: Annotated[int, Between(1, 64)] = 1
     guidance_scale: float = 1.0
     floor: PositiveFloat = 1e-3
+    adversarial: NonNegativeFloat = 0.0
+    critic_weight: PositiveFloat = 0.01
+    discriminator: Spec = "FeatureDiscriminator"
     learns = "consistency"
     needs_teacher = True
-    players = {"generator": ("network",), "fake_score": ("fake_score",)}  # noqa: RUF012
-    companions = ("fake_score",)
+    companions = (FAKE,)
     __call__ = two_times
+
+    @property
+    def players(self) -> dict[str, tuple[str, ...]]:
+        """Returns the weights that each loss trains."""
+        return {"generator": ("network",), FAKE: (FAKE, "discriminator") if self.trunk else (FAKE,)}
+
+    @property
+    def trunk(self) -> str:
+        """Returns the weights whose features the discriminator reads; "" without one."""
+        return FAKE if self.adversarial else ""
 
     @property
     def guided(self) -> float:
@@ -64,7 +84,7 @@ class DistributionMatching:
         x_t = self.process.perturb(at_t, t)
         teacher = ClassifierFree(self.guidance_scale)(teacher_of(roles))
         real = stop(teacher(x_t, t, cond).x0)
-        fake = roles.others["fake_score"]
+        fake = roles.others[FAKE]
         move = stop(fixed(fake)(x_t, t, cond).x0) - real
         scale = reduce(jnp.abs(at_t.x0 - real), "b ... -> b", "mean")
         move /= expand(jnp.maximum(scale, self.floor), x)
@@ -74,9 +94,20 @@ class DistributionMatching:
         by_player = {
             # The gradient of the first with regard to x is `move`, divided by the values.
             "generator": mean_square(x - stop(x - move)) / 2,
-            "fake_score": weight * error,
+            FAKE: weight * error,
         }
-        return by_player, {"squared_error": error, "move": mean_square(move)}
+        metrics = {"squared_error": error, "move": mean_square(move)}
+        if not self.adversarial:
+            return by_player, metrics
+        critic = critic_of(roles)
+        noised = lambda x, name: self.process.perturb(Prediction(x, span.noise(x, name)), t)
+        drawn, data = noised(x, "critic"), noised(truth.x0, "data")
+        fooled = judged(fixed(critic), drawn, t, cond)
+        scores = [judged(critic, stop(each), t, cond) for each in (data, drawn)]
+        mean = lambda loss: reduce(loss, "b n -> b", "mean")
+        by_player["generator"] += self.adversarial * mean(generator_loss(fooled))
+        by_player[FAKE] += self.critic_weight * mean(critic_loss(*scores))
+        return by_player, metrics | {"real_score": mean(scores[0]), "fake_score": mean(scores[1])}
 
     def _generated(self, roles: Roles, truth: Prediction, span: Span, cond: Cond) -> Data:
         """Returns samples of the generator, each in one evaluation from one of its times."""

@@ -1,4 +1,4 @@
-"""Mean velocities: MeanFlow, its improved form, α-Flow, and shortcuts.
+"""Mean velocities: MeanFlow, α-Flow, and shortcuts.
 
 u(x_t, t, s) = (x_t - x_s)/(t - s) along the flow; at s = t it is the velocity v.
 """
@@ -83,33 +83,6 @@ class MeanFlow:
         rest = 1 - self.guidance_scale - self.own_share
         mixed = self.guidance_scale * v + self.own_share * own + rest * null
         return stop(jnp.where(expand(conditional(cond, len(x)), x), mixed, v))
-
-
-@dataclass(frozen=True)
-class ImprovedMeanFlow:
-    """`MeanFlow` whose du/dt is along the student's own velocity (Geng et al. 2025b, iMF).
-
-    Then u + (t - s)·du/dt is a function of x_t alone, regressed on v: less noise, and the same
-    fixed point.
-    """
-
-    process: Process
-    time_sampling: TimeSampling
-    weighting: Weighting
-    spans: Annotated[Spans, span_rules] = Pairs(apart=0.5)
-    distance: Annotated[Distance, distances] = Adaptive()
-    learns = "flow map"
-    needs_scalars = ("until",)
-    __call__ = two_times
-
-    def loss(
-        self, roles: Roles, truth: Prediction, span: Span, cond: Cond, step: Integer[Array, ""]
-    ) -> Loss:
-        """Returns the loss [b] of examples over spans."""
-        x = self.process.perturb(truth, span.t)
-        v = slope(self.process, roles, truth, x, span.t, cond)
-        own = stop(own_slope(self.process, roles.student, x, span.t, cond))
-        return mean_flow_loss(self, roles.student, x, span, cond, v, along=own)
 
 
 @dataclass(frozen=True)

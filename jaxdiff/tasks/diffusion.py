@@ -24,6 +24,7 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
+from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of
 from jaxdiff.tasks.model import build_model, model_of_run
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
@@ -84,6 +85,7 @@ class Diffusion:
         )
         self.teacher = self._teacher(config.weights.get("teacher", ""))
         students.check_objective(self.objective, self.model.scalars, self.teacher, config)
+        self.discriminator = discriminator_of(self.objective, self.model, self.teacher)
         if self._begins_as_teacher():
             students.check_beginning(config.weights.teacher, config)
         self.fields = ("x", *self.conditions.names)
@@ -115,6 +117,9 @@ class Diffusion:
             entries[name] = dataclasses.replace(
                 entries["network"], source=sources.Like("network"), averaged=False
             )
+        if (discriminator := self.discriminator) is not None:
+            init = lambda key: discriminator.init(key, *self._zeros())
+            entries[DISCRIMINATOR] = Weights(init=init, averaged=False)
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
@@ -179,6 +184,8 @@ class Diffusion:
             roles = roles._replace(teacher=filled(teacher, empty))
         bound = lambda name: filled(self.model.bind(weights, name=name), empty)
         roles = roles._replace(others={name: bound(name) for name in self._companions})
+        if self.discriminator is not None:
+            roles = roles._replace(critic=self.discriminator.bind(weights, empty))
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
@@ -223,10 +230,12 @@ class Diffusion:
         return self.conditions.example(self._frozen_shapes)
 
     def _init_network(self, key, cond=None):
-        x = jnp.zeros((1, *self.latent_shape))
-        if cond is None:
-            cond = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self._example_cond)
-        return self.model.init(key, x, cond)
+        x, zeros = self._zeros()
+        return self.model.init(key, x, zeros if cond is None else cond)
+
+    def _zeros(self):
+        cond = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self._example_cond)
+        return jnp.zeros((1, *self.latent_shape)), cond
 
     def _learned(self):
         parts = dict(learned.parts(self.process, learned.PROCESS))

@@ -1,6 +1,6 @@
 """A model: a network, and the meaning of its inputs and its output in a process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxdiff import networks
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import flow_map, parameterizations, preconditioning, schedules
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.networks.features import default_layers, features_of
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Params, Prediction
@@ -79,19 +80,33 @@ class BoundModel:
 
         A flow map that is not asked until when is the denoiser at `t`.
         """
+        y = self.model.network.apply({"params": self.params}, *self._inputs(x, t, cond))
+        y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
+        prediction = self.process.solve(self.model.parameterization, y, x, t)
+        return prediction._replace(variance=share)
+
+    def features(
+        self,
+        x: Float[Array, "b *shape"],
+        t: Float[Array, "..."],
+        cond: Cond,
+        layers: Sequence[str] = (),
+    ) -> dict[str, Array]:
+        """Returns the outputs of layers of the network, by default of those that it offers.
+
+        Raises:
+            ValueError: a layer is unknown, or the network offers none.
+        """
+        network = self.model.network
+        layers = tuple(layers) or default_layers(network)
+        return features_of(network, self.params, layers, *self._inputs(x, t, cond))
+
+    def _inputs(self, x, t, cond):
         model, process = self.model, self.process
         if flow_map.UNTIL in model.scalars:
             cond = {flow_map.UNTIL: t, **cond}
-        y = model.network.apply(
-            {"params": self.params},
-            model.input_scaling(process, x, t),
-            model.time_input(process, t),
-            cond,
-            self.dropout_keys,
-        )
-        y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
-        prediction = process.solve(model.parameterization, y, x, t)
-        return prediction._replace(variance=share)
+        scaled, time = model.input_scaling(process, x, t), model.time_input(process, t)
+        return scaled, time, cond, self.dropout_keys
 
 
 def _split_variance(y, channels):

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxdiff import config as configs
-from jaxdiff.diffusion.guidance import AsInput, ClassifierFree
-from jaxdiff.objectives.distillation import GUIDANCE
+from jaxdiff.diffusion.guidance import FROM, GUIDANCE, AsInput, ClassifierFree, Interval
 from jaxdiff.typing import Solver
 
 DENOISER, CONSISTENCY, FLOW_MAP = "denoiser", "consistency", "flow map"
@@ -117,12 +116,7 @@ def guidance_of(
         ValueError: guidance beside that which is an input.
     """
     if GUIDANCE in scalars:
-        if not isinstance(guide, ClassifierFree | AsInput):
-            raise ValueError(
-                f"sampling.guidance={type(guide).__name__}: the model has its guidance_scale as an"
-                " input, and guidance would be applied twice; leave it at ClassifierFree"
-            )
-        return AsInput(guidance_scale)
+        return _as_input(guide, guidance_scale, FROM in scalars)
     if within != 1 and guidance_scale != 1:
         warnings.warn(
             f"guidance_scale={guidance_scale} on top of the scale {within:g} that the model was"
@@ -130,6 +124,19 @@ def guidance_of(
             stacklevel=4,
         )
     return guide
+
+
+def _as_input(guide: Any, guidance_scale: Any, interval: bool) -> AsInput:
+    """Returns guidance as an input, between the times of an `Interval` if the model reads them."""
+    if isinstance(guide, ClassifierFree | AsInput):
+        return AsInput(guidance_scale, interval=interval)
+    if interval and isinstance(guide, Interval) and guide.unit == "time" and guide.of is None:
+        return AsInput(guidance_scale, guide.low, guide.high, interval=True)
+    take = "ClassifierFree, or Interval(low=, high=) in times" if interval else "ClassifierFree"
+    raise ValueError(
+        f"sampling.guidance={type(guide).__name__}: the model has its guidance_scale as an input,"
+        f" and guidance would be applied twice; take {take}"
+    )
 
 
 def _nested(part: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Draw, Prediction
 
 SCHEDULES = ["LinearBeta", "Cosine", "RectifiedFlow", "VarianceExploding", "EDM", "Tabulated"]
-PARAMETERIZATIONS = ["x0", "noise", "score", "v", "velocity", "edm"]
+PARAMETERIZATIONS = ["x0", "noise", "score", "v", "velocity", "edm", "flow_x0"]
 T = jnp.array([0.05, 0.2, 0.5, 0.8, 0.95])
 
 

@@ -19,6 +19,7 @@ from jaxdiff.diffusion import (
 )
 from jaxdiff.diffusion.process import Process
 from jaxdiff.objectives.distances import Adaptive, PseudoHuber, Squared
+from jaxdiff.objectives.improved_mean_flow import power_law
 from jaxdiff.typing import Draw, Prediction, Roles, Span
 from tests.support.gaussians import COSINE, FLOW, given, of_label
 
@@ -117,6 +118,48 @@ def test_meanflow_has_guidance_in_its_target():
     null = read(of_label(x, t, {"label": type(label)(label.value, keep=jnp.zeros(5, bool))}))
     np.testing.assert_allclose(found[:4], (1.5 * v + 0.5 * own - null)[:4], rtol=1e-12)
     np.testing.assert_array_equal(found[4], v[4])
+
+
+def test_improved_meanflow_has_its_fixed_point_at_the_guided_velocity():
+    """The student that is guided by w on average has itself as target; plain v where w is 1.
+
+    Fails if 1 - 1/w is not its factor, or the interval or a dropped condition does not count.
+    """
+    objective = objectives.ImprovedMeanFlow(
+        COSINE, **PARTS, guidance_high=8.0, guidance_intervals=True
+    )
+    assert objective.needs_scalars == ("until", "guidance_scale", "guidance_from", "guidance_to")
+    x, t, cond = given()
+    label = conditions(cond)["label"]
+    cond = {"label": type(label)(label.value, keep=jnp.array([True, True, True, True, False]))}
+    read = lambda p: COSINE.read(parameterizations.velocity, p, t)
+    v = read(of_label(x, t, cond))
+    scale, low, high = jnp.full(5, 3.0), jnp.full(5, 0.2), jnp.full(5, 0.6)
+    found, own = objective._guided(by_scale, v, x, t, cond, scale, low, high)
+    guided = read(by_scale(x, t, {**cond, "guidance_scale": scale}))
+    inside = np.array([False, True, True, False, False])  # t is 0.1, 0.3, 0.5, 0.7, 0.9
+    np.testing.assert_allclose(found, jnp.where(inside[:, None], guided, v), rtol=1e-9)
+    np.testing.assert_allclose(own, found, rtol=1e-9)
+    assert np.abs(guided - v)[inside].min() > 1e-3
+
+    keys = jax.random.split(jax.random.key(0), 2000)
+    span = Span(jnp.full(2000, 0.7), jnp.where(jnp.arange(2000) % 2, 0.7, 0.2), keys, 1)
+    scale, low, high = objective._guidance(span)
+    assert (scale >= 1).all() and (scale <= 8).all()
+    assert float((scale < 8**0.5).mean()) == pytest.approx(0.5, abs=0.04)
+    assert not low[1::2].any() and (high[1::2] == 1).all()
+    assert (low <= 0.5).all() and (high >= 0.5).all() and float(low[::2].mean()) > 0.2
+    with pytest.raises(ValueError, match="guidance_intervals=True needs guidance, guidance_high"):
+        objectives.ImprovedMeanFlow(COSINE, **PARTS, guidance_intervals=True)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 3.0])
+def test_guidance_scales_have_the_density_of_their_power(power):
+    """By the integral of w^-power from 1 to each quantile; fails for another exponent."""
+    u = jnp.linspace(0, 1, 5)
+    w = power_law(u, 1.0, 4.0, power)
+    integral = lambda w: np.log(w) if power == 1 else (w ** (1 - power) - 1) / (1 - power)
+    np.testing.assert_allclose(integral(w) / integral(4.0), u, atol=1e-12)
 
 
 def test_equal_scores_move_no_sample_and_others_lead_to_the_data():

@@ -8,7 +8,13 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
+<<<<<<< HEAD
 from jaxdiff.runs.publish import publish, rounded
+=======
+from jaxdiff.diffusion import guidance, schedules
+from jaxdiff.diffusion.process import Process
+from jaxdiff.tasks import students
+>>>>>>> c305050 (Adversarial terms of distillation read the teacher's features, and improved MeanFlow reads its guidance)
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
 
@@ -97,8 +103,56 @@ def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teac
 
 
 @pytest.mark.parametrize(
+    ("objective", "moving"),
+    [
+        ("AdversarialDistillation(penalty=0.1)", "network"),
+        ("DistributionMatching(adversarial=0.1)", "fake_score"),
+    ],
+)
+def test_a_discriminator_reads_its_trunk_and_has_an_optimizer_of_its_own(
+    teacher, objective, moving
+):
+    """The trunk is the frozen teacher, or the fake score, which moves with the discriminator.
+
+    Fails if it is averaged, moves by another's rate, or the teacher moves.
+    """
+    still = {} if moving == "network" else {"network": {"learning_rate": 0.0}}
+    student = experiment(
+        **{
+            "objective": objective,
+            "weights.teacher": teacher[0],
+            "sampling.solver": "Consistency",
+            "optimizers": still,
+        }
+    )
+    begun = student.init()
+    kept = jax.device_get((begun.params, begun.frozen))
+    assert set(begun.ema) == {"network"} and "discriminator" in begun.params
+    batch = {name: next(student.batches())[name] for name in ("x", "position")}
+    after, metrics = student.runner.step(begun, student.devices.put(batch), 0)
+    moved = lambda name: any(
+        jax.tree.leaves(
+            jax.tree.map(lambda a, b: np.any(a != b), after.params[name], kept[0][name])
+        )
+    )
+    assert moved(moving) and moved("discriminator")
+    assert moved("network") == (moving == "network")
+    jax.tree.map(np.testing.assert_array_equal, after.frozen, kept[1])
+    assert {"real_score", "fake_score"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
+        (
+            {
+                "objective": "AdversarialDistillation(discriminator="
+                "FeatureDiscriminator(layers=('blocks',)))",
+                "weights.teacher": "TEACHER",
+            },
+            "the network has no layer 'blocks' with an output; it has block_0_dropout",
+        ),
+        ({"objective": "AdversarialDistillation"}, "AdversarialDistillation learns from a teacher"),
         (
             {"objective": "ConsistencyDistillation"},
             r"learns from a teacher: .*weights\.teacher=RUN",
@@ -119,9 +173,36 @@ def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teac
         ),
     ],
 )
-def test_what_an_objective_lacks_is_named_before_anything_is_compiled(fields, message):
+def test_what_an_objective_lacks_is_named_before_anything_is_compiled(fields, message, teacher):
+    if "weights.teacher" in fields:
+        fields = {**fields, "weights.teacher": teacher[0]}
     with pytest.raises(ValueError, match=message):
         experiment(**fields)
+
+
+def test_guidance_that_a_model_reads_is_an_input_and_nothing_besides():
+    """Scale and interval go to the network; fails if they are dropped, or applied outside of it."""
+    scale = {"guidance_scale": 1.0}
+    whole = {**scale, "guidance_from": 1.0, "guidance_to": 1.0}
+    process = Process(schedules.RectifiedFlow())
+    interval = guidance.Interval(process, 3.0, low=0.4, high=0.65)
+    seen = []
+    denoiser = lambda x, t, cond: seen.append({n: float(c[0]) for n, c in cond.items()})
+    for guide, scalars in [
+        (guidance.ClassifierFree(3.0), scale),
+        (guidance.ClassifierFree(3.0), whole),
+        (interval, whole),
+    ]:
+        found = students.guidance_of(guide, 3.0, scalars, 1.0)
+        found(denoiser)(np.zeros((2, 3), np.float32), np.ones(2), {})
+    ends = lambda low, high: {"guidance_scale": 3.0, "guidance_from": low, "guidance_to": high}
+    assert seen == [{"guidance_scale": 3.0}, ends(0.0, 1.0), pytest.approx(ends(0.4, 0.65))]
+    twice = r"guidance=Interval: .*applied twice; take ClassifierFree"
+    with pytest.raises(ValueError, match=twice + "$"):
+        students.guidance_of(interval, 3.0, scale, 1.0)
+    noise = guidance.Interval(process, 3.0, low=0.4, high=9.0, unit="noise")
+    with pytest.raises(ValueError, match=twice + ", or Interval"):
+        students.guidance_of(noise, 3.0, whole, 1.0)
 
 
 def test_a_teacher_with_less_noise_or_more_conditions_is_named(tmp_path):

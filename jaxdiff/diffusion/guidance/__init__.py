@@ -20,6 +20,9 @@ from jaxdiff.diffusion.guidance.extrapolation import (
 )
 from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
 from jaxdiff.diffusion.guidance.wrappers import (
+    FROM,
+    GUIDANCE,
+    TO,
     AsInput,
     Composed,
     DynamicThreshold,
@@ -32,6 +35,9 @@ KIND = Guidance
 """The kind of objects that the names of this module build."""
 
 __all__ = [
+    "FROM",
+    "GUIDANCE",
+    "TO",
     "AdaptiveProjected",
     "AsInput",
     "AutoGuidance",

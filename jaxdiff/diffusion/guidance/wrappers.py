@@ -19,18 +19,32 @@ from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Denoiser
 
+GUIDANCE, FROM, TO = "guidance_scale", "guidance_from", "guidance_to"
+"""The numbers by which a model is told its guidance, and the times between which it acts."""
 
-@pytree(data=("guidance_scale",))
+
+@pytree(data=("guidance_scale", "low", "high"))
 @dataclass(frozen=True)
 class AsInput:
-    """The scale as cond["guidance_scale"], for models that have learned it (Meng et al. 2023)."""
+    """The scale as cond["guidance_scale"], for models that have learned it (Meng et al. 2023).
+
+    With `interval` the times between which it acts are conditions too (Geng et al. 2025b, iMF).
+    """
 
     guidance_scale: float | Array | None = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    interval: bool = False
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the denoiser with the scale as a condition."""
         scale = 1.0 if self.guidance_scale is None else self.guidance_scale
-        given = lambda x: {"guidance_scale": jnp.full(len(x), scale, x.dtype)}
+        ends = {FROM: self.low, TO: self.high} if self.interval else {}
+
+        def given(x):
+            numbers = {GUIDANCE: scale, **ends}
+            return {name: jnp.full(len(x), value, x.dtype) for name, value in numbers.items()}
+
         return lambda x, t, cond: denoiser(x, t, {**cond, **given(x)})
 
 

@@ -76,6 +76,11 @@ class DiT(nn.Module):
     eps: PositiveFloat = 1e-6
     dtype: FloatType = jnp.float32
 
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """Returns the layers that discriminators read by default: the tokens after each block."""
+        return tuple(f"blocks[{i}]" for i in range(self.depth))
+
     @nn.compact
     def __call__(
         self,

@@ -29,7 +29,7 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
         block = nn.remat(block, policy=policy, prevent_cse=False)
     scanned = nn.scan(
         block,
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
         in_axes=(0, nn.broadcast),
         length=depth,
