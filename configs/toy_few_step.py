@@ -46,6 +46,10 @@ SCRATCH = {
     "eulerian": FLOW_MAP | {"objective": "EulerianMap"},
     "semigroup": FLOW_MAP | {"objective": "SemigroupMap"},
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=16, decrement=0.1)"},
+    "drifting": CONSISTENCY
+    | {
+        "objective": "Drifting(labels=4, generated=64, positives=64, negatives=0, bank=1024)",
+    },
 }
 TAUGHT = {
     "easy_consistency": CONSISTENCY

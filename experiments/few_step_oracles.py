@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.interpreters.ad import JVPTracer
+from objective_calls import calls_of
 
 import jaxdiff
 from jaxdiff import Experiment, Run
@@ -30,7 +30,6 @@ from jaxdiff.diffusion import flow_map, oracles, schedules
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation.sliced_wasserstein import sliced_wasserstein
 from jaxdiff.tasks import students
-from jaxdiff.typing import Denoiser, Draw, Prediction, Roles
 
 flags.DEFINE_list("methods", None, "Variants of configs/toy_few_step.py; all by default.")
 flags.DEFINE_list("data", ["three_peaks", "eight_gaussians"], "Mixtures of jaxdiff.data.toy.")
@@ -136,7 +135,7 @@ def _measured(recipe: Any, data: str, method: str, exact: Exact) -> Row:
         method=method,
         learns=learned,
         teacher=run.experiment.task.teacher is not None or bool(run.config.weights.network),
-        calls=_calls(objective, run.experiment.task.teacher is not None, run.shape),
+        calls=calls_of(objective, run.experiment.task.teacher is not None, run.shape),
         seconds=seconds,
         map_error=float(np.mean(list(errors.values()))),
         end_error=float(errors[0, len(TIMES) - 1]),
@@ -233,34 +232,6 @@ def _run(
         compiling = json.loads(lines[0])["compile_seconds"]
         file.write_text(json.dumps(time.perf_counter() - start - compiling))
     return jaxdiff.load(folder), json.loads(file.read_text())
-
-
-def _calls(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str, int]:
-    """Counts the evaluations that a training example costs, by who is asked and in which mode."""
-    calls = {"student": 0, "student, jvp": 0, "target": 0, "teacher": 0, "fake score": 0}
-
-    def counting(who: str) -> Denoiser:
-        def denoiser(x, t, cond):
-            tangents = isinstance(x, JVPTracer) or any(
-                isinstance(a, JVPTracer) for a in jax.tree.leaves((t, cond))
-            )
-            calls["student, jvp" if tangents and who == "student" else who] += 1
-            return Prediction(0.5 * x, 0.5 * x)
-
-        return denoiser
-
-    roles = Roles(
-        counting("student"),
-        counting("target"),
-        counting("teacher") if teacher else None,
-        {"fake_score": counting("fake score")},
-    )
-    batch = getattr(objective, "group", 2)
-    x0 = jnp.zeros((batch, *shape))
-    draw = Draw(jax.random.split(jax.random.key(0), batch), jnp.linspace(0.1, 0.9, batch))
-    with jax.disable_jit():
-        objective(roles, x0, {}, draw, jnp.asarray(10_000))
-    return {who: count for who, count in calls.items() if count}
 
 
 def _process() -> Process:

@@ -40,8 +40,11 @@ Params = Any
 Scalar = float | Float[Array, ""]
 """A number that may be traced."""
 
-Metrics = Mapping[str, Array]
+Metrics = Mapping[str, Any]
 """Named arrays with one value per example."""
+
+REMEMBERED = "remembered"
+"""The name among an objective's metrics under which it hands examples to its memory banks."""
 
 Data = Float[Array, "b *shape"]
 """A batch of examples, clean or noised."""
@@ -121,7 +124,7 @@ class Roles(NamedTuple):
     """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one.
 
     `others` are trained beside the student by players of their own, such as a fake score; `critic`
-    is for objectives with an adversarial term.
+    is for objectives with an adversarial term, `encoder` returns features of x_t by name.
     """
 
     student: Denoiser
@@ -129,6 +132,7 @@ class Roles(NamedTuple):
     teacher: Denoiser | None = None
     others: Mapping[str, Denoiser] = MappingProxyType({})
     critic: Critic | None = None
+    encoder: Callable[[Array, Array, Cond], Mapping[str, Array]] | None = None
 
 
 @runtime_checkable
@@ -157,7 +161,8 @@ class Objective(Protocol):
         """Returns the loss [b] and metrics [b].
 
         Among these "logsnr" says each example's noise level, and "importance", where there is
-        one, the factor that the loss has because its time was drawn by importance.
+        one, the factor that the loss has because its time was drawn by importance. "remembered"
+        is no metric, but examples for a memory bank.
         """
 
 

@@ -40,7 +40,7 @@ class FeatureDiscriminator(nn.Module):
             offers itself.
         channels: widths of a head's layers.
         strides: of the layers of heads on images, one for each of `channels`; () for 1.
-        num_groups: of the norms.
+        num_groups: of the norms; vectors are normed as a whole.
     """
 
     layers: Sequence[str] = ()
@@ -71,7 +71,8 @@ class FeatureDiscriminator(nn.Module):
         for i, width in enumerate(self.channels):
             stride = self.strides[i] if self.strides else 1
             h = self._map(h, width, stride, f"{name}_{i}")
-            h = nn.silu(GroupNorm(self.num_groups, dtype=self.dtype, name=f"{name}_{i}_norm")(h))
+            groups = self.num_groups if h.ndim > 2 else 1  # a few numbers would lose their size
+            h = nn.silu(GroupNorm(groups, dtype=self.dtype, name=f"{name}_{i}_norm")(h))
         score = Dense(1, dtype=self.dtype, name=f"{name}_out")(h)
         return rearrange(score, "b ... 1 -> b (...)")
 

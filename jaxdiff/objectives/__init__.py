@@ -17,10 +17,12 @@ from jaxdiff.objectives.distillation import (
     Reflow,
 )
 from jaxdiff.objectives.distribution_matching import DistributionMatching
+from jaxdiff.objectives.drifting import Drifting
 from jaxdiff.objectives.flow_matching import EulerianMap, LagrangianMap, SemigroupMap
 from jaxdiff.objectives.improved_mean_flow import ImprovedMeanFlow
 from jaxdiff.objectives.learned_uncertainty import LearnedUncertainty
 from jaxdiff.objectives.learned_variance import LearnedVariance
+from jaxdiff.objectives.masked_autoencoding import MaskedAutoencoding
 from jaxdiff.objectives.mean_flow import AlphaFlow, MeanFlow, Shortcut
 from jaxdiff.objectives.moment_matching import MomentMatching
 from jaxdiff.objectives.published import Published
@@ -39,6 +41,7 @@ __all__ = [
     "ContinuousConsistency",
     "Denoising",
     "DistributionMatching",
+    "Drifting",
     "EasyConsistency",
     "EulerianMap",
     "GuidanceDistillation",
@@ -48,6 +51,7 @@ __all__ = [
     "LatentConsistency",
     "LearnedUncertainty",
     "LearnedVariance",
+    "MaskedAutoencoding",
     "MeanFlow",
     "MomentMatching",
     "ProgressiveDistillation",

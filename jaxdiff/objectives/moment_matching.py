@@ -1,7 +1,7 @@
 """Flow maps by their distributions: maximum mean discrepancy between two starts of one end."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from einops import rearrange, reduce, repeat
@@ -47,10 +47,7 @@ class MomentMatching:
         Raises:
             ValueError: the batch is not made of groups.
         """
-        if len(span.t) % self.group:
-            raise ValueError(
-                f"MomentMatching: a batch of {len(span.t)} is not made of groups of {self.group}"
-            )
+        self._check(len(span.t))
         t, s = (repeat(time[:: self.group], "g -> (g m)", m=self.group) for time in span[:2])
         level = jnp.exp(-0.5 * self.process.logsnr(t)) - self.decrement
         r = self.process.time(-2 * jnp.log(jnp.maximum(level, 1e-12)))
@@ -61,6 +58,16 @@ class MomentMatching:
         kernel = lambda x, y: self._kernel(x, y, t, s)
         loss = kernel(above, above) + kernel(below, below) - 2 * kernel(above, below)
         return self.weighting(self.process, x0_row, t) * loss, {"gap": t - r}
+
+    def check_config(self, config: Any) -> None:
+        """Raises ValueError if the batches of a run's config are not made of groups."""
+        self._check(config.batch_size)
+
+    def _check(self, batch: int) -> None:
+        if batch % self.group:
+            raise ValueError(
+                f"MomentMatching: a batch of {batch} is not made of groups of {self.group}"
+            )
 
     def _kernel(self, x: Data, y: Data, t: Time, s: Time) -> Float[Array, " b"]:
         """Returns for each example the mean kernel with all of its group.

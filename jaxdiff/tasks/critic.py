@@ -1,6 +1,6 @@
-"""A critic of samples: a discriminator on the features of the teacher, or of a fake score."""
+"""Features of a model, the teacher or a fake score, and critics of samples on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,64 @@ DISCRIMINATOR, TEACHER = "discriminator", "teacher"
 
 
 @dataclass(frozen=True)
-class Discriminator:
-    """A network on the features of a model, its trunk, for x of a process.
+class Trunk:
+    """The layers of a model that are read as features, for x of a process.
 
-    `trunk_name` is the name of the trunk's weights: "teacher", or a companion of the student.
+    `name` is that of the model's weights: "teacher", or a companion of the student.
     """
 
-    network: Any
-    trunk: Model
-    trunk_name: str
+    model: Model
+    name: str
+    layers: Sequence[str]
     process: Process
+
+    def shapes(self, x: Array, cond: Cond) -> dict[str, Any]:
+        """Returns the features' shapes, for data and conditions of these shapes.
+
+        Raises:
+            ValueError: the model does not have one of the layers.
+        """
+        key, t = jax.random.key(0), jnp.zeros(len(x), x.dtype)
+        params = jax.eval_shape(lambda: self.model.init(key, x, cond))
+        given = {**dict.fromkeys(self.model.scalars, t), **cond}
+        read = lambda params: BoundTrunk(self, BoundModel(self.model, params), {})(x, t, given)
+        return jax.eval_shape(read, params)
+
+    def bind(self, weights: Mapping[str, Params], empty: Cond) -> "BoundTrunk":
+        """Returns the function that some weights make; those of a teacher are fixed.
+
+        `empty` replaces dropped conditions where the model has no embeddings for them.
+        """
+        if self.name == TEACHER:
+            return BoundTrunk(self, fixed(self.model.bind(weights[TEACHER])), empty)
+        return BoundTrunk(self, self.model.bind(weights, name=self.name), empty)
+
+
+@pytree(data=("model", "empty"))
+@dataclass(frozen=True)
+class BoundTrunk:
+    """A trunk with its weights: features by their layers' names."""
+
+    trunk: Trunk
+    model: BoundModel
+    empty: Mapping[str, Any]
+
+    def __call__(
+        self, x: Float[Array, "b *shape"], t: Float[Array, " b"], cond: Cond
+    ) -> dict[str, Array]:
+        """Returns the features of x_t."""
+        cond = fill(cond, self.empty, len(x)) if self.empty else cond
+        own, here = self.trunk.model.process, self.trunk.process
+        x, t, cond = (x, t, cond) if own == here else moved(own, here, x, t, cond)
+        return self.model.features(x, t, cond, self.trunk.layers)
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """A network on the features of a trunk."""
+
+    network: Any
+    trunk: Trunk
 
     def init(self, key: Key[Array, ""], x: Array, cond: Cond) -> Params:
         """Returns first weights, for data and conditions of these shapes.
@@ -40,48 +88,28 @@ class Discriminator:
         Raises:
             ValueError: the discriminator reads layers that the trunk does not have.
         """
-        params = jax.eval_shape(lambda key: self.trunk.init(key, x, cond), key)
-        t = jnp.zeros(len(x), x.dtype)
-        given = {**dict.fromkeys(self.trunk.scalars, t), **cond}
-        bound = lambda params: BoundCritic(self, BoundModel(self.trunk, params), {}, {})
-        features = jax.eval_shape(lambda params: bound(params).features(x, t, given), params)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), features)
+        shapes = self.trunk.shapes(x, cond)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return self.network.init(random.stream(key, DISCRIMINATOR), zeros)["params"]
 
     def bind(self, weights: Mapping[str, Params], empty: Cond) -> "BoundCritic":
-        """Returns the critic that some weights make; those of a teacher are fixed.
-
-        `empty` replaces dropped conditions where the trunk has no embeddings for them.
-        """
-        if self.trunk_name == TEACHER:
-            trunk = fixed(self.trunk.bind(weights[TEACHER]))
-        else:
-            trunk = self.trunk.bind(weights, name=self.trunk_name)
-        return BoundCritic(self, trunk, weights[DISCRIMINATOR], empty)
+        """Returns the critic that some weights make."""
+        trunk = self.trunk.bind(weights, empty)
+        return BoundCritic(self.network, trunk, weights[DISCRIMINATOR])
 
 
-@pytree(data=("trunk", "params", "empty"))
+@pytree(data=("features", "params"))
 @dataclass(frozen=True)
 class BoundCritic:
-    """A discriminator with its weights and its trunk's: a critic."""
+    """A discriminator with its weights and its trunk: a critic."""
 
-    discriminator: Discriminator
-    trunk: BoundModel
+    network: Any
+    features: BoundTrunk
     params: Params
-    empty: Mapping[str, Any]
-
-    def features(
-        self, x: Float[Array, "b *shape"], t: Float[Array, " b"], cond: Cond
-    ) -> dict[str, Array]:
-        """Returns the features of x_t that the discriminator reads."""
-        cond = fill(cond, self.empty, len(x)) if self.empty else cond
-        own, here = self.discriminator.trunk.process, self.discriminator.process
-        x, t, cond = (x, t, cond) if own == here else moved(own, here, x, t, cond)
-        return self.trunk.features(x, t, cond, getattr(self.discriminator.network, "layers", ()))
 
     def scores(self, features: Mapping[str, Array]) -> Float[Array, "b n"]:
         """Returns the scores of features: high for data."""
-        return self.discriminator.network.apply({"params": self.params}, features)
+        return self.network.apply({"params": self.params}, features)
 
 
 def discriminator_of(objective: Any, model: Model, teacher: Model | None) -> Discriminator | None:
@@ -94,4 +122,12 @@ def discriminator_of(objective: Any, model: Model, teacher: Model | None) -> Dis
     trunk = teacher if name == TEACHER else model
     if not name or trunk is None:
         return None
-    return Discriminator(build(networks, objective.discriminator), trunk, name, model.process)
+    network = build(networks, objective.discriminator)
+    return Discriminator(network, Trunk(trunk, name, getattr(network, "layers", ()), model.process))
+
+
+def encoder_of(objective: Any, model: Model, teacher: Model | None) -> Trunk | None:
+    """Returns the features of the teacher that an objective asks for, if there is a teacher."""
+    if teacher is None or getattr(objective, "encoder", "") != TEACHER:
+        return None
+    return Trunk(teacher, TEACHER, objective.layers, model.process)

@@ -24,12 +24,12 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
-from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of
+from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of, encoder_of
 from jaxdiff.tasks.model import build_model, model_of_run
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
-from jaxdiff.typing import Draw, Frozen, Params, Roles
+from jaxdiff.typing import REMEMBERED, Draw, Frozen, Params, Roles
 from jaxdiff.weights import adapters, learned, sources
 from jaxdiff.weights.configured import build_part, given, unnamed_in
 from jaxdiff.weights.devices import Devices
@@ -49,8 +49,6 @@ class Diffusion:
     Raises:
         ValueError: a name is unknown, or the parts do not fit each other.
     """
-
-    per_example = True
 
     def __init__(self, config: Any):
         """Builds and checks every part; compiles and reads nothing."""
@@ -82,10 +80,14 @@ class Diffusion:
             ),
             time_sampling=build(time_sampling, config.time_sampling),
             weighting=build(weighting, config.weighting),
+            shape=self.latent_shape,
+            num_classes=config.data.num_classes if "label" in config.conditions else 0,
         )
         self.teacher = self._teacher(config.weights.get("teacher", ""))
         students.check_objective(self.objective, self.model.scalars, self.teacher, config)
-        self.discriminator = discriminator_of(self.objective, self.model, self.teacher)
+        models = self.model, self.teacher
+        self.discriminator = discriminator_of(self.objective, *models)
+        self.encoder = encoder_of(self.objective, *models)
         if self._begins_as_teacher():
             students.check_beginning(config.weights.teacher, config)
         self.fields = ("x", *self.conditions.names)
@@ -95,6 +97,13 @@ class Diffusion:
             jax.random.key(0, impl="rbg"), self._example_cond
         )
         self.conditions.check_read(self._example_cond, traced)
+        if self.encoder is not None:
+            self.encoder.shapes(*self._zeros())
+
+    @property
+    def per_example(self) -> bool:
+        """Returns whether the losses of examples are independent."""
+        return getattr(self.objective, "per_example", True)
 
     def table(self) -> Table:
         """Returns the weights: the network's, learned parts', frozen parts', a teacher's."""
@@ -186,12 +195,15 @@ class Diffusion:
         roles = roles._replace(others={name: bound(name) for name in self._companions})
         if self.discriminator is not None:
             roles = roles._replace(critic=self.discriminator.bind(weights, empty))
+        if self.encoder is not None:
+            roles = roles._replace(encoder=self.encoder.bind(weights, empty))
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
         total = sum(by_player.values(), jnp.zeros(()))
         observed = learned.observe(objective, draw, total, metrics, OBJECTIVE)
-        return Losses(by_player, metrics, observed)
+        logged = {name: value for name, value in metrics.items() if name != REMEMBERED}
+        return Losses(by_player, logged, observed)
 
     def absorb(self, statistics: Mapping[str, Any], observed: Any) -> dict[str, Any]:
         """Returns the new statistics of the objective's adaptive parts."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -106,7 +107,15 @@ class BoundModel:
         if flow_map.UNTIL in model.scalars:
             cond = {flow_map.UNTIL: t, **cond}
         scaled, time = model.input_scaling(process, x, t), model.time_input(process, t)
-        return scaled, time, cond, self.dropout_keys
+        return scaled, time, cond, _keys_of(self.dropout_keys, len(x))
+
+
+def _keys_of(keys, count):
+    """Returns `count` dropout keys: those of a batch, and others made of them for further ones."""
+    if keys is None or len(keys) == count:
+        return keys
+    place = jnp.arange(count)
+    return jax.vmap(jax.random.fold_in)(keys[place % len(keys)], place // len(keys))
 
 
 def _split_variance(y, channels):

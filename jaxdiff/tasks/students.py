@@ -52,6 +52,8 @@ def check_objective(
                 f"{name}: the network has no input {missing[0]!r}; set network.inputs="
                 f"{{'scalars': {{'{missing[0]}': 1000.0}}}}, where the number is its factor"
             )
+        if hasattr(part, "check_config"):
+            part.check_config(config)
         ends = getattr(part, "ends", 0)
         if isinstance(ends, int) and ends > steps:
             raise ValueError(
