@@ -49,6 +49,7 @@ SCRATCH = {
     "drifting": CONSISTENCY
     | {
         "objective": "Drifting(labels=4, generated=64, positives=64, negatives=0, bank=1024)",
+        "sampling.steps": 1,
     },
 }
 TAUGHT = {
@@ -91,8 +92,11 @@ TAUGHT = {
     },
     "adversarial_distillation": CONSISTENCY
     | {
-        "objective": "AdversarialDistillation(steps=2, distillation=0.1, penalty=0.01)",
-        "optimizers": {"network": {"learning_rate": 3e-4, "b1": 0.0}},
+        "objective": "AdversarialDistillation(steps=2, distillation=0.02, penalty=0.001)",
+        "optimizers": {
+            "network": {"learning_rate": 1e-3, "b1": 0.5},
+            "discriminator": {"b1": 0.5},
+        },
     },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},

@@ -19,7 +19,8 @@ this page.
 - **teacher**: whether the method begins from `denoising`, or `truncated_consistency` from
   `easy_consistency`; the training of these comes on top.
 - **evaluations** of one training example: of the student, with or without a gradient; "jvp" of it
-  with a tangent; of its average, "target"; of the teacher.
+  with a tangent; of its average, "target"; of the teacher; of the features that a discriminator
+  reads.
 - **seconds** of training, without compiling, on two cores that had other work besides.
 - **map**: the root mean square error, per coordinate, of x at s from x at t, for all pairs of times
   1, 0.8, ..., 0 of a flow map, and for all t and s = 0 of a consistency model. Methods that learn
@@ -41,8 +42,11 @@ FINDINGS = """## What is seen
   equal weight in x0 and no average in the target, the error on the line was 0.29 instead of 0.08.
 - `multistep` knows the ways to ½ and to 0 only, so it is to be sampled in two steps.
 - `progressive` has a student for each number of steps, and each its share of the budget.
-- `reflow` learns another, straighter flow to the same data, `distribution_matching` and
-  `moment_matching` compare distributions: the first two have no reason to be near the exact map.
+- `reflow` learns another, straighter flow to the same data; `distribution_matching`, with an
+  adversarial term or without, `adversarial_distillation`, `drifting` and `moment_matching` compare
+  distributions: but for the last they have no reason to be near the exact map.
+- `drifting` draws in one step only, and evaluates 64 samples for each of 4 labels of a batch.
+- `adversarial_distillation` is led by the teacher's mean of the data as well as by its critic.
 - `distribution_matching` is trained for one step here, and depends on its rates: with the generator
   as fast as the fake score it left the data, and what is in the table still drifts at the end.
 
@@ -57,7 +61,14 @@ TITLES = {
     "three_peaks": "Three Gaussians on a line",
     "eight_gaussians": "Eight Gaussians in the plane",
 }
-OTHER = ("denoising", "reflow", "distribution_matching")
+OTHER = (
+    "denoising",
+    "reflow",
+    "distribution_matching",
+    "distribution_matching_gan",
+    "adversarial_distillation",
+    "drifting",
+)
 """Methods whose end is not that of the exact map, or not in one step."""
 
 HEADER = ("method", "teacher", "evaluations", "seconds", "map", "1 → 0", "1 step", "2", "4")

@@ -8,13 +8,10 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
-<<<<<<< HEAD
-from jaxdiff.runs.publish import publish, rounded
-=======
 from jaxdiff.diffusion import guidance, schedules
 from jaxdiff.diffusion.process import Process
+from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.tasks import students
->>>>>>> c305050 (Adversarial terms of distillation read the teacher's features, and improved MeanFlow reads its guidance)
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
 
