@@ -9,7 +9,7 @@ of a fixed size, and in the training step, with frozen weights, to a `Condition`
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,9 +157,10 @@ class TextEncoder(_PromptEncoder):
 class _MultiEncoder(_PromptEncoder):
     """Several encoders of the same prompts; subclasses name them as fields and define `join`."""
 
-    def each(self) -> dict[str, TextEncoder]:
+    def each(self) -> dict[str, "TextEncoder | ZeroTokens"]:
         """Returns the encoders by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {n: part for n, part in parts.items() if isinstance(part, TextEncoder | ZeroTokens)}
 
     def inputs(self, batch: int) -> dict[str, TokenIds]:
         """Returns the shapes of each encoder's tokens for a batch of this size."""
@@ -188,15 +189,58 @@ class _MultiEncoder(_PromptEncoder):
 
 
 @dataclass(frozen=True)
+class ZeroTokens:
+    """Zeros for the tokens of an encoder that is left out, as Stable Diffusion 3's T5 may be."""
+
+    window: Width = 256
+    width: Width = 4096
+
+    def inputs(self, batch: int) -> jax.ShapeDtypeStruct:
+        """Returns the shape of what `tokens` gives."""
+        return jax.ShapeDtypeStruct((batch, self.window), jnp.bool_)
+
+    def tokens(self, prompts: Sequence[str]) -> np.ndarray:
+        """Returns the mask of the tokens [b, n], all of which count."""
+        return np.ones((len(prompts), self.window), bool)
+
+    def states(self, params: Params, inputs: Any) -> Encoded:
+        """Returns zeros [b, n, width] and no vector."""
+        mask = jnp.asarray(inputs)
+        return Encoded(jnp.zeros((*mask.shape, self.width)), mask, None)
+
+    def network_shapes(self) -> Params:
+        """Returns no parameters."""
+        return {}
+
+    def read(self, target: Params) -> Params:
+        """Returns no parameters."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Returns a name."""
+        return "zeros"
+
+
+@dataclass(frozen=True)
 class SDXL(_MultiEncoder):
     """The two encoders of SDXL, their features concatenated (Podell et al., 2023).
 
-    Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has.
+    Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has. With
+    `zero_null`, zeros stand in place of the encoding of the empty prompt, as for SDXL's base model.
     """
 
     clip_l: TextEncoder
     bigg: TextEncoder
+    zero_null: bool = False
     join = staticmethod(prompts.sdxl)
+
+    def empty(self, params: Params) -> Condition:
+        """Returns the encoding of the empty prompt, or zeros."""
+        null = super().empty(params)
+        if not self.zero_null:
+            return null
+        zeros = {name: jnp.zeros_like(getattr(null, name)) for name in ("value", "pooled")}
+        return replace(null, **zeros)
 
 
 @dataclass(frozen=True)
@@ -205,7 +249,7 @@ class SD3(_MultiEncoder):
 
     clip_l: TextEncoder
     bigg: TextEncoder
-    t5: TextEncoder
+    t5: TextEncoder | ZeroTokens
     join = staticmethod(prompts.sd3)
 
 

@@ -93,10 +93,8 @@ def load_text_encoder(
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
-    config = read_json(folder / "config.json", dict)
-    family = _family(TEXT, config, folder)
-    settings, trained_window = _sentence_settings(folder, _settings(family, config, folder))
-    settings = _with_options(settings, options)
+    settings, trained_window = _sentence_settings(folder, read_settings(folder))
+    settings, family = _with_options(settings, options), OF_SETTINGS[type(settings)]
     network = family.network(settings, dtype)
     tokenizer_folder = resolve(tokenizer) if tokenizer else _tokenizer_folder(folder)
     if attend_padding is None:
@@ -107,6 +105,16 @@ def load_text_encoder(
     ids = jax.ShapeDtypeStruct((1, window), jnp.int32)
     mask = jax.ShapeDtypeStruct((1, window), bool)
     return encoder, _weights(family, network, folder, param_dtype, ids, mask)
+
+
+def read_settings(folder: Path, **options: Any) -> Any:
+    """Returns the settings in the config.json of a text encoder's folder, with some options.
+
+    Raises:
+        ValueError: the file is missing or damaged; an unknown encoder or option.
+    """
+    config = read_json(folder / "config.json", dict)
+    return _with_options(_settings(_family(TEXT, config, folder), config, folder), options)
 
 
 def load_text_weights(source: str | os.PathLike, settings: Any, target: Params) -> Params:

@@ -53,13 +53,18 @@ class ScaledTime:
 @pytree()
 @dataclass(frozen=True)
 class DiscreteIndex:
-    """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1."""
+    """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1.
+
+    With `round` False, times between the model's steps have an index in between.
+    """
 
     steps: TableSize = 1000
+    round: bool = True
 
     def __call__(self, process: Process, t: Time) -> Time:
         """Returns the network's time input [b]."""
-        return jnp.round(t * self.steps) - 1
+        index = t * self.steps
+        return (jnp.round(index) if self.round else index) - 1
 
 
 @pytree()

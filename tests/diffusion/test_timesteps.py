@@ -8,7 +8,8 @@ from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import timesteps
 from tests.support.processes import ALL_SCHEDULES, COUNTS, process_of
 
-GRIDS = [name for name in names(timesteps) if name not in ("Measured", "Restarting")]
+OF_OTHERS = ("Measured", "Respaced", "Restarting")
+GRIDS = [name for name in names(timesteps) if name not in OF_OTHERS]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -86,6 +87,24 @@ def test_grids_in_closed_form():
         "Linspace()": [1.0, 0.667, 0.334, 0.001, 0.0],
         "Linspace(train_steps=10, round=False)": [1.0, 0.7, 0.4, 0.1, 0.0],
         "SGMUniform()": [1.0, 0.75025, 0.5005, 0.25075, 0.0],
+        "Leading(offset=1, end=1)": [0.752, 0.502, 0.252, 0.002, 0.001],
+        "Leading(spare=True)": [0.801, 0.601, 0.401, 0.201, 0.0],
+        "Linspace(spare=True)": [1.0, 0.75, 0.501, 0.251, 0.0],
+        "Trailing(end=1)": [1.0, 0.75, 0.5, 0.25, 0.001],
+        "Shifted(shift=1.0, train_steps=10)": [1.0, 0.7, 0.4, 0.1, 0.0],
+        "Shifted(train_steps=10, counted='unipc')": [
+            1.0,
+            2.325 / 2.55,
+            1.65 / 2.1,
+            0.975 / 1.65,
+            0.0,
+        ],
+        "Respaced(of=Exponential(sigma_max=10.0), rule='karras')": (
+            timesteps.Karras(sigma_max=10.0)(edm, 4)
+        ),
+        "Respaced(of=Karras(sigma_max=10.0), rule='exponential')": (
+            timesteps.Exponential(sigma_max=10.0)(edm, 4)
+        ),
         "Exponential(sigma_min=0.01, sigma_max=10.0)": np.array([10, 1, 0.1, 0.01, 0]) / 80,
     }
     for spec, times in known.items():
@@ -97,6 +116,8 @@ def test_grids_refuse_impossible_steps():
         timesteps.Uniform()(process_of("EDM()"), 0)
     with pytest.raises(ValueError, match=r"steps=1001.*1 to 1000"):
         timesteps.Leading()(process_of("EDM()"), 1001)
+    with pytest.raises(ValueError, match=r"offset=1 with steps=1000 begins at 1001, beyond"):
+        timesteps.Leading(offset=1)(process_of("EDM()"), 1000)
 
 
 @pytest.mark.parametrize("name", [*GRIDS, "Restarting"])

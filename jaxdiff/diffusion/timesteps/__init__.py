@@ -5,6 +5,7 @@ from jaxdiff.diffusion.timesteps.by_noise_level import (
     Exponential,
     Karras,
     LogSNR,
+    Respaced,
     Restarting,
 )
 from jaxdiff.diffusion.timesteps.by_time import (
@@ -13,6 +14,7 @@ from jaxdiff.diffusion.timesteps.by_time import (
     Linspace,
     Power,
     SGMUniform,
+    Shifted,
     Trailing,
     Uniform,
 )
@@ -32,8 +34,10 @@ __all__ = [
     "LogSNR",
     "Measured",
     "Power",
+    "Respaced",
     "Restarting",
     "SGMUniform",
+    "Shifted",
     "Timesteps",
     "Trailing",
     "Uniform",

@@ -6,6 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import betaincinv
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.timesteps.checks import (
@@ -100,6 +101,42 @@ class LogSNR:
         last, more = before_the_end(process, -self.highest / 2)
         inner = process.time(jnp.linspace(lowest, -2 * last, steps - pure + more)[: steps - pure])
         return falling(self, process, jnp.concatenate([jnp.ones(pure), inner]))
+
+
+@checked
+@dataclass(frozen=True)
+class Respaced:
+    """The noise levels sigma/alpha of another grid, spread anew between its first and its last.
+
+    `rule` is "karras", even in (sigma/alpha)^(1/rho); "exponential", even in the logarithm; or
+    "beta", quantiles of a Beta distribution with both parameters 0.6 (Lee et al. 2024). The time
+    after the last step stays that of `of`.
+
+    Raises:
+        ValueError: when it is called, if two times are the same.
+    """
+
+    of: Timesteps
+    rule: Literal["karras", "exponential", "beta"] = "karras"
+    rho: PositiveFloat = 7.0
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing."""
+        times = self.of(process, steps)
+        levels = -process.logsnr(times[jnp.array([0, -2])]) / 2
+        highest, lowest = reachable(process, steps, levels[0]), levels[1]
+        ramp = jnp.linspace(0, 1, steps)
+        mix = lambda high, low, share: high + (low - high) * share
+        if self.rule == "karras":
+            high, low = jnp.exp(highest / self.rho), jnp.exp(lowest / self.rho)
+            spread = self.rho * jnp.log(mix(high, low, ramp))
+        elif self.rule == "exponential":
+            spread = mix(highest, lowest, ramp)
+        else:
+            share = jnp.asarray(betaincinv(0.6, 0.6, np.linspace(0, 1, steps)))
+            spread = jnp.log(mix(jnp.exp(highest), jnp.exp(lowest), share))
+        found = falling(self, process, process.time(-2 * spread))
+        return found.at[-1].set(times[-1])
 
 
 ALIGNED = {

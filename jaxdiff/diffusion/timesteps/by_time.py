@@ -1,7 +1,7 @@
 """Grids of times by time: even or dense in t, or a model's discrete times."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import betaincinv
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.timesteps.checks import check_steps, falling
-from jaxdiff.options import PositiveFloat, Range, TableSize, checked
+from jaxdiff.options import Between, Count, PositiveFloat, Range, TableSize, checked
 
 
 @checked
@@ -60,30 +60,49 @@ class Trailing:
     """Discrete times counted down from the last one, so that the first is pure noise.
 
     The spacing that Lin et al. (2024, section 3.3) recommend for a model of `train_steps` steps.
+    `end` is the discrete time after the last step: 0 for data, 1 for the first of the model's.
     """
 
     train_steps: TableSize = 1000
+    end: Annotated[int, Between(0, 1)] = 0
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
         check_steps(steps, self.train_steps)
-        index = np.round(self.train_steps * np.arange(steps, -1, -1) / steps)
-        return jnp.asarray(index / self.train_steps, jnp.result_type(float))
+        index = np.round(self.train_steps * np.arange(steps, 0, -1) / steps)
+        return _times(index, self.end, self.train_steps)
 
 
 @checked
 @dataclass(frozen=True)
 class Leading:
-    """Discrete times counted up from the first one (DDIM's; Lin et al. 2024, table 2)."""
+    """Discrete times counted up from the first one (DDIM's; Lin et al. 2024, table 2).
+
+    `offset` makes all of them noisier by this number of discrete times. With `spare`, they are the
+    noisier ones of a grid of one step more, as DPM-Solver's authors count. `end` is the discrete
+    time after the last step: 0 for data, 1 for the first of the model's.
+    """
 
     train_steps: TableSize = 1000
+    offset: Count = 0
+    spare: bool = False
+    end: Annotated[int, Between(0, 1)] = 0
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
-        """Returns steps + 1 times, strictly decreasing to 0."""
-        check_steps(steps, self.train_steps)
-        index = np.arange(steps) * (self.train_steps // steps) + 1
-        index = np.concatenate([index[::-1], [0]])
-        return jnp.asarray(index / self.train_steps, jnp.result_type(float))
+        """Returns steps + 1 times, strictly decreasing to 0.
+
+        Raises:
+            ValueError: the offset leads beyond the last discrete time.
+        """
+        check_steps(steps, self.train_steps - self.spare)
+        between = self.train_steps // (steps + self.spare)
+        index = (np.arange(steps)[::-1] + self.spare) * between + 1 + self.offset
+        if index[0] > self.train_steps:
+            raise ValueError(
+                f"Leading: offset={self.offset} with steps={steps} begins at {index[0]}, beyond"
+                f" train_steps={self.train_steps}; take fewer steps"
+            )
+        return _times(index, self.end, self.train_steps)
 
 
 @checked
@@ -91,18 +110,22 @@ class Leading:
 class Linspace:
     """Discrete times evenly spread from the last to the first, then 0 (Lin et al. 2024, table 2).
 
-    With `round` False, times may lie between the model's steps.
+    With `round` False, times may lie between the model's steps. `spare` and `end` are as for
+    `Leading`.
     """
 
     train_steps: TableSize = 1000
     round: bool = True
+    spare: bool = False
+    end: Annotated[int, Between(0, 1)] = 0
 
     def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
         """Returns steps + 1 times, strictly decreasing to 0."""
-        check_steps(steps, self.train_steps)
-        index = np.linspace(self.train_steps, 1, steps)
-        index = np.append(np.round(index) if self.round else index, 0)
-        return jnp.asarray(index / self.train_steps, jnp.result_type(float))
+        check_steps(steps, self.train_steps - self.spare)
+        count, last = steps + self.spare, self.train_steps - 1
+        # Counted from below and turned: halves round to the side that other libraries round to.
+        index = np.linspace(0, last, count)[::-1][:steps] if count > 1 else np.full(1, last)
+        return _times((np.round(index) if self.round else index) + 1, self.end, self.train_steps)
 
 
 @checked
@@ -121,3 +144,36 @@ class SGMUniform:
         index = np.linspace(self.train_steps, 1, steps + 1)
         index[-1] = 0
         return jnp.asarray(index / self.train_steps, jnp.result_type(float))
+
+
+@checked
+@dataclass(frozen=True)
+class Shifted:
+    """Even times of a rectified flow, moved to more noise by a shift (Esser et al. 2024, eq. 23).
+
+    t' = shift·t/(1 + (shift - 1)·t), and 0 at the end. Of the model's discrete times, t takes even
+    steps from the last to the first, which is already shifted ("euler", as in the code of Stable
+    Diffusion 3); from the last to the first, which is left out ("unipc"); or from the last but one
+    to 0, which is left out ("dpm").
+    """
+
+    shift: PositiveFloat = 3.0
+    train_steps: TableSize = 1000
+    counted: Literal["euler", "unipc", "dpm"] = "euler"
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps)
+        move = lambda t: self.shift * t / (1 + (self.shift - 1) * t)
+        first = 1 / self.train_steps
+        even = {
+            "euler": lambda: np.linspace(1, move(first), steps),
+            "unipc": lambda: np.linspace(1, first, steps + 1)[:-1],
+            "dpm": lambda: np.linspace(1 - first, 0, steps + 1)[:-1],
+        }
+        return _times(move(even[self.counted]()), 0, 1)
+
+
+def _times(index: np.ndarray, end: int, train_steps: int) -> Float[Array, " times"]:
+    """Returns discrete times, with one more after the last step, as times in [0, 1]."""
+    return jnp.asarray(np.append(index, end) / train_steps, jnp.result_type(float))

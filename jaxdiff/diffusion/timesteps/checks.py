@@ -8,6 +8,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxdiff.diffusion.process import Process
+from jaxdiff.typing import Scalar
 
 
 @runtime_checkable
@@ -18,7 +19,7 @@ class Timesteps(Protocol):
         """Returns steps + 1 times, strictly decreasing to 0."""
 
 
-def reachable(process: Process, steps: int, wanted: float) -> Float[Array, ""]:
+def reachable(process: Process, steps: int, wanted: Scalar) -> Float[Array, ""]:
     """Returns log(sigma/alpha) of the first of `steps` times: `wanted`, or the highest possible.
 
     Where alpha(1) = 0, noise levels grow without bound towards t = 1, and neighbouring floats may

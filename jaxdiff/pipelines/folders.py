@@ -1,0 +1,107 @@
+"""A folder of a diffusers pipeline: model_index.json, and a folder for each part."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxdiff.codecs.latents import Latents
+from jaxdiff.conditioning.encoders import TextEncoder
+from jaxdiff.conditioning.loading import read_settings
+from jaxdiff.config.build import suggest
+from jaxdiff.files import read_json
+from jaxdiff.networks.text.t5 import T5Settings
+from jaxdiff.pipelines.families import FAMILIES, T5_TOKENS, Family, joined, together
+from jaxdiff.pipelines.pipeline import Parts
+from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
+from jaxdiff.pretrained.config import Config, read_config
+from jaxdiff.pretrained.families import describe, read_network
+from jaxdiff.weights.devices import Devices
+from jaxdiff.weights.sources import Files
+
+INDEX = "model_index.json"
+
+
+def from_folder(folder: Path, dtype: Any, devices: Devices) -> Parts:
+    """Returns the parts that a folder describes; reads no weights.
+
+    Raises:
+        ValueError: the pipeline is unknown, a file is missing, or a field cannot be expressed.
+    """
+    index = read_json(folder / INDEX, dict)
+    name = index.get("_class_name")
+    if name not in FAMILIES:
+        raise ValueError(
+            f"{str(folder / INDEX)!r}: _class_name={name!r} is no pipeline that can be read"
+            f"{suggest(str(name), list(FAMILIES))}"
+        )
+    family = FAMILIES[name]
+    part = folder / family.network
+    network, _ = describe(part / "config.json", jnp.dtype(dtype))
+    side = read_config(part / "config.json").get("sample_size") or 64
+    codec = read_codec(folder / "vae", dtype)
+    each = [
+        read_encoder(folder / name, dict(family.options), dtype)
+        if index.get(name, (None, None))[0]
+        else None
+        for name in family.encoders
+    ]
+    if missing := [n for n, one in zip(family.encoders[:2], each, strict=False) if one is None]:
+        raise ValueError(f"{str(folder / INDEX)!r} has no {missing[0]!r}, which {name} needs")
+    zeros = index.get("force_zeros_for_empty_prompt", True)
+    text = joined(family, each, network, zero_null=zeros)
+    sources = {
+        "network": Files(str(part), lambda path, target: read_network(path, network, target)),
+        "codec": codec,
+        "text": text,
+    }
+    return together(
+        family,
+        network,
+        folder_scheduler(folder, family),
+        codec,
+        text,
+        sources,
+        (side, side) if isinstance(side, int) else tuple(side),
+        devices,
+    )
+
+
+def folder_scheduler(folder: Path, family: Family) -> Scheduler:
+    """Returns the scheduler of a folder.
+
+    Raises:
+        ValueError: its file is missing, or a field cannot be expressed.
+    """
+    file = folder / "scheduler" / "scheduler_config.json"
+    fields = read_json(file, dict)
+    forced = {name: value for name, value in family.forced if name in fields}
+    return read_scheduler(Config({**fields, **forced}, str(file)))
+
+
+def read_codec(folder: Path, dtype: Any) -> Latents:
+    """Returns the autoencoder in a folder, in single precision where its config asks for it.
+
+    Raises:
+        ValueError: its config.json is missing, or a field cannot be expressed.
+    """
+    if read_config(folder / "config.json").get("force_upcast"):
+        dtype = "float32"
+    network, _ = describe(folder / "config.json", jnp.dtype(dtype))
+    return Latents(network, weights=str(folder), dtype=dtype, param_dtype=dtype)
+
+
+def read_encoder(folder: Path, options: dict[str, Any], dtype: Any) -> TextEncoder:
+    """Returns the text encoder in a folder, its tokenizer in the folder beside it.
+
+    Raises:
+        ValueError: its config.json is missing, or of an unknown encoder.
+    """
+    settings = read_settings(folder)
+    if isinstance(settings, T5Settings):
+        # Trained with the padding read as text.
+        shape = {"window": T5_TOKENS, "attend_padding": True}
+    else:
+        settings, shape = read_settings(folder, **options), {}
+    types = {"dtype": dtype, "param_dtype": dtype}
+    return TextEncoder(settings, weights=str(folder), **shape, **types)
