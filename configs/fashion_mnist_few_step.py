@@ -17,7 +17,7 @@ from jaxdiff import config as defaults
 
 UNTIL, SCALE = {"until": 100.0}, {"guidance_scale": 100.0}
 EVEN = "grid=EvenGrid()"
-DOUBLING = f"spans=Intervals(count=Doubling(first=10, last=80, every=250), {EVEN})"
+DOUBLING = f"spans=Intervals(count=Doubling(first=10, last=80, every=125), {EVEN})"
 PAIRS = "spans=Pairs(apart=0.5)"
 CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
 FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
@@ -27,22 +27,22 @@ SCRATCH = {
     "consistency_training": CONSISTENCY
     | {"objective": f"ConsistencyTraining(per_gap=True, {DOUBLING})"},
     "improved_consistency": CONSISTENCY | {"objective": f"ImprovedConsistency({DOUBLING})"},
-    "sct": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=200)"},
+    "sct": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=100)"},
     "mean_flow": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
     "improved_mean_flow": FLOW_MAP | {"objective": f"ImprovedMeanFlow({PAIRS})"},
-    "alpha_flow": FLOW_MAP | {"objective": f"AlphaFlow(begins=200, ends=800, {PAIRS})"},
+    "alpha_flow": FLOW_MAP | {"objective": f"AlphaFlow(begins=100, ends=400, {PAIRS})"},
     "shortcut": FLOW_MAP | {"objective": "Shortcut(steps=64)"},
     "lagrangian": FLOW_MAP | {"objective": "LagrangianMap"},
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
-    "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=125, stages=8)"},
+    "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=62, stages=8)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=40, {EVEN}))",
         "ema": "Constant(decay=0.95)",
     },
-    "scd": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=200)"},
+    "scd": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=100)"},
     "tcd": FLOW_MAP
     | {
         "objective": "TrajectoryConsistency(spans=Gap(size=0.025))",
@@ -72,8 +72,8 @@ TEACHER = {
     "ema": "Warmup(decay=0.999)",
     "sampling.solver": "DPMpp2M",
     "sampling.steps": 50,
-    "train.steps": 4000,
-    "train.evaluate_every": 1000,
+    "train.steps": 2000,
+    "train.evaluate_every": 500,
 }
 VARIANTS = {"denoising": TEACHER, **SCRATCH, **TAUGHT}
 
@@ -98,12 +98,12 @@ def get_config(variant: str = "mean_flow"):
     }
     config.batch_size = 64
     config.optimizer.learning_rate = 5e-4
-    config.optimizer.schedule = "cosine(warmup_steps=50)"
+    config.optimizer.schedule = "cosine(warmup_steps=25)"
     config.ema = "Warmup(decay=0.995)"
-    config.train.steps = 1000
-    config.train.log_every = 50
-    config.train.checkpoint_every = 250
-    config.train.evaluate_every = 500
+    config.train.steps = 500
+    config.train.log_every = 25
+    config.train.checkpoint_every = 125
+    config.train.evaluate_every = 250
     config.sampling.steps = 2
     with config.unlocked():
         return defaults.variant(config, VARIANTS, variant)

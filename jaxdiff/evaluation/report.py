@@ -48,7 +48,7 @@ def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
     save(path, frames, captions)
 
 
-def save_samples(path: Path, samples: Data, columns: int, truth: Data | None = None) -> None:
+def save_samples(path: Path, samples: Data, columns: int | None, truth: Data | None = None) -> None:
     """Writes a sheet of images, clips, or a scatter plot of points over the true ones."""
     if samples.ndim == 2:
         pictures.save_scatter(path, samples, truth)

@@ -14,6 +14,7 @@ from jaxdiff import tasks
 from jaxdiff.config.build import build
 from jaxdiff.data import pipeline, sources
 from jaxdiff.random import stream
+from jaxdiff.runs import display
 from jaxdiff.runs.evaluation import Evaluation
 from jaxdiff.runs.launch import launch
 from jaxdiff.training import ema, state
@@ -65,6 +66,9 @@ class Experiment:
         self.evaluator = Evaluation(
             self.config, self.task, self.devices, self.sampler, self.batches
         )
+
+    def _repr_html_(self) -> str:
+        return display.of_experiment(self)
 
     def source(self, split: str = "train") -> sources.Source:
         """Opens the data, preparing them on first use.

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxdiff import config as configs
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
+from jaxdiff.runs import display
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.workdir import read_config, use_compilation_cache
 from jaxdiff.training.state import TrainState
@@ -25,12 +26,14 @@ from jaxdiff.weights.stored import AVERAGE, CHECKPOINTS, read_item
 class Run:
     """An experiment with weights: `run.sample(...)`, `run.denoiser()`, `run.evaluate(...)`.
 
-    `weights` are the averages at `step` and the frozen ones, by name, with adapters applied.
+    `weights` are the averages at `step` and the frozen ones, by name, with adapters applied;
+    `folder` is the place that they were loaded from.
     """
 
     experiment: Experiment
     weights: Mapping[str, Params]
     step: int
+    folder: Path | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, state: TrainState) -> "Run":
@@ -40,6 +43,9 @@ class Run:
     def __repr__(self) -> str:
         data, task = self.config.data.name, type(self.experiment.task).__name__
         return f"Run({task} of {data}, step {self.step})"
+
+    def _repr_html_(self) -> str:
+        return display.of_run(self)
 
     @property
     def config(self) -> Any:
@@ -111,6 +117,12 @@ class Run:
         """Draws samples [num, ...]; the options are those of `Sampler.__call__`."""
         return self.experiment.sampler(self.weights, num, cond, **options)
 
+    def show(
+        self, num: int = 16, cond: Any = None, *, columns: int | None = None, **options: Any
+    ) -> display.Shown:
+        """Returns samples as a picture, or as a playing clip; the options are those of `sample`."""
+        return display.show(self.sample(num, cond, **options), columns)
+
     def invert(self, image: Any, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
         """Encodes images as noise for `sample(noise=...)`; see `Sampler.invert`."""
         return self.experiment.sampler.invert(self.weights, image, cond, **options)
@@ -165,4 +177,4 @@ def load(
     average, step = read_item(folder, AVERAGE, experiment.abstract_state().ema, step)
     experiment.table.fingerprints(Path(workdir))
     weights = experiment.table.adapt({**experiment.load_frozen(), **average})
-    return Run(experiment, weights, step)
+    return Run(experiment, weights, step, Path(workdir))

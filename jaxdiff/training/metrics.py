@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxdiff.files import atomic_write
+from jaxdiff.training import notebook
 from jaxdiff.training.step import LOGSNR_EDGES
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class NoWriter:
 
 
 class Progress:
-    """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
+    """A bar with rate and remaining time on a terminal, a curve in a notebook, else lines."""
 
     def __init__(self, step: int, total: int, *, shown: bool = True):
         """Starts at `step` of `total`; not shown, it prints nothing."""
@@ -120,6 +121,7 @@ class Progress:
         self._shown = shown
         terminal = shown and sys.stderr.isatty()
         self._bar = tqdm(initial=step, total=total, unit="step") if terminal else None
+        self._live = notebook.live(total) if shown else None
 
     def advance(self) -> None:
         """Counts one step."""
@@ -134,6 +136,9 @@ class Progress:
         shown = {k: v for k, v in values.items() if isinstance(v, float) and k in _SHOWN}
         if self._bar is not None:
             self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()})
+            return
+        if self._live is not None:
+            self._live.report(self._step, shown)
             return
         rate = (self._step - self._from) / (time.perf_counter() - self._start)
         remaining = (self._total - self._step) / rate if rate else math.inf

@@ -5,10 +5,8 @@ import subprocess
 import sys
 
 import jax
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 from tests.support.forked import ROOT, SECONDS, environment
@@ -177,31 +175,6 @@ def test_a_wrong_flag_is_one_message(script, workdir, flags, message):
     printed = script("sample", f"--workdir={workdir}", *flags, code=1)
     assert message in printed
     assert "Traceback" not in printed
-
-
-def test_the_notebook_runs_on_a_shrunken_config(tmp_path, monkeypatch):
-    """From data to samples; fails if the API that it shows has changed."""
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
-    notebook = nbformat.read(ROOT / "experiments/notebooks/quickstart.ipynb", as_version=4)
-    shrink = (
-        "config.train.steps = 4\nconfig.train.log_every = 2\nconfig.batch_size = 16\n"
-        "config.network.channels = (8,)\nconfig.network.attention_at = ()\n"
-        "config.network.head_channels = 8\n"
-        f"config.sampling.steps = 3\nworkdir = {str(tmp_path / 'run')!r}"
-    )
-    place = next(i for i, cell in enumerate(notebook.cells) if "get_config()" in cell.source)
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(shrink))
-    client = NotebookClient(
-        notebook, timeout=SECONDS, resources={"metadata": {"path": ROOT / "experiments/notebooks"}}
-    )
-    client.execute()
-    pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    assert len(pictures) >= 4
 
 
 SWEPT = """

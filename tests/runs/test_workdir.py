@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxdiff
 from jaxdiff import Experiment
 from jaxdiff.runs.run import Run
 from jaxdiff.runs.workdir import check_workdir, locked, open_workdir
@@ -73,6 +74,16 @@ def test_the_held_out_loss_is_of_other_examples_and_of_the_same_noise(trained):
         run.experiment.evaluator.held_out, batches=lambda: run.batches(shuffle=False)
     )
     assert on_training(run.weights, 1000, run.step) != found
+
+
+def test_a_run_shows_its_parts_and_its_samples_in_a_notebook(trained):
+    """Fails if a part or the folder is missing."""
+    workdir, run = trained
+    table = jaxdiff.load(workdir, trust=["tests"])._repr_html_()
+    assert all(
+        part in table for part in (str(workdir), "two_moons", "MLP", "Denoising", "network ")
+    )
+    assert run.show(40, guidance_scale=1.0).kind == "png"
 
 
 def test_samples_that_are_not_finite_are_an_error(trained):
