@@ -2,11 +2,12 @@
 
     python experiments/train.py --config=configs/digits_autoencoder.py --workdir=runs/autoencoder
 
-A run is a codec for diffusion in its latents, `scale` being 1/latent_deviation of its last line:
+A run is a codec for diffusion in its latents, which have mean 0 and deviation 1:
 
-    --config.weights.codec=runs/autoencoder
+    --config.codec=RunLatents --config.weights.codec=runs/autoencoder
 
-Variants: `adversarial`, with a discriminator of patches as a second player.
+Variants: `adversarial`, with a discriminator of patches as a second player; `vq`, with a codebook
+of 64 codes.
 """
 
 from jaxdiff import config as defaults
@@ -26,6 +27,7 @@ VARIANTS = {
         "task.discriminator": {"name": "PatchDiscriminator", "channels": (24, 48)},
         "task.adversary_from": 300,
     },
+    "vq": {"task.autoencoder": {**AUTOENCODER, "num_codes": 64}},
 }
 
 

@@ -3,7 +3,8 @@
 python experiments/evaluate.py --workdir=runs/digits --num=1000
 
 Writes metrics.json, samples.png (a row a class), forward.png (data becoming noise), reverse.png
-(noise becoming data) and loss.png (the curve, and the loss by noise level).
+(noise becoming data) and loss.png (the curve, and the loss by noise level). Of an autoencoder:
+PSNR, SSIM and a sheet of held-out examples, each above its reconstruction.
 """
 
 import json
@@ -36,8 +37,14 @@ def main() -> None:
         options["guidance_scale"] = 1.0  # there is nothing to be guided by
     if run.process is None:
         options = {name: options[name] for name in ("batch_size", "seed")}
-    reference = run.reference
     lines = report.read_metrics(workdir)
+    if hasattr(run.experiment.sampler, "reconstruct"):
+        found = run.evaluate("Reconstructions", out, num=NUM.value)
+        found = {name: value for name, value in found.items() if not isinstance(value, np.ndarray)}
+        figures = {"step": run.step, "num": NUM.value, **found, **report.training_figures(lines)}
+        finish(figures, lines, out)
+        return
+    reference = run.reference
     # First, so that the program is compiled where its seconds are counted.
     figures = {
         "step": run.step,
@@ -47,6 +54,11 @@ def main() -> None:
         **report.training_figures(lines),
     }
     pictures(run, options, out)
+    finish(figures, lines, out)
+
+
+def finish(figures: dict, lines: list, out: Path) -> None:
+    """Draws loss.png, writes metrics.json, and prints the figures and where everything is."""
     report.save_loss(out / "loss.png", lines)
     write_json(out / "metrics.json", {k: v for k, v in figures.items() if v is not None})
     print(json.dumps(figures, indent=1))

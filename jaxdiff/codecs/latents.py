@@ -69,7 +69,7 @@ class Latents:
 
     def shapes(self) -> Params:
         """Returns the parameters' shapes; reads nothing."""
-        return _shapes(self._network, jnp.dtype(self.param_dtype))
+        return parameter_shapes(self._network, jnp.dtype(self.param_dtype))
 
     def load(self, target: Params) -> Params:
         """Returns the parameters in `weights` like `target`, a tree of shapes.
@@ -138,7 +138,7 @@ def load_autoencoder(
     """
     if network is None:
         return load_network(source, dtype=dtype, param_dtype=param_dtype)
-    return network, read_network(source, network, _shapes(network, param_dtype))
+    return network, read_network(source, network, parameter_shapes(network, param_dtype))
 
 
 def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
@@ -150,14 +150,13 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
     if isinstance(spec, Tiled):
         return replace(spec, autoencoder=make_autoencoder(spec.autoencoder, dtype))
     codes: dict[str, Any] = {}
-    if isinstance(spec, str):
-        clips = parse(spec).attribute in names(video_autoencoder, Sizes)
-        family = video_autoencoder if clips else image_autoencoder
-        spec = build(family, spec, Sizes | Network)
-    elif isinstance(spec, Mapping):
-        sizes = {"name": "AutoencoderSettings", **spec}
-        codes = {name: sizes.pop(name) for name in ("num_codes", "code_channels") if name in sizes}
-        spec = build(image_autoencoder, sizes, Sizes)
+    if isinstance(spec, str | Mapping):
+        kind = Sizes | Network if isinstance(spec, str) else Sizes
+        sizes = {"name": "AutoencoderSettings", **spec} if isinstance(spec, Mapping) else spec
+        if isinstance(sizes, dict):
+            codes = {n: sizes.pop(n) for n in ("num_codes", "code_channels") if n in sizes}
+        clips = parse(sizes).attribute in names(video_autoencoder, Sizes)
+        spec = build(video_autoencoder if clips else image_autoencoder, sizes, kind)
     if isinstance(spec, VideoAutoencoderSettings):
         return VideoAutoencoder(spec, dtype)
     if not isinstance(spec, AutoencoderSettings):
@@ -174,8 +173,15 @@ def make_autoencoder(spec: Any, dtype: Any = jnp.float32) -> Any:
     return AutoencoderVQ(settings=spec, dtype=dtype, **codes)
 
 
+def latent_channels(network: Any) -> int:
+    """Returns the width of an autoencoder's latents, those of a codebook before quantization."""
+    codes = getattr(network, "code_channels", None)
+    return network.settings.latent_channels if codes is None else codes
+
+
 @functools.lru_cache(maxsize=4)
-def _shapes(network: Any, dtype: Any) -> Params:
+def parameter_shapes(network: Any, dtype: Any) -> Params:
+    """Returns the shapes of an autoencoder's parameters."""
     settings = network.settings
     frames = (1,) if isinstance(network, VideoAutoencoder) else ()
     shape = (*frames, settings.factor, settings.factor, settings.image_channels)

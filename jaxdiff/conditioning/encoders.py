@@ -21,11 +21,13 @@ from jaxdiff.conditioning import loading, prompts, tokens
 from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
 from jaxdiff.conditioning.prompts import Encoded, TextPipeline
 from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
+from jaxdiff.conditioning.words import Words
 from jaxdiff.networks import text as networks
 from jaxdiff.options import Filled, FloatType, Width
 from jaxdiff.pretrained import fingerprint, resolve
 from jaxdiff.typing import Condition, Encoder, Params
 
+__all__ = ["SD3", "SDXL", "Numbers", "TextEncoder", "Words", "ZeroTokens"]
 KIND = Encoder
 """The kind of objects that the names of this module build."""
 

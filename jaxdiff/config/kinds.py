@@ -24,13 +24,18 @@ def names(family: ModuleType, kind: Any = None) -> list[str]:
 
 
 def members(family: ModuleType) -> dict[str, Any]:
-    """Returns all public classes and functions that a family's module defines, by name."""
+    """Returns all public classes and functions that a family's module defines, by name.
+
+    Also those of other modules that its `__all__` lists.
+    """
+    listed = getattr(family, "__all__", ())
+    own = lambda value: getattr(value, "__module__", "").startswith(family.__name__)
     return {
         name: value
         for name, value in vars(family).items()
         if not name.startswith("_")
         and callable(value)
-        and getattr(value, "__module__", "").startswith(family.__name__)
+        and (own(value) or name in listed)
         and not getattr(value, "_is_protocol", False)
     }
 

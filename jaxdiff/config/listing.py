@@ -51,6 +51,7 @@ GIVEN = (
     "weighting",
     "draw",
     "reference",
+    "held_out",
     "folder",
     "shape",
     "num_classes",

@@ -2,8 +2,8 @@
 
 An evaluator's `run(weights, step)` yields pairs of a name and a number or uint8 picture [h, w, c].
 An evaluator is built with the run's `draw(weights, num, cond, seed)`, its number of classes (0
-without labels), the folder for its pictures, a function that returns the `Reference`, and the
-shape of one example.
+without labels), the folder for its pictures, a function that returns the `Reference`, one that
+returns some held-out examples, and the shape of one example.
 """
 
 import time
@@ -22,6 +22,7 @@ from jaxdiff.evaluation.kernel import kernel_distance
 from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
 from jaxdiff.evaluation.reference import Reference, check_comparable
+from jaxdiff.evaluation.similarity import psnr, ssim
 from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
 DrawSamples = Callable[..., np.ndarray]
@@ -135,36 +136,46 @@ class SampleQuality:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """An autoencoder's error on held-out images, its latents' moments, and a sheet of pairs.
+    """An autoencoder's PSNR and SSIM on held-out examples, its latents, and a sheet of pairs.
 
-    Raises:
-        ValueError: the data are clips.
+    `held_out(num)` returns the examples by field. Raises ValueError if the data are points.
     """
 
     draw: Any
-    reference: Callable[[], Reference]
+    held_out: Callable[[int], Mapping[str, np.ndarray]]
     folder: Path
     num: Size = 1000
     shown: Size = 40
     shape: Sequence[int] = ()
 
     def __post_init__(self):
-        check_comparable(self.shape, "Reconstructions")
+        if len(self.shape) not in (0, 3, 4):
+            raise ValueError(f"Reconstructions: of images or clips, not of shape {self.shape}")
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields "psnr" in dB, mean and standard deviation of the latents, and the sheet.
+        """Yields "psnr" (dB), "ssim", the latents' mean and deviation, and the sheet.
 
-        In the sheet each image lies above its reconstruction.
+        PSNR and SSIM are means over images and frames, of pixels of 8 bits. In the sheet each image
+        or clip lies above its reconstruction.
         """
-        x = self.reference().held_out[: self.num]
+        x = self.held_out(self.num)["x"]
         decoded, z = self.draw.reconstruct(weights, x)
-        yield "psnr", float(10 * np.log10(4 / np.mean((np.clip(decoded, -1, 1) - x) ** 2)))
+        rounded = np.round((np.clip(decoded, -1, 1) + 1) * 127.5) / 127.5 - 1
+        pairs = [frames.reshape(-1, *frames.shape[-3:]) for frames in (x, rounded)]
+        found = psnr(*pairs)
+        yield "psnr", float(np.mean(np.minimum(found, 100)))  # exact pixels have no bound
+        yield "ssim", float(np.mean(ssim(*pairs)))
         yield "latent_mean", float(z.mean())
         yield "latent_deviation", float(z.std())
-        pairs = np.stack([x[: self.shown], decoded[: self.shown]])
-        rows = np.split(pairs, range(10, len(pairs[0]), 10), axis=1)
-        sheet = np.concatenate([part for row in rows for part in row])
-        pictures.save_grid(self.folder / f"step_{step:08d}.png", sheet, 10)
+        yield "compression", float(x[0].size / z[0].size)
+        path = self.folder / f"step_{step:08d}.png"
+        if x.ndim == 5:
+            few = pictures.paired(x[:8], decoded[:8], 1)
+            pictures.save_clips(path, few)
+            yield "reconstructions", pictures.clip_strips(few)
+            return
+        sheet = pictures.paired(x[: self.shown], decoded[: self.shown], 10)
+        pictures.save_grid(path, sheet, 10)
         yield "reconstructions", pictures.grid(sheet, 10)
 
 
@@ -199,6 +210,41 @@ class NearestNeighbours:
         nearest = (held_out @ train.T).argmax(axis=1)
         same = reference.labels[nearest] == reference.held_out_labels
         yield "nearest_neighbour_accuracy", float(same.mean())
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How often a contrastive encoder finds the text of a held-out image among `among` texts.
+
+    And the image of a text among as many images. The `num` examples go in groups of `among`, one
+    after another; by chance one in `among` is right.
+    """
+
+    draw: Any
+    held_out: Callable[[int], Mapping[str, np.ndarray]]
+    num: Size = 1000
+    among: Size = 100
+
+    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
+        """Yields "text_of_image" and "image_of_text", shares in [0, 1].
+
+        Raises:
+            ValueError: there are fewer than `among` examples, or the data have no texts.
+        """
+        pairs = self.held_out(self.num)
+        if "text" not in pairs or len(pairs["x"]) < self.among:
+            raise ValueError(
+                f"Retrieval.among={self.among}: needs as many held-out images with texts; there are"
+                f" {len(pairs['x'])} examples of {', '.join(pairs)}"
+            )
+        unit = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)
+        images = unit(self.draw.embed(weights, pairs["x"]))
+        texts = unit(self.draw.embed_text(weights, [str(text) for text in pairs["text"]]))
+        groups = len(images) // self.among
+        a, b = (z[: groups * self.among].reshape(groups, self.among, -1) for z in (images, texts))
+        products, own = np.einsum("gid,gjd->gij", a, b), np.arange(self.among)
+        yield "text_of_image", float((products.argmax(2) == own).mean())
+        yield "image_of_text", float((products.argmax(1) == own).mean())
 
 
 @dataclass(frozen=True)

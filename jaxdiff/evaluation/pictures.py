@@ -41,6 +41,12 @@ def grid(images: ArrayLike, columns: int | None = None) -> UInt8[np.ndarray, "he
     return _sheet(rearrange(np.concatenate([cells, blank]), "(r q) h w c -> r q h w c", q=columns))
 
 
+def paired(x: np.ndarray, y: np.ndarray, columns: int) -> np.ndarray:
+    """Returns a row of the first, a row of the second, and so on, for a grid of these columns."""
+    rows = np.split(np.stack([x, y]), range(columns, len(x), columns), axis=1)
+    return np.concatenate([part for row in rows for part in row])
+
+
 def save_grid(path: str | os.PathLike, images: ArrayLike, columns: int | None = None) -> None:
     """Writes `grid(images, columns)`."""
     _write(path, grid(images, columns))

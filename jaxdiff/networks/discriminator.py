@@ -5,27 +5,44 @@ from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Array, Float
 
 from jaxdiff.networks.layers import Conv, Dense, GroupNorm
-from jaxdiff.options import Depth, Filled, FloatType, Width, checked
+from jaxdiff.options import Count, Depth, Filled, FloatType, Width, checked
 
 
 @checked
 class PatchDiscriminator(nn.Module):
-    """Strided convolutions whose every output sees a patch; the mean over patches is the score."""
+    """Strided convolutions whose every output sees a patch, and scores it.
+
+    Attributes:
+        channels: of the convolutions, each of which halves the resolution.
+        num_groups: of the group norms behind all convolutions but the first; 0 for no norms.
+        frames: of a clip, the number of frames, up to the one that is scored, that a patch has.
+    """
 
     channels: Annotated[Sequence[Width], Filled()] = (32, 64)
+    num_groups: Count = 0
+    frames: Depth = 1
     dtype: FloatType = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
-        """Returns a score for each image: high for data."""
-        for features in self.channels:
-            x = nn.leaky_relu(nn.Conv(features, (4, 4), strides=2, dtype=self.dtype)(x), 0.2)
-        patches = nn.Conv(1, (3, 3), dtype=self.dtype)(x)
-        return reduce(patches, "b h w 1 -> b", "mean")
+    def __call__(self, x: Float[Array, "b *size c"]) -> Float[Array, "b patches"]:
+        """Returns the scores of the patches of each image or clip: high for data."""
+        batch = len(x)
+        if x.ndim == 5:
+            before = [(self.frames - 1, 0) if axis == 1 else (0, 0) for axis in range(5)]
+            padded, count = jnp.pad(x, before, mode="edge"), x.shape[1]
+            stack = [padded[:, i : i + count] for i in range(self.frames)]
+            x = rearrange(jnp.concatenate(stack, axis=-1), "b f h w c -> (b f) h w c")
+        for level, features in enumerate(self.channels):
+            x = nn.Conv(features, (4, 4), strides=2, dtype=self.dtype)(x)
+            if level and self.num_groups:
+                x = GroupNorm(self.num_groups, dtype=self.dtype)(x)
+            x = nn.leaky_relu(x, 0.2)
+        scores = nn.Conv(1, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
+        return scores.reshape(batch, -1)
 
 
 @checked

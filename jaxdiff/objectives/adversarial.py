@@ -34,6 +34,13 @@ def hinge_critic_loss(real: Scores, fake: Scores) -> Scores:
     return jax.nn.relu(1 - real) + jax.nn.relu(1 + fake)
 
 
+LOSSES = {
+    "hinge": (hinge_generator_loss, hinge_critic_loss),
+    "logistic": (generator_loss, critic_loss),
+}
+"""The generator's and the critic's loss by name."""
+
+
 def critic_of(roles: Roles) -> Critic:
     """Returns the critic.
 

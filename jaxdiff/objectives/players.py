@@ -25,14 +25,25 @@ def fixed(tree: Tree) -> Tree:
 
 
 def adaptive_weight(
-    loss: Callable[[Array], Array], other: Callable[[Array], Array], at: Array
+    loss: Callable[[Array], Array],
+    other: Callable[[Array], Array],
+    at: Array,
+    pull: Callable[[Array], Array] = lambda gradient: gradient,
+    axis: str | None = None,
 ) -> Float[Array, ""]:
-    """Returns ‖∇loss‖/‖∇other‖ at an array, as a constant.
+    """Returns ‖∇loss‖/‖∇other‖, as a constant.
 
-    With `at` the output of the last layer, this is the factor that balances a reconstruction and an
-    adversarial loss (Esser et al. 2021, eq. 7).
+    Gradients are with regard to an array `at`; or with `pull`, which takes a gradient with regard
+    to the output `at` to one with regard to weights. With those of the last layer, this is the
+    factor that balances a reconstruction and an adversarial loss (Esser et al. 2021, eq. 7). Under
+    pmap, `axis` names the mapped axis, over which gradients are averaged.
     """
-    norm = lambda f: jnp.linalg.norm(jax.grad(f)(jax.lax.stop_gradient(at)))
+
+    def norm(function: Callable[[Array], Array]) -> Array:
+        gradient = pull(jax.grad(function)(jax.lax.stop_gradient(at)))
+        gradient = gradient if axis is None else jax.lax.pmean(gradient, axis)
+        return jnp.linalg.norm(gradient.ravel())
+
     return jax.lax.stop_gradient(norm(loss) / (norm(other) + 1e-6))
 
 

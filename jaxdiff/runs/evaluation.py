@@ -1,12 +1,15 @@
 """The evaluators of an experiment, with the real data that they compare samples with."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grain
+import numpy as np
 
 from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
@@ -47,6 +50,7 @@ class Evaluation:
             "num_classes": self.num_classes,
             "folder": folder,
             "reference": lambda: self.reference,
+            "held_out": self.held_out_examples,
             "loss": self.held_out,
             "num": self.config.evaluation.num,
             "shape": tuple(self.config.data.shape),
@@ -86,3 +90,13 @@ class Evaluation:
         once = {"shuffle": False, "seed": 0, "process_index": 0, "process_count": 1, "workers": 0}
         batches = functools.partial(self.batches, self.config.evaluation.split, **once)
         return HeldOut(self.task, self.devices, batches, self.config.batch_size)
+
+    def held_out_examples(self, num: int) -> dict[str, np.ndarray]:
+        """Returns the first examples of the evaluation split by field, or all if it has fewer."""
+        once = {"batch_size": min(num, 256), "epochs": 1, "shuffle": False, "prepare": None}
+        alone = {"process_index": 0, "process_count": 1, "workers": 0}
+        parts = []
+        with closing(self.batches(self.config.evaluation.split, **once, **alone)) as batches:
+            for batch in itertools.islice(batches, -(-num // once["batch_size"])):
+                parts.append({name: batch[name] for name in self.task.fields if name in batch})
+        return {name: np.concatenate([p[name] for p in parts])[:num] for name in parts[0]}

@@ -104,7 +104,8 @@ def _check_split(experiment: "Experiment") -> None:
     section = experiment.config.evaluation
     chosen = experiment.evaluator.chosen(Path()).values()
     held_out = any(isinstance(each, evaluators.HeldOutLoss) for each in chosen)
-    if not held_out and not any(hasattr(each, "reference") for each in chosen):
+    compares = lambda each: hasattr(each, "reference") or hasattr(each, "held_out")
+    if not held_out and not any(map(compares, chosen)):
         return
     try:
         experiment.source(section.split)

@@ -133,7 +133,8 @@ class Diffusion:
             entries[place] = Weights(init=lambda key, part=part: part.init())
         for name, part in self._frozen.items():
             path = self.config.weights.get(name, "")
-            ours = name == "codec" and isinstance(path, str) and path and sources.is_run(path)
+            named = isinstance(part, codecs.Latents) and isinstance(path, str) and path
+            ours = named and sources.is_run(path)
             entries[name] = Weights(
                 shapes=part.shapes,
                 source=sources.OfRun(path) if ours else part,

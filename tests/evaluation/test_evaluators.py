@@ -45,7 +45,7 @@ def test_a_strip_of_clips_shows_their_middle_frames(tmp_path):
     assert (tmp_path / "clips.png").read_bytes() == (tmp_path / "middle.png").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["SampleQuality", "Reconstructions", "NearestNeighbours"])
+@pytest.mark.parametrize("name", ["SampleQuality", "NearestNeighbours"])
 def test_clips_are_refused_before_anything_is_drawn(name, tmp_path):
     """Fails if the error comes after a training: the constructor must raise it."""
     given = {"draw": clips_of, "num_classes": 2, "reference": list, "folder": tmp_path}
