@@ -13,13 +13,13 @@ from jaxdiff.runs.publish import publish
 
 cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
 OUT = cli.flag("out", cli.Text, None, "The new folder.", required=True)
-CARD = cli.flag("card", cli.Text, "", "Text for its README.md: data, licence, figures, limits.")
+CARD = cli.flag("card", cli.Text, None, "Text for its README.md: data, licence, figures, limits.")
 
 
 def main() -> None:
     """Loads, writes, and prints the size."""
     run = jaxdiff.load(cli.FLAGS.workdir, trust=cli.FLAGS.trust)
-    size = publish(run, OUT.value, CARD.value)
+    size = publish(run, OUT.value, CARD.value or "")
     print(f"{OUT.value}: {size / 1e6:.1f} MB")
 
 

@@ -66,6 +66,9 @@ class Train:
     keep_checkpoints: Annotated[Size, "Checkpoints kept, the newest."] = 3
     evaluate_every: Annotated[Count, "Steps between evaluations; 0 for none."] = 0
     workers: Annotated[int, Between(0, 1024), "Processes that read data; 0 for threads."] = 0
+    writers: Annotated[
+        tuple[Annotated[Any, Part("training.writers")], ...], "Stores beside metrics.jsonl."
+    ] = ("TensorBoard",)
 
 
 @dataclass(frozen=True)

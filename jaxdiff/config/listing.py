@@ -32,6 +32,7 @@ FAMILIES = {
     "optimizers": "optax",
     "learning_rate": "jaxdiff.training.learning_rate",
     "ema": "jaxdiff.training.ema",
+    "writers": "jaxdiff.training.writers",
     "solvers": "jaxdiff.diffusion.solvers",
     "timesteps": "jaxdiff.diffusion.timesteps",
     "guidance": "jaxdiff.diffusion.guidance",

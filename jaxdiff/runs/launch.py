@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxdiff import config as configs
+from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
 from jaxdiff.runs.workdir import (
     check_workdir,
@@ -16,7 +17,7 @@ from jaxdiff.runs.workdir import (
     open_workdir,
     use_compilation_cache,
 )
-from jaxdiff.training import loop
+from jaxdiff.training import loop, writers
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.metrics import Meter
 from jaxdiff.training.optimizer import mismatches
@@ -44,6 +45,7 @@ def launch(experiment: "Experiment", workdir: Path, until: int | None = None) ->
 
 def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
     config, devices = experiment.config, experiment.devices
+    stores = [build(writers, spec) for spec in config.train.writers]
     data = experiment.batches()
     if config.train.evaluate_every:
         _check_split(experiment)
@@ -79,6 +81,7 @@ def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainS
         config=configs.as_dict(config),
         fields=experiment.task.fields,
         evaluations=_evaluations(experiment, workdir / "samples"),
+        stores=stores,
     )
     try:
         return loop.train(plan, experiment.runner, state, data, meter)

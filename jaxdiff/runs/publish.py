@@ -44,7 +44,7 @@ def publish(run: Run, folder: str | Path, card: str = "") -> int:
     read = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), small, average)
     write_json(step / "checksums" / "metadata", {AVERAGE: checksums(read)})
     config = configs.as_dict(run.config)
-    write_json(folder / TRAINING, config)
+    write_json(folder / TRAINING, {**config, "weights": _portable(config["weights"])})
     write_json(folder / "config.json", sampled_only(config, run.experiment.task))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     with atomic_write(folder / "README.md") as draft:
@@ -71,6 +71,12 @@ def sampled_only(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
         learned, guided = students.learns(objective), students.guidance_within(objective)
         found["objective"] = {"name": "Published", "learns": learned, "guided": guided}
     return found
+
+
+def _portable(sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns sources without the folders above them on this machine."""
+    is_path = lambda source: isinstance(source, str) and Path(source).is_absolute()
+    return {name: Path(s).name if is_path(s) else s for name, s in sources.items()}
 
 
 def _card(run: Run, name: str, average: Mapping[str, Params], size: int, text: str) -> str:

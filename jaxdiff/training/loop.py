@@ -14,11 +14,13 @@ import jax
 import numpy as np
 
 from jaxdiff.files import write_json
+from jaxdiff.training import metrics as files
 from jaxdiff.training.checkpoint import Checkpoints
-from jaxdiff.training.metrics import Meter, NoWriter, Progress, Writer
+from jaxdiff.training.metrics import Meter, Progress
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
+from jaxdiff.training.writers import Writer
 from jaxdiff.weights.devices import leaf_names
 from jaxdiff.weights.stored import reason
 
@@ -52,7 +54,8 @@ class Cadence:
 class Plan:
     """The loop's surroundings: where to write, how often, which evaluations.
 
-    `fields` are the batch's fields that go to the devices, `evaluations` the evaluators by name.
+    `fields` are the batch's fields that go to the devices, `evaluations` the evaluators by name,
+    `stores` the writers beside metrics.jsonl.
     """
 
     workdir: Path
@@ -61,6 +64,7 @@ class Plan:
     config: Mapping[str, Any]
     fields: Sequence[str]
     evaluations: Mapping[str, Evaluate] = field(default_factory=dict)
+    stores: Sequence[Writer] = ()
 
 
 def train(
@@ -89,8 +93,9 @@ def train(
     def placed(batch):
         return runner.devices.put({name: batch[name] for name in (*plan.fields, "position")})
 
-    make_writer = Writer if main else NoWriter
-    with closing(make_writer(plan.workdir, step)) as writer, stop_signal() as stop:
+    make_writer = files.Writer if main else files.NoWriter
+    opened = make_writer(plan.workdir, step, plan.stores, plan.config)
+    with closing(opened) as writer, stop_signal() as stop:
         stopping = Agreement(runner.devices, stop)
         batch: Any = next(data) if step < cadence.steps else {}
         if batch:

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxdiff.files import atomic_write
-from jaxdiff.training import notebook
+from jaxdiff.training import notebook, writers
 from jaxdiff.training.step import LOGSNR_EDGES
 
 logger = logging.getLogger(__name__)
@@ -63,42 +63,53 @@ class Meter:
 
 
 class Writer:
-    """Appends to metrics.jsonl and TensorBoard events in a run's folder."""
+    """Appends to metrics.jsonl in a run's folder, and adds to other stores."""
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(
+        self,
+        workdir: Path,
+        step: int,
+        stores: Sequence[writers.Writer] = (),
+        config: Mapping[str, Any] | None = None,
+    ):
         """Continues after `step`: what an interrupted run wrote beyond it is taken back."""
-        # Here, since tensorboardX imports PyTorch where it finds it.
-        from tensorboardX import SummaryWriter  # noqa: PLC0415
-
         self._path = workdir / "metrics.jsonl"
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]
             with atomic_write(self._path) as draft:
                 draft.write_text("".join(lines))
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._stores = writers.opened(stores, workdir, config or {}, step)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes one line; nested mappings of numbers become several TensorBoard scalars."""
+        """Writes one line; in stores, nested mappings of numbers have names with slashes."""
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            for tag, number in _scalars(name, value):
-                self._events.add_scalar(tag, number, step)
-        self._events.flush()
+        numbers = dict(scalar for name, value in values.items() for scalar in _scalars(name, value))
+        self._each("write", step, numbers)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Adds a uint8 picture [h, w, c] to the TensorBoard events."""
-        self._events.add_image(name, image, step, dataformats="HWC")
+        """Adds a uint8 picture [h, w, c] to the stores."""
+        self._each("picture", step, name, image)
 
     def close(self) -> None:
-        """Closes the event file."""
-        self._events.close()
+        """Ends the records of the stores."""
+        self._each("close")
+
+    def _each(self, method: str, *arguments: Any) -> None:
+        """Calls all stores; one that fails gets nothing more, and the training goes on."""
+        for name, store in list(self._stores.items()):
+            try:
+                getattr(store, method)(*arguments)
+            except Exception as error:  # a server that is gone must not end a training
+                del self._stores[name]
+                message = "%s failed (%s: %s); nothing more goes there, metrics.jsonl has all"
+                logger.warning(message, name, type(error).__name__, error)
 
 
 class NoWriter:
     """A writer of nothing, for all processes but the first."""
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, *arguments: Any):
         """Opens nothing."""
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:

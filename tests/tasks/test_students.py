@@ -10,6 +10,7 @@ import jaxdiff
 from jaxdiff import Experiment
 from jaxdiff.diffusion import guidance, schedules
 from jaxdiff.diffusion.process import Process
+from jaxdiff.files import read_json
 from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.tasks import students
 from jaxdiff.weights.devices import Devices, make_mesh
@@ -70,6 +71,7 @@ def check_published(run, samples, folder):
     again = jax.tree.map(lambda a: rounded(a).astype(a.dtype), run.weights["network"])
     jax.tree.map(np.testing.assert_array_equal, read.weights["network"], again)
     np.testing.assert_allclose(read.sample(3), samples, atol=0.03)
+    assert read_json(small / "training_config.json")["weights"]["teacher"] == "teacher0"
     assert "Data: a toy." in (small / "README.md").read_text()
     with pytest.raises(ValueError, match=r"objective='Published' has no loss"):
         read.evaluate("HeldOutLoss")
