@@ -20,6 +20,8 @@ EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=4, last=32, every=100), {EVEN})"
 PAIRS = "spans=Pairs(apart=0.5)"
 CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
+# Gaps that close with the noise level, in whose weight 1/gap the level is counted already.
+RATIO = {"sampling.solver": "Consistency", "weighting": "Simple"}
 FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
 DENOISER = {"sampling.solver": "DDIM"}
 
@@ -52,7 +54,7 @@ SCRATCH = {
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
-    "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=75, stages=6)"},
+    "easy_consistency": RATIO | {"objective": "EasyConsistency(every=75, stages=6)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=20, {EVEN}))",
@@ -86,7 +88,7 @@ TAUGHT = {
     },
     "mean_flow_distilled": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
     "lagrangian_distilled": FLOW_MAP | {"objective": "LagrangianMap"},
-    "truncated_consistency": CONSISTENCY
+    "truncated_consistency": RATIO
     | {"objective": "TruncatedConsistency(spans=Ratio(every=75, stages=6))"},
     "distribution_matching": CONSISTENCY
     | {

@@ -20,6 +20,8 @@ EVEN = "grid=EvenGrid()"
 DOUBLING = f"spans=Intervals(count=Doubling(first=10, last=80, every=125), {EVEN})"
 PAIRS = "spans=Pairs(apart=0.5)"
 CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
+# Gaps that close with the noise level, in whose weight 1/gap the level is counted already.
+RATIO = {"sampling.solver": "Consistency", "weighting": "Simple"}
 FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
 DENOISER = {"sampling.solver": "DDIM"}
 
@@ -36,7 +38,7 @@ SCRATCH = {
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
-    "easy_consistency": CONSISTENCY | {"objective": "EasyConsistency(every=62, stages=8)"},
+    "easy_consistency": RATIO | {"objective": "EasyConsistency(every=62, stages=8)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=40, {EVEN}))",
