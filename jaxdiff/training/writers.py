@@ -57,7 +57,7 @@ class TensorBoard:
         # Here, since tensorboardX imports PyTorch where it finds it.
         from tensorboardX import SummaryWriter, summary  # noqa: PLC0415
 
-        events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        events: Any = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
         numbers = {"loss": 0.0, "evaluation/held_out_loss": 0.0}
         for each in summary.hparams(flat(config), numbers):
             events.file_writer.add_summary(each)
@@ -97,7 +97,7 @@ class WandB:
 
     def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record named as the folder; its identity is kept in wandb.json."""
-        import wandb  # noqa: PLC0415 - of the extra `wandb`
+        import wandb  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
 
         file = workdir / "wandb.json"
         identity = read_json(file, dict)["id"] if file.exists() else uuid.uuid4().hex[:12]
@@ -145,7 +145,9 @@ class MLflow:
 
     def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record named as the folder; its identity is kept in mlflow.json."""
-        from mlflow import MlflowClient  # noqa: PLC0415 - of the extra `mlflow`
+        from mlflow import (  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+            MlflowClient,
+        )
 
         client = MlflowClient(tracking_uri=self.uri or None)
         file = workdir / "mlflow.json"
