@@ -1,4 +1,4 @@
-"""Times our networks beside those of diffusers on PyTorch, and writes docs/benchmark.md.
+"""Times our networks beside those of diffusers, and our few-step objectives; writes the page.
 
 python experiments/benchmark.py --rounds=5
 
@@ -40,6 +40,7 @@ ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed runs of each task on each side
 THREADS = flags.DEFINE_integer(
     "threads", len(os.sched_getaffinity(0)), "Processor cores that a side may use.", lower_bound=1
 )
+OBJECTIVES = flags.DEFINE_bool("objectives", True, "Whether few-step objectives are timed, too.")
 OUT = flags.DEFINE_string("out", "docs/benchmark.md", "Where to write the table.")
 CHILD = flags.DEFINE_string("child", None, "For the script's own use: <side>:<task> to be timed.")
 
@@ -241,11 +242,22 @@ def section(name: str, cache: str) -> str:
 """
 
 
+def objectives() -> str:
+    """Measures the few-step objectives, in a process of its own; returns their part of the page."""
+    script = Path(__file__).with_name("benchmark_objectives.py")
+    with tempfile.NamedTemporaryFile(suffix=".md") as part:
+        options = [f"--rounds={ROUNDS.value}", f"--out={part.name}"]
+        subprocess.run([sys.executable, str(script), *options], check=True)
+        return Path(part.name).read_text(encoding="utf-8")
+
+
 def page() -> str:
     """Measures everything; returns the page."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
         sections = [section(name, cache) for name in ONLY.value]
+    if OBJECTIVES.value:
+        sections.append(objectives())
     packages = ("jaxdiff", "jax", "flax", "diffusers", "torch")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     quiet = "quiet" if load < 0.5 else "busy with other work, which disturbs these figures"

@@ -14,10 +14,13 @@ from jaxdiff import random
 from jaxdiff.diffusion import time_sampling
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.time_sampling import Quantile, Uniform
+from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat, Range, Size, checked
 from jaxdiff.typing import Span
 
 Time = Float[Array, " b"]
 Step = Integer[Array, ""]
+Numbered = Annotated[int, Between(2, 2**31 - 1)]
+"""A number of intervals: over one, a consistency function would be the mean of the data."""
 
 
 @runtime_checkable
@@ -67,6 +70,7 @@ class EvenGrid:
         return place
 
 
+@checked
 @dataclass(frozen=True)
 class KarrasGrid:
     """Even in (sigma/alpha)^(1/rho) from `sigma_min` to `sigma_max` (Karras et al. 2022, eq. 5).
@@ -74,14 +78,14 @@ class KarrasGrid:
     The lowest time is 0, the data, in place of `sigma_min`: there a consistency function is exact.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    rho: float = 7.0
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
+    rho: PositiveFloat = 7.0
 
     def __post_init__(self):
-        if not (0 < self.sigma_min < self.sigma_max and self.rho > 0):
+        if not self.sigma_min < self.sigma_max:
             raise ValueError(
-                f"KarrasGrid: 0 < sigma_min < sigma_max and rho > 0 must hold, not {self}"
+                f"KarrasGrid: sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}"
             )
 
     def place(self, process: Process, t: Time) -> Time:
@@ -103,6 +107,7 @@ class KarrasGrid:
         return self.sigma_max ** (1 / self.rho)
 
 
+@checked
 @dataclass(frozen=True)
 class Doubling:
     """From `first` intervals, twice as many after every `every` steps, up to `last`.
@@ -110,13 +115,12 @@ class Doubling:
     Song & Dhariwal (2024, section 3.4), whose runs of K steps have 10, 1280 and K/8.
     """
 
-    first: int = 10
-    last: int = 1280
-    every: int = 50_000
+    first: Numbered = 10
+    last: Numbered = 1280
+    every: Size = 50_000
 
     def __post_init__(self):
-        if not 2 <= self.first <= self.last or self.every < 1:
-            raise ValueError(f"Doubling: 2 <= first <= last and every >= 1 must hold, not {self}")
+        _check_order(self)
 
     @property
     def ends(self) -> int:
@@ -131,6 +135,7 @@ class Doubling:
         return jnp.minimum(self.first * 2.0 ** (step // self.every), self.last)
 
 
+@checked
 @dataclass(frozen=True)
 class SquareRoot:
     """From `first` to `last` intervals in `steps` steps, as the root of the step.
@@ -138,13 +143,12 @@ class SquareRoot:
     Song et al. (2023, appendix C).
     """
 
-    first: int = 2
-    last: int = 150
-    steps: int = 800_000
+    first: Numbered = 2
+    last: Numbered = 150
+    steps: Size = 800_000
 
     def __post_init__(self):
-        if not 2 <= self.first <= self.last or self.steps < 1:
-            raise ValueError(f"SquareRoot: 2 <= first <= last and steps >= 1 must hold, not {self}")
+        _check_order(self)
 
     @property
     def ends(self) -> int:
@@ -158,6 +162,13 @@ class SquareRoot:
         return jnp.minimum(jnp.ceil(jnp.sqrt(low + share * (high - low)) - 1), self.last).clip(
             self.first
         )
+
+
+def _check_order(curriculum: Doubling | SquareRoot) -> None:
+    first, last = curriculum.first, curriculum.last
+    if first > last:
+        name = type(curriculum).__name__
+        raise ValueError(f"{name}: first={first} must be at most last={last}")
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,7 @@ class Intervals:
         return Span(time(end), time(end - 1), keys, 1)
 
 
+@checked
 @dataclass(frozen=True)
 class Ratio:
     """s = t·(1 - n(t)/q^stage) in noise levels, the gap closing with the stages (Geng et al. 2024).
@@ -194,17 +206,11 @@ class Ratio:
     up to `stages`: the "mapping" of easy consistency tuning. A negative s is 0.
     """
 
-    q: float = 2.0
-    every: int = 25_000
-    stages: int = 8
-    k: float = 8.0
+    q: Annotated[float, Range(gt=1)] = 2.0
+    every: Size = 25_000
+    stages: Size = 8
+    k: NonNegativeFloat = 8.0
     b: float = 1.0
-
-    def __post_init__(self):
-        if not self.q > 1 or self.every < 1 or self.stages < 1 or self.k < 0:
-            raise ValueError(
-                f"Ratio: q > 1, every >= 1, stages >= 1 and k >= 0 must hold, not {self}"
-            )
 
     @property
     def ends(self) -> int:
@@ -221,21 +227,19 @@ class Ratio:
         return Span(t, jnp.where(shrink <= 0, 0.0, jnp.minimum(s, t)), keys, 1)
 
 
+@checked
 @dataclass(frozen=True)
 class Gap:
     """s = t - size, at least 0: skipped steps of a solver (Luo et al. 2023, section 4.3)."""
 
-    size: float = 0.02
-
-    def __post_init__(self):
-        if not 0 < self.size < 1:
-            raise ValueError(f"Gap: size={self.size} is not in (0, 1)")
+    size: Annotated[float, Range(gt=0, lt=1)] = 0.02
 
     def __call__(self, process: Process, t: Time, keys: Key[Array, " b"], step: Step) -> Span:
         """Returns t and the earlier time."""
         return Span(t, jnp.maximum(t - self.size, 0), keys, 1)
 
 
+@checked
 @dataclass(frozen=True)
 class Pairs:
     """Two times in order, the second drawn from `second`; the same one but for a share `apart`.
@@ -244,15 +248,13 @@ class Pairs:
     """
 
     second: Annotated[Quantile, time_sampling] = Uniform()
-    apart: float = 0.25
+    apart: Annotated[float, Range(gt=0, le=1)] = 0.25
 
     def __post_init__(self):
         if not isinstance(self.second, Quantile):
             raise ValueError(
                 f"Pairs: second={self.second!r} has no quantile; write the likes of 'Uniform()'"
             )
-        if not 0 < self.apart <= 1:
-            raise ValueError(f"Pairs: apart={self.apart} is not in (0, 1]")
 
     def __call__(self, process: Process, t: Time, keys: Key[Array, " b"], step: Step) -> Span:
         """Returns the later and the earlier time."""

@@ -4,6 +4,7 @@ from jaxdiff.networks.discriminator import FeatureDiscriminator, PatchDiscrimina
 from jaxdiff.networks.dit import (
     CentredGrid,
     DiT,
+    InContextDiT,
     MMDiT,
     Rotary,
     SinCosPositions,
@@ -37,6 +38,7 @@ __all__ = [
     "DiT",
     "FeatureDiscriminator",
     "Fourier",
+    "InContextDiT",
     "Inputs",
     "MMDiT",
     "PatchDiscriminator",

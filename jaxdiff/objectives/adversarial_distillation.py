@@ -24,10 +24,11 @@ from jaxdiff.objectives.adversarial import (
 )
 from jaxdiff.objectives.players import fixed
 from jaxdiff.objectives.two_times import Time, mean_square, stop, teacher_of, two_times
-from jaxdiff.options import Between, NonNegativeFloat
+from jaxdiff.options import Between, NonNegativeFloat, checked
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 
+@checked
 @dataclass(frozen=True)
 class AdversarialDistillation:
     """Hinge losses on the teacher's features, and its score (Sauer et al. 2024, ADD and LADD).

@@ -16,12 +16,14 @@ from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
 from jaxdiff.objectives.distances import Distance, PseudoHuber, Squared
 from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
+from jaxdiff.options import NonNegativeFloat, PositiveFloat, Range, Size, checked
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Solver, Span
 
 Target = Literal["student", "average"]
 Loss = tuple[Float[Array, " b"], Metrics]
 
 
+@checked
 @dataclass(frozen=True)
 class ConsistencyTraining:
     """d(f(x_t, t), f⁻(x_s, s)), both of one example and one noise (Song et al. 2023, alg. 3).
@@ -50,6 +52,7 @@ class ConsistencyTraining:
         return compared(self, roles, target, x_t, span, cond)
 
 
+@checked
 @dataclass(frozen=True)
 class ConsistencyDistillation:
     """d(f(x_t, t), f⁻(x_s, s)), with x_s one step of a teacher's flow below x_t.
@@ -85,7 +88,7 @@ def ImprovedConsistency(
     time_sampling: TimeSampling,
     weighting: Weighting,
     spans: Annotated[Spans, span_rules] = Intervals(Doubling()),
-    scale: float = 0.00054,
+    scale: NonNegativeFloat = 0.00054,
 ) -> ConsistencyTraining:
     """Improved consistency training, iCT (Song & Dhariwal 2024).
 
@@ -101,12 +104,12 @@ def EasyConsistency(
     process: Process,
     time_sampling: TimeSampling,
     weighting: Weighting,
-    q: float = 2.0,
-    every: int = 25_000,
-    stages: int = 8,
-    k: float = 8.0,
+    q: Annotated[float, Range(gt=1)] = 2.0,
+    every: Size = 25_000,
+    stages: Size = 8,
+    k: NonNegativeFloat = 8.0,
     b: float = 1.0,
-    scale: float = 0.0,
+    scale: NonNegativeFloat = 0.0,
     per_gap: bool = True,
 ) -> ConsistencyTraining:
     """Easy consistency tuning, ECT (Geng et al. 2024): from a diffusion model, with a closing gap.
@@ -124,6 +127,7 @@ def EasyConsistency(
     )
 
 
+@checked
 @dataclass(frozen=True)
 class TruncatedConsistency:
     """Consistency above a noise level, given a consistency model below it (Lee et al. 2024, TCM).
@@ -135,8 +139,8 @@ class TruncatedConsistency:
     process: Process
     time_sampling: TimeSampling
     weighting: Weighting
-    boundary: float = 1.0
-    boundary_weight: float = 0.1
+    boundary: PositiveFloat = 1.0
+    boundary_weight: PositiveFloat = 0.1
     spans: Annotated[Spans, span_rules] = Ratio()
     distance: Annotated[Distance, distances] = PseudoHuber(0.0)
     per_gap: bool = True
@@ -144,13 +148,6 @@ class TruncatedConsistency:
     learns = "consistency"
     needs_teacher = True
     __call__ = two_times
-
-    def __post_init__(self):
-        if not self.boundary > 0 or not self.boundary_weight > 0:
-            raise ValueError(
-                f"TruncatedConsistency: boundary={self.boundary} and boundary_weight="
-                f"{self.boundary_weight} must be positive"
-            )
 
     def loss(
         self, roles: Roles, truth: Prediction, span: Span, cond: Cond, step: Integer[Array, ""]

@@ -11,9 +11,11 @@ from jaxdiff.diffusion.parameterizations import edm
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.objectives.two_times import mean_square, norm, slope, stop, two_times
+from jaxdiff.options import Count, PositiveFloat, checked
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 
+@checked
 @dataclass(frozen=True)
 class ContinuousConsistency:
     """‖F - F⁻ - g‖², sCD with a teacher and sCT without (Lu & Song 2025, algorithm 1).
@@ -35,19 +37,13 @@ class ContinuousConsistency:
 
     process: Process
     time_sampling: TimeSampling
-    data_std: float = 0.5
-    warmup: int = 10_000
+    data_std: PositiveFloat = 0.5
+    warmup: Count = 10_000
     normalize: bool = True
-    floor: float = 0.1
+    floor: PositiveFloat = 0.1
     learns = "consistency"
+    takes_tangents = True
     __call__ = two_times
-
-    def __post_init__(self):
-        if not self.data_std > 0 or self.warmup < 0 or not self.floor > 0:
-            raise ValueError(
-                f"ContinuousConsistency: data_std={self.data_std} and floor={self.floor} must be "
-                f"positive, warmup={self.warmup} not negative"
-            )
 
     @property
     def ends(self) -> int:

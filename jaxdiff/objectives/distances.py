@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
+from jaxdiff.options import NonNegativeFloat, PositiveFloat, checked
+
 Error = Float[Array, "b *shape"]
 Distance = Callable[[Error], Float[Array, " b"]]
 
@@ -23,6 +25,7 @@ class Squared:
         return reduce(error**2, "b ... -> b", "mean")
 
 
+@checked
 @dataclass(frozen=True)
 class PseudoHuber:
     """√(‖error‖² + c²) - c, with c = scale·√values (Song & Dhariwal 2024, eq. 7).
@@ -30,11 +33,7 @@ class PseudoHuber:
     With a scale of 0 it is the norm, whose gradient at 0 is taken as 0.
     """
 
-    scale: float = 0.00054
-
-    def __post_init__(self):
-        if self.scale < 0:
-            raise ValueError(f"PseudoHuber: scale={self.scale} is negative")
+    scale: NonNegativeFloat = 0.00054
 
     def __call__(self, error: Error) -> Float[Array, " b"]:
         """Returns the loss [b]."""
@@ -44,6 +43,7 @@ class PseudoHuber:
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared + c**2, 1)), 0) - c
 
 
+@checked
 @dataclass(frozen=True)
 class Adaptive:
     """‖error‖²/(‖error‖² + eps)^power, the denominator fixed (Geng et al. 2025, eq. 22).
@@ -51,14 +51,8 @@ class Adaptive:
     Where the target is noisy, this finds another mean: with a power above 0 outliers count less.
     """
 
-    power: float = 1.0
-    eps: float = 0.01
-
-    def __post_init__(self):
-        if self.power < 0 or not self.eps > 0:
-            raise ValueError(
-                f"Adaptive: power={self.power} is negative, or eps={self.eps} not positive"
-            )
+    power: NonNegativeFloat = 1.0
+    eps: PositiveFloat = 0.01
 
     def __call__(self, error: Error) -> Float[Array, " b"]:
         """Returns the loss [b]."""

@@ -21,11 +21,13 @@ from jaxdiff.objectives import distances
 from jaxdiff.objectives.consistency import Target, compared, target_of, teacher_step
 from jaxdiff.objectives.distances import Distance, PseudoHuber
 from jaxdiff.objectives.two_times import Time, mean_square, stop, teacher_of, two_times
+from jaxdiff.options import NonNegativeFloat, Steps, checked
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
 
 Loss = tuple[Float[Array, " b"], Metrics]
 
 
+@checked
 @dataclass(frozen=True)
 class ProgressiveDistillation:
     """One step of the student is two of the teacher (Salimans & Ho 2022, algorithm 2).
@@ -37,14 +39,10 @@ class ProgressiveDistillation:
     process: Process
     time_sampling: TimeSampling
     weighting: Weighting
-    steps: int = 4
+    steps: Steps = 4
     learns = "denoiser"
     needs_teacher = True
     __call__ = two_times
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"ProgressiveDistillation: steps={self.steps} is not at least 1")
 
     def spans(self, process: Process, t: Time, keys: Array, step: Array) -> Span:
         """Returns the student's step in which t lies."""
@@ -66,6 +64,7 @@ class ProgressiveDistillation:
         return loss, {"squared_error": mean_square(error)}
 
 
+@checked
 @dataclass(frozen=True)
 class GuidanceDistillation:
     """A guided teacher in one evaluation, for scales from `low` to `high` (Meng et al. 2023, 3.1).
@@ -77,8 +76,8 @@ class GuidanceDistillation:
     parameterization: Parameterization
     time_sampling: TimeSampling
     weighting: Weighting
-    low: float = 1.0
-    high: float = 5.0
+    low: NonNegativeFloat = 1.0
+    high: NonNegativeFloat = 5.0
     learns = "denoiser"
     needs_teacher = True
     needs_scalars = (GUIDANCE,)
@@ -106,6 +105,7 @@ class GuidanceDistillation:
         return loss, {"squared_error": mean_square(error)}
 
 
+@checked
 @dataclass(frozen=True)
 class LatentConsistency:
     """`ConsistencyDistillation` of a guided teacher, with skipped steps (Luo et al. 2023, LCM).
@@ -119,8 +119,8 @@ class LatentConsistency:
     weighting: Weighting
     spans: Annotated[Spans, span_rules] = Gap()
     distance: Annotated[Distance, distances] = PseudoHuber(0.001)
-    low: float = 3.0
-    high: float = 15.0
+    low: NonNegativeFloat = 3.0
+    high: NonNegativeFloat = 15.0
     solver: Annotated[Any, solvers] = None
     target: Target = "average"
     per_gap = False
@@ -145,6 +145,7 @@ class LatentConsistency:
         return compared(self, roles, target, x_t, span, cond)
 
 
+@checked
 @dataclass(frozen=True)
 class Reflow:
     """Denoising with the teacher's own pairs of noise and sample (Liu et al. 2023, section 2.2).
@@ -157,15 +158,11 @@ class Reflow:
     parameterization: Parameterization
     time_sampling: TimeSampling
     weighting: Weighting
-    steps: int = 8
+    steps: Steps = 8
     solver: Annotated[Any, solvers] = None
     learns = "denoiser"
     needs_teacher = True
     __call__ = two_times
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"Reflow: steps={self.steps} is not at least 1")
 
     @staticmethod
     def spans(process: Process, t: Time, keys: Array, step: Array) -> Span:
@@ -197,7 +194,7 @@ def guided(self: Any, roles: Roles, span: Span) -> tuple[Time, Denoiser]:
 
 def check_scales(objective: Any) -> None:
     """Raises ValueError if an objective's guidance scales are not in order."""
-    if not 0 <= objective.low <= objective.high:
+    if objective.low > objective.high:
         raise ValueError(
             f"{type(objective).__name__}: low={objective.low} and high={objective.high} must be "
             "guidance scales in this order"

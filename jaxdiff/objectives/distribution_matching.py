@@ -17,13 +17,14 @@ from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives.adversarial import critic_loss, critic_of, generator_loss, judged
 from jaxdiff.objectives.players import fixed
 from jaxdiff.objectives.two_times import Data, Time, mean_square, stop, teacher_of, two_times
-from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat
+from jaxdiff.options import Between, NonNegativeFloat, PositiveFloat, checked
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 FAKE = "fake_score"
 """The name of the denoiser of the generator's samples, and of its player."""
 
 
+@checked
 @dataclass(frozen=True)
 class DistributionMatching:
     """The difference of two scores moves the samples (Yin et al. 2024a, eq. 7; 2024b, DMD2).

@@ -22,7 +22,7 @@ from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
 from jaxdiff.objectives.distances import Distance, Squared
 from jaxdiff.objectives.mean_flow import mean_velocity
-from jaxdiff.objectives.two_times import Data, Time, mean_square, own_slope, stop, two_times
+from jaxdiff.objectives.two_times import Data, Time, mean_square, norm, own_slope, stop, two_times
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 Loss = tuple[Float[Array, " b"], Metrics]
@@ -39,6 +39,7 @@ class LagrangianMap:
     distance: Annotated[Distance, distances] = Squared()
     learns = "flow map"
     needs_scalars = ("until",)
+    takes_tangents = True
     __call__ = two_times
 
     def loss(
@@ -53,7 +54,7 @@ class LagrangianMap:
 
         x_s, change = jax.jvp(jump, (s,), (jnp.ones_like(s),))
         error = change - stop(_slope(self, roles, x_s, s, cond))
-        return _with_diagonal(self, roles, truth, x, span, cond, error)
+        return _with_diagonal(self, roles, truth, x, span, cond, error, change)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class EulerianMap:
     distance: Annotated[Distance, distances] = Squared()
     learns = "flow map"
     needs_scalars = ("until",)
+    takes_tangents = True
     __call__ = two_times
 
     def loss(
@@ -81,7 +83,7 @@ class EulerianMap:
 
         v = stop(_slope(self, roles, x, t, cond))
         error = jax.jvp(jump, (x, t), (v, jnp.ones_like(t)))[1]
-        return _with_diagonal(self, roles, truth, x, span, cond, error)
+        return _with_diagonal(self, roles, truth, x, span, cond, error, error)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,14 @@ def _slope(self: Any, roles: Roles, x: Data, t: Time, cond: Cond) -> Data:
 
 
 def _with_diagonal(
-    self: Any, roles: Roles, truth: Prediction, x: Data, span: Span, cond: Cond, error: Data
+    self: Any,
+    roles: Roles,
+    truth: Prediction,
+    x: Data,
+    span: Span,
+    cond: Cond,
+    error: Data,
+    tangent: Data | None = None,
 ) -> Loss:
     """Adds the error of the student's velocity over no time: of the teacher's, or the example's."""
     found = truth if roles.teacher is None else roles.teacher(x, span.t, cond)
@@ -131,4 +140,5 @@ def _with_diagonal(
     now = own_slope(self.process, roles.student, x, span.t, cond) - wanted
     weight = self.weighting(self.process, velocity, span.t)
     loss = weight * (self.distance(error) + self.distance(now))
-    return loss, {"squared_error": mean_square(error), "denoising_error": mean_square(now)}
+    metrics = {"squared_error": mean_square(error), "denoising_error": mean_square(now)}
+    return loss, metrics if tangent is None else {**metrics, "tangent_norm": stop(norm(tangent))}

@@ -18,10 +18,11 @@ from jaxdiff.objectives import distances
 from jaxdiff.objectives.distances import Adaptive, Distance
 from jaxdiff.objectives.mean_flow import mean_flow_loss
 from jaxdiff.objectives.two_times import Data, Time, conditional, own_slope, slope, stop, two_times
-from jaxdiff.options import NonNegativeFloat, Range
+from jaxdiff.options import NonNegativeFloat, Range, checked
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
 
 
+@checked
 @dataclass(frozen=True)
 class ImprovedMeanFlow:
     """`MeanFlow` whose du/dt is along the student's own velocity (Geng et al. 2025b, iMF).
@@ -47,6 +48,7 @@ class ImprovedMeanFlow:
     guidance_power: NonNegativeFloat = 1.0
     guidance_intervals: bool = False
     learns = "flow map"
+    takes_tangents = True
     __call__ = two_times
 
     def __post_init__(self):

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Integer, Key
 from jaxdiff import random
 from jaxdiff.diffusion.process import Process
 from jaxdiff.objectives.two_times import mean_square
-from jaxdiff.options import Range, Size
+from jaxdiff.options import Range, Size, checked
 from jaxdiff.typing import Cond, Data, Draw, Metrics, Roles
 
 
+@checked
 @dataclass(frozen=True)
 class MaskedAutoencoding:
     """Data completed from data with patches that are zero (He et al. 2022).

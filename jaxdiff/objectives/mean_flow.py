@@ -33,11 +33,13 @@ from jaxdiff.objectives.two_times import (
     stop,
     two_times,
 )
+from jaxdiff.options import Between, Count, Range, Size, checked
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
 
 Loss = tuple[Float[Array, " b"], Metrics]
 
 
+@checked
 @dataclass(frozen=True)
 class MeanFlow:
     """‖u - (v - (t - s)·du/dt)‖², the second term fixed (Geng et al. 2025, equations 10 and 11).
@@ -54,14 +56,11 @@ class MeanFlow:
     spans: Annotated[Spans, span_rules] = Pairs()
     distance: Annotated[Distance, distances] = Adaptive()
     guidance_scale: float = 1.0
-    own_share: float = 0.0
+    own_share: Annotated[float, Range(ge=0, lt=1)] = 0.0
     learns = "flow map"
     needs_scalars = ("until",)
+    takes_tangents = True
     __call__ = two_times
-
-    def __post_init__(self):
-        if not 0 <= self.own_share < 1:
-            raise ValueError(f"MeanFlow: own_share={self.own_share} is not in [0, 1)")
 
     @property
     def guided(self) -> float:
@@ -85,6 +84,7 @@ class MeanFlow:
         return stop(jnp.where(expand(conditional(cond, len(x)), x), mixed, v))
 
 
+@checked
 @dataclass(frozen=True)
 class AlphaFlow:
     """From flow matching to `MeanFlow` by a curriculum (Zhang et al. 2025, α-Flow).
@@ -97,9 +97,9 @@ class AlphaFlow:
     process: Process
     time_sampling: TimeSampling
     weighting: Weighting
-    begins: int = 0
-    ends: int = 10_000
-    least: float = 0.005
+    begins: Count = 0
+    ends: Size = 10_000
+    least: Annotated[float, Range(gt=0, lt=1)] = 0.005
     spans: Annotated[Spans, span_rules] = Pairs()
     distance: Annotated[Distance, distances] = Adaptive()
     learns = "flow map"
@@ -107,11 +107,8 @@ class AlphaFlow:
     __call__ = two_times
 
     def __post_init__(self):
-        if not 0 <= self.begins < self.ends or not 0 < self.least < 1:
-            raise ValueError(
-                f"AlphaFlow: begins={self.begins} must be from 0 to ends={self.ends}, and "
-                f"least={self.least} in (0, 1)"
-            )
+        if not self.begins < self.ends:
+            raise ValueError(f"AlphaFlow: begins={self.begins} must be below ends={self.ends}")
 
     def share(self, step: Integer[Array, ""]) -> Array:
         """Returns how much of the way is taken by the example's own velocity."""
@@ -133,6 +130,7 @@ class AlphaFlow:
         return loss, {"squared_error": mean_square(error), "share": jnp.full_like(t, share)}
 
 
+@checked
 @dataclass(frozen=True)
 class Shortcut:
     """A step of size d is two of size d/2 (Frans et al. 2025, algorithm 1).
@@ -144,8 +142,8 @@ class Shortcut:
     process: Process
     time_sampling: TimeSampling
     weighting: Weighting
-    steps: int = 128
-    bootstrap: float = 0.25
+    steps: Annotated[int, Between(2, 2**20)] = 128
+    bootstrap: Annotated[float, Range(gt=0, lt=1)] = 0.25
     distance: Annotated[Distance, distances] = Squared()
     target: Target = "average"
     learns = "flow map"
@@ -153,11 +151,8 @@ class Shortcut:
     __call__ = two_times
 
     def __post_init__(self):
-        if self.steps < 2 or self.steps & (self.steps - 1) or not 0 < self.bootstrap < 1:
-            raise ValueError(
-                f"Shortcut: steps={self.steps} must be a power of 2, at least 2, and "
-                f"bootstrap={self.bootstrap} in (0, 1)"
-            )
+        if self.steps & (self.steps - 1):
+            raise ValueError(f"Shortcut: steps={self.steps} must be a power of 2")
 
     def spans(self, process: Process, t: Time, keys: Array, step: Array) -> Span:
         """Returns spans of no length, and for a share of the examples those of dyadic steps."""

@@ -15,10 +15,11 @@ from jaxdiff.diffusion.spans import Pairs, Spans
 from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives.two_times import Data, Time, stop, two_times
-from jaxdiff.options import Between, PositiveFloat
+from jaxdiff.options import Between, PositiveFloat, checked
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 
+@checked
 @dataclass(frozen=True)
 class MomentMatching:
     """Inductive moment matching, IMM (Zhou et al. 2025, equations 12 and 14).

@@ -18,9 +18,11 @@ from jaxdiff.objectives import distances
 from jaxdiff.objectives.consistency import Target, teacher_step
 from jaxdiff.objectives.distances import Distance, Squared
 from jaxdiff.objectives.two_times import Time, mean_square, stop, two_times
+from jaxdiff.options import Count, checked
 from jaxdiff.typing import Cond, Metrics, Prediction, Roles, Span
 
 
+@checked
 @dataclass(frozen=True)
 class TrajectoryConsistency:
     """‖X(x_t, t, s) - X⁻(x_r, r, s)‖² with x_r one step below x_t (Zheng et al. 2024, TCD).
@@ -34,7 +36,7 @@ class TrajectoryConsistency:
     process: Process
     time_sampling: TimeSampling
     weighting: Weighting
-    segments: int = 0
+    segments: Count = 0
     spans: Annotated[Spans, span_rules] = Gap()
     distance: Annotated[Distance, distances] = Squared()
     solver: Annotated[Any, solvers] = None
@@ -42,10 +44,6 @@ class TrajectoryConsistency:
     learns = "flow map"
     needs_scalars = ("until",)
     __call__ = two_times
-
-    def __post_init__(self):
-        if self.segments < 0:
-            raise ValueError(f"TrajectoryConsistency: segments={self.segments} is negative")
 
     def until(self, t: Time, r: Time, keys: Key[Array, " b"]) -> Time:
         """Returns s <= r."""

@@ -6,6 +6,8 @@ randomness but that of `span.keys`. Its attributes say what it learns and needs:
     learns          "denoiser", "consistency" (until = 0) or "flow map" (any `until`)
     needs_teacher   whether `roles.teacher` is asked
     needs_scalars   numbers that the student must read, such as "until"
+    takes_tangents  whether the student is differentiated in time by `jax.jvp`
+    guided          the guidance scale that samples have, where it is not 1
     companions      further networks, in `roles.others`; each begins as the student
 """
 

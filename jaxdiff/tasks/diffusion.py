@@ -10,22 +10,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff import codecs, objectives, random
+from jaxdiff import codecs, random
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
-from jaxdiff.diffusion import (
-    parameterizations,
-    time_sampling,
-    weighting,
-)
 from jaxdiff.diffusion.translation import check_translation, translated
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
 from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of, encoder_of
-from jaxdiff.tasks.model import build_model, model_of_run
+from jaxdiff.tasks.model import build_model, build_objective, model_of_run
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
@@ -71,23 +66,17 @@ class Diffusion:
             raise ValueError("encoders has 'codec', which is the autoencoder's name")
         parts = {"codec": self.codec, **self.conditions.encoders}
         self._frozen = {n: part for n, part in parts.items() if isinstance(part, Frozen)}
-        self.objective = build(
-            objectives,
-            config.objective,
-            process=self.process,
-            parameterization=build(
-                parameterizations, config.loss_parameterization or config.parameterization
-            ),
-            time_sampling=build(time_sampling, config.time_sampling),
-            weighting=build(weighting, config.weighting),
-            shape=self.latent_shape,
-            num_classes=config.data.num_classes if "label" in config.conditions else 0,
-        )
+        self.objective = build_objective(config, self.model, self.latent_shape)
         self.teacher = self._teacher(config.weights.get("teacher", ""))
-        students.check_objective(self.objective, self.model.scalars, self.teacher, config)
+        students.check_objective(self.objective, self.model, self.teacher, config)
         models = self.model, self.teacher
         self.discriminator = discriminator_of(self.objective, *models)
         self.encoder = encoder_of(self.objective, *models)
+        follows = self.teacher and students.is_student(self.objective) and not self.encoder
+        of_teacher = 1.0
+        if follows:
+            of_teacher = students.guidance_of_run(config.weights.teacher, self.latent_shape)
+        self._guided = students.guidance_within(self.objective, of_teacher)
         if self._begins_as_teacher():
             students.check_beginning(config.weights.teacher, config)
         self.fields = ("x", *self.conditions.names)
@@ -223,7 +212,7 @@ class Diffusion:
             options=Options().changed(**self.config.sampling),
             devices=devices,
             learns=students.learns(self.objective),
-            guided=students.guidance_within(self.objective),
+            guided=self._guided,
         )
 
     @functools.cached_property

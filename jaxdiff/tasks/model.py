@@ -9,9 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxdiff import config as configs
-from jaxdiff import networks
+from jaxdiff import networks, objectives
 from jaxdiff.config.build import build
-from jaxdiff.diffusion import flow_map, parameterizations, preconditioning, schedules
+from jaxdiff.diffusion import (
+    flow_map,
+    parameterizations,
+    preconditioning,
+    schedules,
+    time_sampling,
+    weighting,
+)
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.networks.features import default_layers, features_of
 from jaxdiff.networks.inputs import Inputs
@@ -148,6 +155,26 @@ def build_model(config: Any) -> Model:
         parameterization=parameterization,
         input_scaling=build(preconditioning, config.input_scaling, preconditioning.InputScaling),
         time_input=build(preconditioning, config.time_input, preconditioning.TimeInput),
+    )
+
+
+def build_objective(config: Any, model: Model, latent_shape: tuple[int, ...]) -> Any:
+    """Returns the objective that a config describes, for a model of data of this shape.
+
+    Raises:
+        ValueError: a name or an option is unknown, or a value is out of range.
+    """
+    return build(
+        objectives,
+        config.objective,
+        process=model.process,
+        parameterization=build(
+            parameterizations, config.loss_parameterization or config.parameterization
+        ),
+        time_sampling=build(time_sampling, config.time_sampling),
+        weighting=build(weighting, config.weighting),
+        shape=tuple(latent_shape),
+        num_classes=config.data.num_classes if "label" in config.conditions else 0,
     )
 
 

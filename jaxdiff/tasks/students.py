@@ -6,10 +6,13 @@ All of it is checked when an experiment is built, before anything is compiled.
 import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from jaxdiff import config as configs
 from jaxdiff.diffusion.guidance import FROM, GUIDANCE, AsInput, ClassifierFree, Interval
+from jaxdiff.networks import Fourier
+from jaxdiff.tasks.model import Model, build_model, build_objective
 from jaxdiff.typing import Solver
 
 DENOISER, CONSISTENCY, FLOW_MAP = "denoiser", "consistency", "flow map"
@@ -31,16 +34,41 @@ def is_student(objective: Any) -> bool:
     return any(hasattr(part, "learns") for part in _nested(objective))
 
 
-def guidance_within(objective: Any) -> float:
-    """Returns the guidance scale that the samples of a model have already."""
-    return next((o.guided for o in _nested(objective) if hasattr(o, "guided")), 1.0)
+def guidance_within(objective: Any, of_teacher: float = 1.0) -> float:
+    """Returns the guidance scale that the samples of a model have already.
+
+    A student takes over its teacher's; guidance of a teacher that has it in its weights is twice
+    that, and is warned of.
+    """
+    own = next((o.guided for o in _nested(objective) if hasattr(o, "guided")), 1.0)
+    if of_teacher != 1 and own != 1:
+        warnings.warn(
+            f"the objective's guidance of {own:g} on top of the scale {of_teacher:g} that its"
+            " teacher was trained to have: guidance is applied twice",
+            stacklevel=3,
+        )
+    return own * of_teacher
 
 
-def check_objective(
-    objective: Any, scalars: Mapping[str, float], teacher: Any, config: Any
-) -> None:
-    """Raises ValueError if an objective lacks a teacher, an input, or time for its curriculum."""
-    steps = config.train.steps
+def guidance_of_run(path: str, shape: tuple[int, ...]) -> float:
+    """Returns the guidance scale that the samples of a run have, as its config says.
+
+    That of its teacher, and of the teacher's, counts where their folders are still there.
+    """
+    config: Any = configs.read_config(path)
+    teacher = config.weights.get("teacher", "")
+    known = teacher and (Path(teacher) / "config.json").is_file()
+    of_teacher = guidance_of_run(teacher, shape) if known else 1.0
+    return guidance_within(build_objective(config, build_model(config), shape), of_teacher)
+
+
+def check_objective(objective: Any, model: Model, teacher: Any, config: Any) -> None:
+    """Raises ValueError if an objective lacks a teacher, an input, or time for its curriculum.
+
+    Warns of embeddings of the time that tangents do not stand.
+    """
+    steps, scalars = config.train.steps, model.scalars
+    sinusoids = getattr(model.network, "time_sinusoids", None)
     for part in _nested(objective):
         name = type(part).__name__
         if getattr(part, "needs_teacher", False) and teacher is None:
@@ -54,6 +82,14 @@ def check_objective(
             )
         if hasattr(part, "check_config"):
             part.check_config(config)
+        if getattr(part, "takes_tangents", False) and isinstance(sinusoids, Fourier):
+            warnings.warn(
+                f"{name} differentiates the network in time, and network.time_sinusoids="
+                f"{type(sinusoids).__name__} turns fast: a tangent grows with the highest"
+                " frequency, and with it the noise of training; take SinCos, whose fastest wave is"
+                " that of the time input itself",
+                stacklevel=3,
+            )
         ends = getattr(part, "ends", 0)
         if isinstance(ends, int) and ends > steps:
             raise ValueError(

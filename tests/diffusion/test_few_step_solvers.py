@@ -53,7 +53,7 @@ def test_tcd_at_one_is_consistency():
     same = [solvers.TCD(COSINE, gamma=1.0), solvers.Consistency(COSINE)]
     a, b = (sample(solver, MAP, NOISE, TIMES, {}, KEYS) for solver in same)
     np.testing.assert_allclose(a, b, atol=1e-5)
-    with pytest.raises(ValueError, match=r"TCD: gamma=1.5 is not in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"TCD.gamma is 1.5; expected a number from 0 to 1"):
         solvers.TCD(COSINE, gamma=1.5)
 
 

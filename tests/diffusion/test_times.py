@@ -51,6 +51,28 @@ def test_cosine_map_has_the_papers_density():
     assert ends[1] > 0
 
 
+def test_noise_levels_have_the_distributions_of_their_names():
+    """By the levels at quantiles; fails for another exponent, end or share."""
+    with jax.enable_x64(True):
+        edm, u = Process(schedules.EDM(sigma_max=80.0)), jnp.asarray([0.0, 0.25, 0.5, 1.0])
+        level = lambda rule: 80 * np.asarray(rule.quantile(edm, u))
+        karras = (0.002 ** (1 / 7) + (0.02 + 0.96 * u) * (80 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
+        found = level(time_sampling.KarrasUniform(low=0.02, high=0.98))
+        np.testing.assert_allclose(found, karras, rtol=1e-6)
+        # Student's with 1 degree of freedom is Cauchy's: arctan of the standardized logarithm.
+        cauchy = time_sampling.LogStudent(freedom=1.0, mean=0.3, std=0.4, low=0.5, high=20.0)
+        ends = np.arctan((np.log([0.5, 20.0]) - 0.3) / 0.4)
+        expected = np.exp(0.3 + 0.4 * np.tan(ends[0] + u * (ends[1] - ends[0])))
+        np.testing.assert_allclose(level(cauchy), expected, rtol=1e-4)
+        mixed = time_sampling.WithLevel(sigma=2.0, share=0.4, of=cauchy)
+        found = 80 * np.asarray(mixed.quantile(edm, jnp.asarray([0.0, 0.39, 0.4, 0.7])))
+        np.testing.assert_allclose(found, [2, 2, expected[0], expected[2]], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"LogStudent: low=3\.0 must be below high=2\.0"):
+        time_sampling.LogStudent(low=3.0, high=2.0)
+    with pytest.raises(ValueError, match=r"KarrasUniform: .* low=0\.9 below high=0\.5"):
+        time_sampling.KarrasUniform(low=0.9, high=0.5)
+
+
 @pytest.mark.parametrize("name", ["Mode", "CosineMap", "Discretized"])
 def test_independent_times_are_the_quantile_of_uniform_numbers(name):
     """Fails if calling a distribution uses the stratified numbers in place of the keys."""

@@ -223,8 +223,6 @@ def test_distances():
     for distance in (PseudoHuber(0.0), Adaptive()):
         gradient = jax.grad(lambda e, d=distance: d(e).sum())(error)
         assert np.isfinite(gradient).all() and not np.any(gradient[1])
-    with pytest.raises(ValueError, match=r"PseudoHuber: scale=-1.0 is negative"):
-        PseudoHuber(-1.0)
 
 
 EDM = Process(schedules.EDM(sigma_max=80.0))
@@ -279,14 +277,41 @@ def test_pairs_are_in_order_and_a_share_of_them_apart():
     np.testing.assert_array_equal(span.t[together], t[together])
 
 
+def of(name, **options):
+    return getattr(objectives, name)(FLOW, **PARTS, **options)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: spans.Intervals(1), "Intervals: count=1 is not at least 2"),
-        (lambda: spans.Doubling(first=1), "Doubling: 2 <= first"),
-        (lambda: spans.Gap(0.0), r"Gap: size=0.0 is not in \(0, 1\)"),
-        (lambda: spans.Pairs(apart=0.0), r"Pairs: apart=0.0 is not in"),
-        (lambda: objectives.Shortcut(FLOW, **PARTS, steps=6), "steps=6 must be a power of 2"),
+        (lambda: spans.Doubling(first=1), "Doubling.first is 1; expected an integer from 2"),
+        (lambda: spans.Doubling(first=9, last=8), "Doubling: first=9 must be at most last=8"),
+        (lambda: spans.SquareRoot(last=1), "SquareRoot.last is 1; expected an integer from 2"),
+        (lambda: spans.KarrasGrid(2.0, 1.0), r"KarrasGrid: sigma_min=2.0 must be below sigma_max"),
+        (lambda: spans.Gap(0.0), r"Gap.size is 0.0; expected a number above 0 and below 1"),
+        (lambda: spans.Ratio(q=1.0), r"Ratio.q is 1.0; expected a number above 1"),
+        (lambda: spans.Pairs(apart=0.0), r"Pairs.apart is 0.0; expected a number above 0 and of"),
+        (lambda: PseudoHuber(-1.0), r"PseudoHuber.scale is -1.0; expected a number of at least 0"),
+        (lambda: Adaptive(eps=0.0), r"Adaptive.eps is 0.0; expected a number above 0"),
+        (lambda: of("Shortcut", steps=6), "steps=6 must be a power of 2"),
+        (lambda: of("Shortcut", bootstrap=1.0), r"Shortcut.bootstrap is 1.0; expected a number"),
+        (lambda: of("MeanFlow", own_share=1.0), r"MeanFlow.own_share is 1.0; expected a number"),
+        (lambda: of("AlphaFlow", begins=9, ends=9), "AlphaFlow: begins=9 must be below ends=9"),
+        (lambda: of("AlphaFlow", least=0.0), r"AlphaFlow.least is 0.0; expected a number above"),
+        (lambda: of("TruncatedConsistency", boundary=0.0), "TruncatedConsistency.boundary is 0.0"),
+        (lambda: of("TrajectoryConsistency", segments=-1), "TrajectoryConsistency.segments is -1"),
+        (lambda: of("ProgressiveDistillation", steps=0), "ProgressiveDistillation.steps is 0; exp"),
+        (
+            lambda: of("ImprovedMeanFlow", guidance_high=0.5),
+            "ImprovedMeanFlow.guidance_high is 0.5",
+        ),
+        (lambda: of("AdversarialDistillation", penalty=-1.0), "AdversarialDistillation.penalty is"),
+        (lambda: of("ConsistencyTraining", target="teacher"), "target is 'teacher'; expected one"),
+        (
+            lambda: objectives.ContinuousConsistency(FLOW, time_sampling.Uniform(), floor=0.0),
+            "ContinuousConsistency.floor is 0.0; expected a number above 0",
+        ),
     ],
 )
 def test_what_cannot_work_is_named(make, message):

@@ -12,6 +12,7 @@ import pytest
 
 from jaxdiff import Experiment
 from jaxdiff.training.step import make_step
+from jaxdiff.weights import sources
 from jaxdiff.weights.devices import Devices, make_mesh
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -53,14 +54,43 @@ def teacher(tmp_path_factory):
     [
         ("cifar10_ect", ["", "one_hour"]),
         ("cifar10_meanflow", [None]),
+        ("cifar10_scm", ["", "denoising"]),
+        ("cifar10_tcm", ["stage1", "stage2"]),
+        ("imagenet64_dmd2", ["", "no_gan", "resumed", "denoising"]),
+        ("imagenet64_ecm", [None]),
+        ("imagenet256_drifting", ["large", "ablation", "encoder_ablation"]),
+        ("imagenet256_imf", ["base", "xlarge"]),
         ("imagenet256_meanflow", [None]),
+        ("imagenet256_pmf", ["base", "large"]),
     ],
 )
-def test_a_paper_s_recipe_traces(name, variants):
+def test_a_paper_s_recipe_traces(name, variants, tmp_path, monkeypatch):
     """Without allocating a parameter; its grid of times and its solver fit."""
+    get_config = recipe(name).get_config
     for variant in variants:
-        get_config = recipe(name).get_config
-        check(one_device(get_config() if variant is None else get_config(variant)))
+        config = get_config() if variant is None else get_config(variant)
+        if of := TEACHERS.get((name, variant)):
+            config.weights.teacher = abstract(get_config(of), tmp_path / of, monkeypatch)
+        check(one_device(config))
+
+
+TEACHERS = {
+    ("cifar10_tcm", "stage2"): "stage1",
+    ("imagenet64_dmd2", ""): "denoising",
+    ("imagenet64_dmd2", "no_gan"): "denoising",
+    ("imagenet64_dmd2", "resumed"): "denoising",
+}
+
+
+def abstract(config, folder, monkeypatch):
+    """Makes the folder of a run without weights, of which the shapes alone are known."""
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(json.loads(config.to_json())))
+    shapes = one_device(config).abstract_state().ema
+    of = lambda source: shapes[source.name] if source.name else shapes
+    monkeypatch.setattr(sources.OfRun, "shapes", of)
+    return str(folder)
 
 
 def check(experiment):

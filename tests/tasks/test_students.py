@@ -1,6 +1,7 @@
 """Students of a teacher, by config: how they begin, what they ask, and what cannot work."""
 
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -43,6 +44,8 @@ def teacher(tmp_path_factory):
 def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teacher, tmp_path):
     """Fails if it begins elsewhere, the teacher moves, or the sampler refuses what was learned."""
     path, weights = teacher
+    files = lambda: {f: f.stat().st_mtime_ns for f in sorted(Path(path).rglob("*"))}
+    before = files()
     fields = {"weights.teacher": path, "sampling.solver": "FlowMap", **UNTIL}
     student = experiment(objective="MeanFlow", **fields)
     begun = jax.device_get(student.init())
@@ -51,6 +54,7 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     after = student.train(tmp_path)
     jax.tree.map(np.testing.assert_array_equal, after.frozen["teacher"]["network"], weights)
     run = jaxdiff.load(tmp_path, devices=student.devices)
+    assert files() == before  # a teacher's folder is only read
     two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
     assert np.isfinite(two).all() and np.isfinite(heun).all()
     check_published(run, two, tmp_path)
@@ -204,6 +208,32 @@ def test_guidance_that_a_model_reads_is_an_input_and_nothing_besides():
         students.guidance_of(noise, 3.0, whole, 1.0)
 
 
+def test_guidance_within_a_teacher_is_its_students_and_is_not_to_be_applied_twice(tmp_path):
+    """By the configs of the runs alone; fails if a student of a guided model counts as plain."""
+    guided = "MeanFlow(guidance_scale=1.0, own_share=0.5)"
+    for name, objective, teacher in [
+        ("first", guided, ""),
+        ("second", "TrajectoryConsistency", "first"),
+        ("third", "DistributionMatching(guidance_scale=3.0)", "second"),
+        ("gone", "TrajectoryConsistency", "nowhere"),
+    ]:
+        (tmp_path / name).mkdir()
+        path = str(tmp_path / teacher) if teacher else ""
+        fields = {"objective": objective, "weights.teacher": path}
+        (tmp_path / name / "config.json").write_text(config(**fields).to_json())
+    of = lambda name: students.guidance_of_run(str(tmp_path / name), (2,))
+    assert [of("first"), of("second"), of("gone")] == [2.0, 2.0, 1.0]
+    with pytest.warns(UserWarning, match=r"guidance of 3 on top of the scale 2 .*applied twice"):
+        assert of("third") == 6.0
+
+
+def test_fast_embeddings_of_the_time_are_warned_of_where_tangents_are_taken():
+    fast = {"name": "MLP", "features": 8, "time_sinusoids": "Fourier"}
+    fields = {"network": {**fast, "inputs": {"scalars": {"until": 1.0}}}}
+    with pytest.warns(UserWarning, match=r"MeanFlow differentiates the network in time, .*SinCos"):
+        experiment(objective="MeanFlow", **fields)
+
+
 def test_a_teacher_with_less_noise_or_more_conditions_is_named(tmp_path):
     """By its config alone, which says so before any weights are read."""
     for name, fields in {
@@ -219,5 +249,11 @@ def test_a_teacher_with_less_noise_or_more_conditions_is_named(tmp_path):
         student("quiet")
     with pytest.raises(ValueError, match=r"has the conditions \['label'\], which the student lack"):
         student("labelled")
+    (tmp_path / "latent").mkdir()
+    (tmp_path / "latent" / "config.json").write_text(
+        config(codec={"name": "Latents", "autoencoder": "sd_vae"}).to_json()
+    )
+    with pytest.raises(ValueError, match=r"has codec=.*Latents.*, the student .*Pixels"):
+        student("latent")
     with pytest.raises(ValueError, match=r"is of data of shape \(2,\), not \(3,\)"):
         experiment(**{"weights.teacher": str(tmp_path / "labelled"), "data.shape": (3,)})

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxdiff.diffusion import flow_map
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import Data, no_history
+from jaxdiff.options import Share
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Denoiser, Prediction, Span
 
@@ -67,14 +68,10 @@ class TCD:
     """
 
     process: Process
-    gamma: float = 0.3
+    gamma: Share = 0.3
     stochastic = True
     needs = "flow map"
     init = no_history
-
-    def __post_init__(self):
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"TCD: gamma={self.gamma} is not in [0, 1]")
 
     def step(
         self, denoiser: Denoiser, x: Data, span: Span, cond: Cond, history: Any

@@ -1,7 +1,6 @@
 """The block of a diffusion transformer, whose norms are scaled and shifted by the conditions."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +15,7 @@ from jaxdiff.networks.layers import (
     Dropout,
     FeedForward,
     LayerNorm,
+    RMSNorm,
     standardized,
     zero_init,
 )
@@ -95,6 +95,8 @@ class Block(nn.Module):
             the tokens at the same place in all frames (Bertasius et al., 2021). None for attention
             to all tokens.
         dropout: the rate, on each branch.
+        gated: whether the feed-forward part is gated by a SiLU.
+        rms_norm: whether norms are root mean squares with a learned scale.
     """
 
     num_heads: int
@@ -103,6 +105,8 @@ class Block(nn.Module):
     text_norm: bool = False
     frames: int | None = None
     dropout: float = 0.0
+    gated: bool = False
+    rms_norm: bool = False
     eps: float = 1e-6
     dtype: Any = jnp.float32
 
@@ -113,23 +117,29 @@ class Block(nn.Module):
         """Returns the tokens, and None as the second output that a scan over layers needs."""
         keys = inputs.keys_of(layer)
         add = lambda *args: add_branch(*args, self.dropout, keys)
-        modulated = functools.partial(modulate, eps=self.eps, dtype=self.dtype)
         modulation = Modulation(6, self.dtype, name="modulation")
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation(
             inputs.vector, inputs.shared, inputs.owner
         )
 
         attend = self._within_frames if self.frames else self._to_all
-        x = add("self", x, gate, attend(modulated(x, shift, scale), inputs))
+        x = add("self", x, gate, attend(self._modulated("self", x, shift, scale), inputs))
         if self.frames:
             modulation = Modulation(3, self.dtype, name="modulation_time")
             shift, scale, gate = modulation(inputs.vector, None, inputs.owner)
-            x = add("time", x, gate, self._across_frames(modulated(x, shift, scale), inputs))
+            h = self._modulated("time", x, shift, scale)
+            x = add("time", x, gate, self._across_frames(h, inputs))
         if inputs.text is not None:
             h = LayerNorm(self.eps, self.dtype, name="norm_text")(x) if self.text_norm else x
             x = add("text", x, jnp.ones((), x.dtype), self._to_text(h, inputs))
-        mlp = FeedForward(self.hidden, dtype=self.dtype, name="mlp")
-        return add("mlp", x, mlp_gate, mlp(modulated(x, mlp_shift, mlp_scale))), None
+        activation = nn.silu if self.gated else nn.gelu
+        mlp = FeedForward(self.hidden, activation, self.gated, self.dtype, name="mlp")
+        h = self._modulated("mlp", x, mlp_shift, mlp_scale)
+        return add("mlp", x, mlp_gate, mlp(h)), None
+
+    def _modulated(self, name: str, x: Array, shift: Array, scale: Array) -> Array:
+        norm = f"norm_{name}" if self.rms_norm else None
+        return modulate(x, shift, scale, self.eps, self.dtype, rms_norm=norm)
 
     @property
     def _heads(self) -> MultiHead:
@@ -177,6 +187,11 @@ def modulate(
     scale: Float[Array, "b #n c"],
     eps: float,
     dtype: Any,
+    rms_norm: str | None = None,
 ) -> Float[Array, "b n c"]:
-    """Returns the tokens normalized, scaled by 1 + `scale`, and shifted."""
-    return (standardized(x, eps) * (1 + scale) + shift).astype(dtype)
+    """Returns the tokens normalized, scaled by 1 + `scale`, and shifted.
+
+    With a name, the norm is a root mean square of this name, inside of a compact method.
+    """
+    h = RMSNorm(eps, name=rms_norm)(x) if rms_norm else standardized(x, eps)
+    return (h * (1 + scale) + shift).astype(dtype)

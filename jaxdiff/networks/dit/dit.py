@@ -42,7 +42,9 @@ class DiT(nn.Module):
             load into a network of clips.
         shared_modulation: whether all blocks share one linear map, to which each adds a table.
         qk_norm: None, "head" or "all", as in `MultiHead`.
-        registers: number of learned tokens, left out at the end (Darcet et al., 2024).
+        registers: number of learned tokens, left out at the end (Darcet et al., 2024); with
+            `register_vector` a map of the embedding of time and conditions is added to them.
+        gated, rms_norm: of the blocks, as in `Block`; `rms_norm` of the last norm, too.
         dropout: the rate, on each branch.
         time_sinusoids: sines and cosines of the time; `time_features`, how many.
         inputs: the conditions; every block attends to the text, after an MLP. Packed rows have no
@@ -65,6 +67,9 @@ class DiT(nn.Module):
     shared_modulation: bool = False
     qk_norm: Literal["head", "all"] | None = None
     registers: Annotated[int, Between(0, 65536)] = 0
+    register_vector: bool = False
+    gated: bool = False
+    rms_norm: bool = False
     dropout: Annotated[float, Range(ge=0, lt=1)] = 0.0
     time_sinusoids: nn.Module = SinCos()
     time_features: Width = 256
@@ -133,6 +138,8 @@ class DiT(nn.Module):
             self.text_norm,
             frames,
             self.dropout,
+            self.gated,
+            self.rms_norm,
             self.eps,
             self.dtype,
             name="blocks",
@@ -143,7 +150,7 @@ class DiT(nn.Module):
         shared = jnp.tile(block_inputs.vector, 2) if self.shared_modulation else None
         parts = Modulation(2, self.dtype, name="modulation")(block_inputs.vector, shared, owner)
         width = (self.out_channels or channels) * patch_size(self.patch)
-        return to_output(h, parts, width, self.eps, self.dtype)
+        return to_output(h, parts, width, self.eps, self.dtype, self.rms_norm)
 
     def _inputs_of_blocks(
         self, time: Array, cond: Cond, grid: Grid, dropout_keys: Array | None
@@ -218,7 +225,11 @@ class DiT(nn.Module):
             for name in ("owner", "rotation")
             if (value := getattr(block_inputs, name)) is not None
         }
-        h = jnp.concatenate([repeat(registers, "n d -> b n d", b=len(h)), h], axis=1)
+        tokens = repeat(registers, "n d -> b n d", b=len(h))
+        if self.register_vector:
+            of_vector = Dense(self.features, dtype=self.dtype, name="register_vector")
+            tokens += of_vector(block_inputs.vector[:, :1])
+        h = jnp.concatenate([tokens, h], axis=1)
         return h, block_inputs._replace(**padded)
 
     def _frame_of_each(self, time: Array, grid: Grid) -> Integer[Array, "1 n"]:

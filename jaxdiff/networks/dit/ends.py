@@ -33,7 +33,8 @@ def to_output(
     features: int,
     eps: float,
     dtype: Any,
+    rms_norm: bool = False,
 ) -> Float[Array, "b n features"]:
     """Returns a linear map of the normalized tokens, scaled and shifted; zero at first."""
-    h = modulate(h, *parts, eps, dtype)
+    h = modulate(h, *parts, eps, dtype, rms_norm="norm_out" if rms_norm else None)
     return Dense(features, kernel_init=zero_init, dtype=dtype, name="out")(h)

@@ -1,144 +1,20 @@
-"""Training times: maps from uniform numbers to t, by inverse distribution functions.
-
-Each has `quantile(process, u)`; calling it draws one independent u per example. `Stratified`
-spreads the batch's numbers evenly instead, and `LossAware` puts them where losses are large.
-"""
+"""Distributions made of another: rounded, stratified, of each frame, by the losses seen."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from jaxdiff import options, random
 from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.time_sampling.base import Quantile, Uniforms, independent, wanted
+from jaxdiff.diffusion.time_sampling.by_time import Uniform
 from jaxdiff.options import Between, Count, PositiveFloat, Range, Share, TableSize
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Draw, Metrics, Time, Times
-
-Uniforms = Float[Array, "b *frames"]
-"""Numbers in [0, 1)."""
-
-
-@runtime_checkable
-class Quantile(Protocol):
-    """An inverse distribution function of training times."""
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """Returns t in [0, 1] from u in [0, 1)."""
-
-
-@runtime_checkable
-class TimeSampling(Protocol):
-    """A distribution of training times."""
-
-    def __call__(self, process: Process, draw: Draw) -> Times:
-        """Returns t and its importance, the factor of the loss: 1 without importance sampling.
-
-        Both are [b], or [b, f] with a time for each frame.
-        """
-
-
-KIND = TimeSampling
-"""The kind of objects that the names of this module build."""
-
-
-def _independent(self, process: Process, draw: Draw) -> Times:
-    """Draws one time [b] per example, independently."""
-    return _wanted(self.quantile(process, random.uniform(random.stream(draw.keys, "time"))))
-
-
-def _wanted(t):
-    return Times(t, jnp.ones_like(t))
-
-
-@pytree()
-@dataclass(frozen=True)
-class Uniform:
-    """t uniform in (`minimum`, 1)."""
-
-    minimum: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """Returns 1 - u·(1 - minimum), never exactly `minimum`, where the noise may be zero."""
-        return 1 - u * (1 - self.minimum)
-
-
-@pytree()
-@dataclass(frozen=True)
-class Discrete:
-    """t uniform in {1/steps, ..., 1} (Ho et al. 2020, algorithm 1)."""
-
-    steps: TableSize = 1000
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """Rounds up to the next step."""
-        return (jnp.floor(u * self.steps) + 1) / self.steps
-
-
-@pytree()
-@dataclass(frozen=True)
-class LogitNormal:
-    """logit(t) normal (Esser et al. 2024, eq. 19)."""
-
-    mean: float = 0.0
-    std: PositiveFloat = 1.0
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """sigmoid(mean + std·z)."""
-        return 1 / (1 + jnp.exp(-(self.mean + self.std * _normal(u))))
-
-
-@pytree()
-@dataclass(frozen=True)
-class Mode:
-    """Times crowded around the middle, or thinned there (Esser et al. 2024, section 3.1).
-
-    t = f(u) = 1 - u - scale·(cos²(πu/2) - 1 + u), monotone for a scale in [-1, 2/(π - 2)].
-    """
-
-    scale: Annotated[float, Range(ge=-1, le=2 / (np.pi - 2))] = 1.29
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """f(u), in terms of 1 - u so that nothing cancels near t = 0."""
-        return (1 + self.scale) * (1 - u) - self.scale * jnp.sin(0.5 * jnp.pi * (1 - u)) ** 2
-
-
-@pytree()
-@dataclass(frozen=True)
-class CosineMap:
-    """CosMap: the log-SNR of the cosine schedule, on a rectified flow (Esser et al. 2024).
-
-    t = 1 - 1/(tan(πu/2) + 1), with 1 - u for u, so that it is never exactly 0.
-    """
-
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """sigma/(alpha + sigma) of the cosine schedule at 1 - u."""
-        alpha, sigma = jnp.sin(0.5 * jnp.pi * u), jnp.sin(0.5 * jnp.pi * (1 - u))
-        return sigma / (alpha + sigma)
-
-
-@pytree()
-@dataclass(frozen=True)
-class EDMLogNormal:
-    """log(sigma/alpha) normal (Karras et al. 2022, table 1: P_mean, P_std)."""
-
-    mean: float = -1.2
-    std: PositiveFloat = 1.2
-    __call__ = _independent
-
-    def quantile(self, process: Process, u: Uniforms) -> Time:
-        """The time at which log(sigma/alpha) = mean + std·z; t = 1 beyond the schedule's end."""
-        return process.time(-2 * (self.mean + self.std * _normal(u)))
 
 
 @pytree()
@@ -148,7 +24,7 @@ class Discretized:
 
     of: Quantile = Uniform()
     steps: TableSize = 1000
-    __call__ = _independent
+    __call__ = independent
 
     def __post_init__(self):
         if not isinstance(self.of, Quantile):
@@ -173,7 +49,24 @@ class Stratified:
 
     def __call__(self, process: Process, draw: Draw) -> Times:
         """Draws one time [b] per example, one in each of b equal strata."""
-        return _wanted(self.of.quantile(process, draw.stratified_u))
+        return wanted(self.of.quantile(process, draw.stratified_u))
+
+
+@pytree()
+@dataclass(frozen=True)
+class WithLevel:
+    """One noise level, `sigma` = sigma/alpha, for a share of the examples; else another's times."""
+
+    sigma: PositiveFloat
+    share: Share = 0.25
+    of: Quantile = Uniform()
+    __call__ = independent
+
+    def quantile(self, process: Process, u: Uniforms) -> Time:
+        """The level's time below u = share, above it the other's."""
+        level = process.time(jnp.full_like(u, -2 * np.log(self.sigma)))
+        rest = jnp.clip((u - self.share) / max(1 - self.share, 1e-6), 0, 1)
+        return jnp.where(u < self.share, level, self.of.quantile(process, rest))
 
 
 @pytree()
@@ -262,8 +155,3 @@ class LossAware:
 
     def _bin(self, place):
         return jnp.minimum((place * self.bins).astype(int), self.bins - 1)
-
-
-def _normal(u):
-    # u = 0 has probability 2^-23 in float32; half a unit keeps it finite.
-    return ndtri(jnp.maximum(u, jnp.finfo(u.dtype).eps / 2))
