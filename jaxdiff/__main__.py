@@ -13,7 +13,17 @@ from jaxdiff.config.kinds import suggest
 from jaxdiff.config.recipes import folder
 from jaxdiff.files import atomic_write
 
-SCRIPTS = ("train", "sweep", "compare", "sample", "evaluate", "likelihood", "timesteps", "publish")
+SCRIPTS = (
+    "train",
+    "sweep",
+    "compare",
+    "sample",
+    "generate",
+    "evaluate",
+    "likelihood",
+    "timesteps",
+    "publish",
+)
 COMMANDS = [*SCRIPTS, "options"]
 
 

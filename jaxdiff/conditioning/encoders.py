@@ -80,6 +80,7 @@ class TextEncoder(_PromptEncoder):
             object, "CLIPTextSettings(clip_skip=1, final_norm=False)".
         weights: a folder with *.safetensors, or a name on the hub; read by `load` only.
         tokenizer: the tokenizer's folder; by default that of the weights, or the one beside it.
+        pad: the padding token; by default as its files say.
         window: the number of tokens; by default the network's maximum length (512 for T5).
         attend_padding: see `prompts.TextPipeline`; by default as in the training of the weights.
         too_long: "truncate" or "error", for prompts longer than the window.
@@ -92,6 +93,7 @@ class TextEncoder(_PromptEncoder):
     settings: Annotated[Any, networks]
     weights: str = ""
     tokenizer: str = ""
+    pad: str = ""
     window: Width | None = None
     attend_padding: bool | None = None
     too_long: Literal["truncate", "error"] = "truncate"
@@ -116,7 +118,7 @@ class TextEncoder(_PromptEncoder):
 
     def tokens(self, prompts: Sequence[str]) -> TokenIds:
         """Returns the tokens of prompts; the first call reads the tokenizer."""
-        tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer)
+        tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer, self.pad)
         return self._pipeline(tokenizer).tokenize(prompts)
 
     def states(self, params: Params, inputs: TokenIds) -> Encoded:

@@ -104,8 +104,10 @@ class Tokenizer:
         return TokenIds(windows, mask)
 
 
-def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:
+def read_tokenizer(folder: str | os.PathLike, family: str, pad: str = "") -> Tokenizer:
     """Reads a tokenizer from tokenizer.json, or CLIP's from vocab.json and merges.txt.
+
+    `pad` is the padding token where the files say another one, or nothing.
 
     Raises:
         ValueError: the files are missing or damaged; a special token is not in the vocabulary.
@@ -120,7 +122,7 @@ def read_tokenizer(folder: str | os.PathLike, family: str) -> Tokenizer:
     backend.no_truncation()
     backend.no_padding()
     special = SPECIAL[family]
-    pad = _pad_in_settings(folder) or special.pad
+    pad = pad or _pad_in_settings(folder) or special.pad
     ids = {}
     for name in (special.bos, special.eos, pad):
         ids[name] = None if name is None else backend.token_to_id(name)

@@ -1,5 +1,6 @@
 """A folder of a diffusers pipeline: model_index.json, and a folder for each part."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from jaxdiff.weights.sources import Files
 INDEX = "model_index.json"
 
 
-def from_folder(folder: Path, dtype: Any, devices: Devices) -> Parts:
-    """Returns the parts that a folder describes; reads no weights.
+def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[str, Any]) -> Parts:
+    """Returns the parts that a folder describes, with changes of its scheduler; reads no weights.
 
     Raises:
         ValueError: the pipeline is unknown, a file is missing, or a field cannot be expressed.
@@ -58,7 +59,7 @@ def from_folder(folder: Path, dtype: Any, devices: Devices) -> Parts:
     return together(
         family,
         network,
-        folder_scheduler(folder, family),
+        folder_scheduler(folder, family, scheduler),
         codec,
         text,
         sources,
@@ -67,8 +68,8 @@ def from_folder(folder: Path, dtype: Any, devices: Devices) -> Parts:
     )
 
 
-def folder_scheduler(folder: Path, family: Family) -> Scheduler:
-    """Returns the scheduler of a folder.
+def folder_scheduler(folder: Path, family: Family, changes: Mapping[str, Any]) -> Scheduler:
+    """Returns the scheduler of a folder, with changes of its fields.
 
     Raises:
         ValueError: its file is missing, or a field cannot be expressed.
@@ -76,7 +77,7 @@ def folder_scheduler(folder: Path, family: Family) -> Scheduler:
     file = folder / "scheduler" / "scheduler_config.json"
     fields = read_json(file, dict)
     forced = {name: value for name, value in family.forced if name in fields}
-    return read_scheduler(Config({**fields, **forced}, str(file)))
+    return read_scheduler(Config({**fields, **forced, **changes}, str(file)))
 
 
 def read_codec(folder: Path, dtype: Any) -> Latents:

@@ -1,6 +1,8 @@
-"""A released model from a path: a diffusers folder, or a name on the hub."""
+"""A released model from a path: a diffusers folder, a single file, or a name on the hub."""
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,33 +10,66 @@ import jax.numpy as jnp
 from jaxdiff.options import FloatType, check
 from jaxdiff.pipelines.folders import INDEX, from_folder
 from jaxdiff.pipelines.pipeline import Parts, Pipeline
+from jaxdiff.pipelines.single_files import from_file
 from jaxdiff.pretrained import resolve
 from jaxdiff.pretrained.families import network_shapes
+from jaxdiff.pretrained.files import refuse_pickled
 from jaxdiff.weights.devices import Devices
 
 
 def released(
-    source: str | os.PathLike, *, dtype: Any = "float32", devices: Devices | None = None
+    source: str | os.PathLike,
+    *,
+    dtype: Any = "float32",
+    devices: Devices | None = None,
+    scheduler: Mapping[str, Any] = MappingProxyType({}),
+    config: str | os.PathLike | None = None,
+    tokenizer: str | os.PathLike | None = None,
 ) -> Pipeline:
     """Opens a released model: Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3.
 
     Weights go from the file onto the devices, a tensor at a time.
 
     Args:
-        source: a diffusers folder, with model_index.json; or a name on the hub.
+        source: a diffusers folder, with model_index.json, or a name on the hub; or a .safetensors
+            file in the layout of the model's authors.
         dtype: of the weights and of the computation, "float32" or "bfloat16".
         devices: all of them by default; `Devices(parallel="fsdp")` divides the weights too.
+        scheduler: fields of the scheduler's config in place of those in the files, such as
+            {"prediction_type": "v_prediction"}.
+        config: of a single file, a diffusers folder whose settings and tokenizers are its own, and
+            whose weights are those of parts that the file does not have.
+        tokenizer: of a single file without `config`, the folder of CLIP's tokenizer, or one with
+            folders "tokenizer" and, for T5, "tokenizer_3"; by default the file's.
 
     Raises:
         ValueError: files are missing, damaged or of another model; names the file and the field,
             or the keys.
     """
     check("dtype", FloatType, dtype)
-    devices = devices or Devices()
+    devices, kind = devices or Devices(), jnp.dtype(dtype).name
     path = resolve(source)
-    if not (path / INDEX).is_file():
-        raise ValueError(f"{str(path)!r} has no {INDEX}: it is no folder of a diffusers pipeline")
-    parts = from_folder(path, jnp.dtype(dtype).name, devices)
+    refuse_pickled(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        parts = from_file(
+            path,
+            kind,
+            devices,
+            config=resolve(config) if config else None,
+            tokenizer=os.fspath(tokenizer or ""),
+            scheduler=scheduler,
+        )
+    elif (path / INDEX).is_file():
+        if config or tokenizer:
+            raise ValueError(
+                f"config and tokenizer are of a single file, and {str(path)!r} is none"
+            )
+        parts = from_folder(path, kind, devices, scheduler)
+    else:
+        raise ValueError(
+            f"{str(path)!r} is no folder of a diffusers pipeline (it has no {INDEX}), and no"
+            " .safetensors file"
+        )
     return Pipeline(parts, load(parts, dtype))
 
 

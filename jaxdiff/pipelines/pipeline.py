@@ -5,6 +5,7 @@ pictures = pipeline.sample(4, "an astronaut riding a horse", steps=30)
 """
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from jaxdiff.codecs.latents import Latents
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
 from jaxdiff.options import Share, check
+from jaxdiff.pipelines.lora import check_used, read_lora, with_changes
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
@@ -141,6 +143,28 @@ class Pipeline:
         if unknown := sorted(set(weights) - set(self.weights)):
             raise ValueError(f"there are no weights {unknown}; known: {', '.join(self.weights)}")
         return replace(self, weights={**self.weights, **weights})
+
+    def with_lora(
+        self, source: str | os.PathLike, weight: float = 1.0, *, strict: bool = True
+    ) -> "Pipeline":
+        """Returns the pipeline with `weight` times an adapter; this one stays as it is.
+
+        LoRA, LoCon, LoHa, LoKr and DoRA in the names of kohya, diffusers, PEFT or the model's
+        authors, of the network and of the text encoders. Several are added one after another.
+
+        Args:
+            source: a .safetensors file.
+            weight: how strong it is; 0 changes nothing.
+            strict: whether a module that has no place in this model is an error.
+
+        Raises:
+            ValueError: the file is missing, damaged or of another model; says which modules.
+        """
+        network = self.parts.model.network
+        lora = read_lora(source, network, self.weights)
+        if strict or not lora.used:
+            check_used(lora, source)
+        return self.with_weights(**with_changes(self.weights, network, lora, weight))
 
     def sample(
         self,

@@ -1,5 +1,6 @@
 """Parameter trees from tensors by name, and back, by a table."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def to_theirs(table: Table, params: Params) -> dict[str, Any]:
     Raises:
         ValueError: no rule matches a name, or two names have one key.
     """
-    leaves, _ = _layers(table, names(params))
+    leaves, _ = split_layers(table, names(params))
     out = {}
     for pair in pairs(table, leaves):
         if pair.theirs:
@@ -103,7 +104,7 @@ def to_ours(
             The message names `source`.
     """
     leaves = names(target)
-    parts, homes = _layers(table, leaves)
+    parts, homes = split_layers(table, leaves)
     found = pairs(table, parts)
     _check(table, tensors, parts, found, source)
     ours, waiting = {}, {name: {} for name in homes.values()}
@@ -137,11 +138,11 @@ def to_ours(
 
 def copies(table: Table, params: Params) -> list[tuple[str, ...]]:
     """Returns groups of keys that hold copies of one array."""
-    parts, _ = _layers(table, names(params))
+    parts, _ = split_layers(table, names(params))
     return [pair.theirs for pair in pairs(table, parts) if pair.rule.tied]
 
 
-def _layers(table: Table, leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def split_layers(table: Table, leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Divides stacked parameters into layers; returns all leaves, and the stack of each layer."""
     stacks = {pattern for entry in table for pattern in entry.ours if LAYER in pattern}
     stacks = [compiled(pattern.replace(LAYER, "")) for pattern in stacks]
@@ -165,7 +166,11 @@ def _check(table, tensors, parts, found, source):
     home = {key: pair.ours[0] for pair in found for key in pair.theirs}
     expected = jax.eval_shape(lambda tree: to_theirs(table, tree), parts)
     ignored = [pattern for entry in table if not entry.ours for pattern in entry.theirs]
-    missing = [f"{key} (our {home[key]})" for key in expected if key not in tensors]
+    strange = [key for key in tensors if key not in expected]
+    missing = [
+        f"{key} (our {home[key]}){_closest(key, strange) if i < SHOWN else ''}"
+        for i, key in enumerate(key for key in expected if key not in tensors)
+    ]
     unused = [
         f"{key} {list(tensors[key].shape)}"
         for key in tensors
@@ -213,6 +218,11 @@ def _first(table: Table, name: str) -> tuple[Rule, dict[str, str]] | None:
 
 def _fill(patterns: tuple[str, ...], numbers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(pattern.format(**numbers) for pattern in patterns)
+
+
+def _closest(key: str, others: list[str]) -> str:
+    found = difflib.get_close_matches(key, others, n=1, cutoff=0.8)
+    return f"; the closest there is {found[0]}" if found else ""
 
 
 def _listed(title: str, entries: list[str]) -> str:

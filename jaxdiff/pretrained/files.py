@@ -24,6 +24,15 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)+/?")
 
 FILES = (".safetensors", ".json")
 
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""Files of PyTorch that run code when they are read."""
+
+CONVERT = (
+    "import torch, safetensors.torch as s; d = torch.load('{file}', weights_only=True);"
+    " s.save_file({{k: v.contiguous() for k, v in d.get('state_dict', d).items()"
+    " if hasattr(v, 'contiguous')}}, '{new}')"
+)
+
 KEPT = ("*.safetensors", "*.json", "*.txt")
 """The files fetched from the hub: weights, settings, vocabularies."""
 
@@ -61,7 +70,11 @@ def save(table: Table, params: Params, path: str | os.PathLike) -> None:
     Raises:
         ValueError: no rule of the table matches a parameter.
     """
-    tensors = to_theirs(table, params)
+    write_tensors(to_theirs(table, params), path)
+
+
+def write_tensors(tensors: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Writes arrays by key as a safetensors file."""
     numpy = {key: np.ascontiguousarray(np.asarray(value)) for key, value in tensors.items()}
     with atomic_write(path) as draft:
         _safetensors().numpy.save_file(numpy, draft, metadata={"format": "pt"})
@@ -128,6 +141,20 @@ def open_tensors(path: str | os.PathLike) -> Mapping[str, Stored]:
     return _open_file(file)
 
 
+def header_of(file: Path) -> Mapping[str, str]:
+    """Returns the texts in the header of a safetensors file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(file, framework="numpy") as handle:
+            return handle.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{str(file)!r} is no whole safetensors file: {error}") from None
+
+
 def fingerprint(path: str | os.PathLike) -> str:
     """Returns a hash of the weights in a file, in an index's shards, or in a folder.
 
@@ -152,6 +179,8 @@ def _in_folder(folder: Path) -> Path:
         if files:
             there = ", ".join(file.name for file in files)
             raise ValueError(f"{str(folder)!r} has several weight files; name one of: {there}")
+    for file in sorted(folder.iterdir()):
+        refuse_pickled(file)
     there = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
     raise ValueError(f"{str(folder)!r} has no *.safetensors; it has {there}")
 
@@ -181,7 +210,18 @@ def _shards(index: Path) -> tuple[dict[str, str], dict[str, Path]]:
     return homes, shards
 
 
+def refuse_pickled(file: Path) -> None:
+    """Raises ValueError, which says how to convert it, for a file that may run code."""
+    if file.suffix in PICKLED:
+        command = CONVERT.format(file=file, new=file.with_suffix(".safetensors"))
+        raise ValueError(
+            f"{str(file)!r} is a pickle, which may run code when it is read. Convert it where"
+            f' PyTorch is installed: python -c "{command}"'
+        )
+
+
 def _open_file(file: Path) -> dict[str, Stored]:
+    refuse_pickled(file)
     safetensors = _safetensors()
     try:
         handle = safetensors.safe_open(file, framework="numpy")

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from jaxdiff.conditioning.loading import OF_SETTINGS, read_settings, text_shapes
-from jaxdiff.pretrained import families, to_theirs
+from jaxdiff.pipelines import layouts
+from jaxdiff.pipelines.saving import save_file
+from jaxdiff.pretrained import families, open_tensors, to_theirs
 from jaxdiff.pretrained.tables import text as text_tables
 from tests.parity.cases import draw
 
@@ -253,3 +255,24 @@ def write_sd3(folder: Path, scheduler: dict[str, Any] = FLOW, *, t5: bool = True
         **third,
     )
     return folder
+
+
+def write_single(pipeline: Any, file: Path) -> None:
+    """Writes a pipeline's weights as its authors would, with keys that are to be ignored.
+
+    The first CLIP of Stable Diffusion 3 loses its projection, which such files do not have.
+    """
+    text = pipeline.weights["text"]
+    if pipeline.parts.family == "StableDiffusion3":
+        inner = text["network"]
+        first = {name: tree for name, tree in inner["clip_l"].items() if name != "projection"}
+        text = {**text, "network": {**inner, "clip_l": first}}
+    save_file(pipeline.with_weights(text=text), file)
+    tensors = {key: np.asarray(value) for key, value in open_tensors(file).items()}
+    if pipeline.parts.family != "StableDiffusion3":
+        ignored = {"model_ema.decay": np.ones(1), "alphas_cumprod": np.ones(1000)}
+        tensors |= {key: value.astype(np.float32) for key, value in ignored.items()}
+    # The last layer of Stable Diffusion 2's encoder.
+    name = f"{layouts.CLIP_OPEN}transformer.resblocks"
+    last = {k.replace(".1.", ".23.", 1): v for k, v in tensors.items() if f"{name}.1." in k}
+    save_tensors(tensors | last, file)

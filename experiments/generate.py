@@ -1,0 +1,209 @@
+"""Draws pictures with a released model: Stable Diffusion, SDXL, from a folder or a single file.
+
+python experiments/generate.py --model=path/to/it --prompt="an astronaut riding a horse" \\
+    --negative=blurry --steps=30 --solver=DPMpp2M --guidance_scale=7 --size=768x512 --num=4
+python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in.png --strength=0.6
+python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in.png --mask=mask.png
+python experiments/generate.py --again=out.png
+
+A mask is white where the image is painted anew; all other pixels stay exactly. Each PNG holds its
+settings: as other tools write them (`parameters`), and all flags (`jaxdiff`), from which --again
+draws it anew; further flags change a setting.
+"""
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cli
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from jaxdiff.data import images
+from jaxdiff.files import atomic_write, check_writable
+from jaxdiff.pipelines import infotext
+
+cli.flag("model", cli.Text, None, "A diffusers folder, a .safetensors file, or a name on the hub.")
+cli.flag("prompt", cli.Text, "", "What to draw.")
+cli.flag("negative", cli.Text, "", "What guidance leads away from.")
+cli.flag("steps", cli.Steps, None, "Solver steps; the model's by default.")
+cli.flag("solver", cli.Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)"; the model\'s by default.')
+cli.flag("timesteps", cli.Text, None, 'Such as "Karras(sigma_min=0.03, sigma_max=14.6)".')
+cli.flag("guidance_scale", cli.Number, None, "How strong the guidance is; 1 for none.")
+cli.flag("size", cli.Text, None, "Width and height in pixels, 768x512; the model's by default.")
+cli.flag("num", cli.Size, 1, "Number of pictures; with several, out-0.png, out-1.png, ...")
+cli.flag("seed", cli.Seed, 0, "Picture i of a seed is the same in any batch.")
+cli.flag("first", cli.Count, 0, "The index of the first picture.")
+cli.flag("batch_size", cli.Size, None, "Pictures at a time.")
+cli.flag("image", cli.Text, None, "An image to begin from, or to keep where --mask is black.")
+cli.flag("strength", cli.Share, None, "The share of the steps that is done from --image.")
+cli.flag("mask", cli.Text, None, "White where --image is painted anew.")
+flags.DEFINE_multi_string("lora", [], "An adapter and its weight, style.safetensors:0.8; several.")
+cli.flag("dtype", cli.Text, "float32", "float32 or bfloat16.")
+cli.flag("config", cli.Text, None, "Of a single file: a diffusers folder with its settings.")
+cli.flag("tokenizer", cli.Text, None, "Of a single file: the folder of CLIP's tokenizer.")
+cli.flag("scheduler", cli.Text, None, "Fields of the scheduler, {'prediction_type': 'epsilon'}.")
+cli.flag("again", cli.Text, None, "A picture whose settings are taken.")
+cli.flag("out", cli.Text, "out.png", "A .png file.")
+OWN = "jaxdiff"
+"""The chunk of a PNG file that holds the flags."""
+
+NAMES = (
+    "model", "prompt", "negative", "steps", "solver", "timesteps", "guidance_scale", "size", "num",
+    "seed", "first", "batch_size", "image", "strength", "mask", "lora", "dtype", "config",
+    "tokenizer", "scheduler",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Opens the model, draws and saves."""
+    given = {name: cli.FLAGS[name].value for name in NAMES}
+    if cli.FLAGS.again:
+        chosen = {name: cli.FLAGS[name].value for name in NAMES if cli.FLAGS[name].present}
+        given = {**given, **settings_in(Path(cli.FLAGS.again)), **chosen}
+    if not given["model"]:
+        raise ValueError("model: name a diffusers folder, a .safetensors file, or a hub name")
+    out = Path(cli.FLAGS.out)
+    if out.suffix != ".png":
+        raise ValueError(f"out={out}: the file name must end in .png")
+    check_writable(out)
+    size = _size(given["size"])
+    image = _picture("image", given["image"], 3, size)
+    mask = _picture("mask", given["mask"], 1, size)
+    if mask is not None and image is None:
+        raise ValueError("mask: give the image whose other pixels are kept")
+
+    from jaxdiff.pipelines import released  # noqa: PLC0415 - takes seconds
+
+    scheduler = _table(given["scheduler"])
+    pipeline = released(
+        given["model"],
+        dtype=given["dtype"],
+        config=given["config"],
+        tokenizer=given["tokenizer"],
+        scheduler=scheduler,
+    )
+    for path, weight in map(_lora, given["lora"] or ()):
+        pipeline = pipeline.with_lora(path, weight)
+    options = ("steps", "solver", "timesteps", "guidance_scale", "seed", "first", "batch_size")
+    pictures = pipeline.sample(
+        given["num"],
+        given["prompt"],
+        negative=given["negative"] or None,
+        size=size,
+        image=image,
+        strength=given["strength"],
+        mask=None if mask is None else mask[..., 0] < 0,
+        **{name: given[name] for name in options},
+    )
+    for i, picture in enumerate(pictures):
+        file = out if given["num"] == 1 else out.with_stem(f"{out.stem}-{i}")
+        one = {**given, "num": 1, "first": given["first"] + i}
+        save(file, picture, one, pipeline.parts.options)
+        print(file)
+
+
+def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> None:
+    """Writes a picture [h, w, 3] in [-1, 1] with its settings."""
+    pixels = np.round((np.clip(picture, -1, 1) + 1) * 127.5).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    solver = str(given["solver"] or defaults.solver)
+    fields = {
+        "Steps": given["steps"] or defaults.steps,
+        "Sampler": infotext.SAMPLERS.get(solver, solver),
+        "CFG scale": f"{given['guidance_scale'] or defaults.guidance_scale:g}",
+        "Seed": given["seed"],
+        "Image index": given["first"] or None,
+        "Size": f"{width}x{height}",
+        "Model": Path(given["model"]).stem,
+        "Denoising strength": given["strength"],
+        "Version": OWN,
+    }
+    text = PngInfo()
+    text.add_text("parameters", infotext.written(given["prompt"], given["negative"], fields))
+    text.add_text(OWN, json.dumps({**given, "size": f"{width}x{height}"}))
+    with atomic_write(file) as draft:
+        images.to_pillow(pixels).save(draft, pnginfo=text)
+
+
+def settings_in(file: Path) -> dict[str, Any]:
+    """Returns the flags that a picture was drawn with.
+
+    Raises:
+        ValueError: there is no picture, or it holds no settings.
+    """
+    try:
+        with Image.open(file) as picture:
+            text = dict(picture.info)
+    except OSError as error:
+        raise ValueError(f"again={str(file)!r} is no picture that can be read: {error}") from None
+    if OWN in text:
+        found = json.loads(text[OWN])
+        return {name: value for name, value in found.items() if name in NAMES}
+    if "parameters" not in text:
+        raise ValueError(f"again={str(file)!r} holds no settings: no chunk {OWN} or parameters")
+    prompt, negative, fields = infotext.parsed(text["parameters"])
+    read = {
+        "Steps": ("steps", int),
+        "Sampler": ("solver", infotext.solver_of),
+        "CFG scale": ("guidance_scale", float),
+        "Seed": ("seed", int),
+        "Image index": ("first", int),
+        "Size": ("size", str),
+        "Denoising strength": ("strength", float),
+    }
+    known = {read[name][0]: read[name][1](value) for name, value in fields.items() if name in read}
+    return {"prompt": prompt, "negative": negative, **known}
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Returns height and width of "768x512", which is width by height."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"size={text!r}: write width and height in pixels, 768x512")
+    return int(height), int(width)
+
+
+def _picture(name: str, path: str | None, channels: int, size: tuple[int, int] | None) -> Any:
+    """Returns an image [h, w, c] in [-1, 1], resized where --size asks for it."""
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise ValueError(f"{name}={path!r}: there is no such file")
+    pixels = images.decode(Path(path), channels, path)
+    if size and pixels.shape[:2] != size:
+        resized = images.to_pillow(pixels).resize(size[::-1], Image.Resampling.LANCZOS)
+        pixels = images.from_pillow(resized)
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def _lora(text: str) -> tuple[str, float]:
+    """Returns the path and the weight of "style.safetensors:0.8"."""
+    path, colon, weight = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return text, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        raise ValueError(f"lora={text!r}: write a path, or a path and a weight, a:0.8") from None
+
+
+def _table(text: str | None) -> Mapping[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"scheduler={text!r} is no table, such as {{'shift': 3.0}}")
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)
