@@ -100,9 +100,8 @@ def test_matrices_of_lycoris(algorithm, options, tmp_path):
     torch.manual_seed(0)
     config = {k: v for k, v in tiny.UNET.items() if k != "_class_name"}
     unet = diffusers.UNet2DConditionModel(**config)
-    lycoris.LycorisNetwork.apply_preset(
-        {"enable_conv": True, "target_module": ["UNet2DConditionModel"]}
-    )
+    kinds = ["Transformer2DModel", "ResnetBlock2D", "Downsample2D", "Upsample2D"]
+    lycoris.LycorisNetwork.apply_preset({"enable_conv": True, "target_module": kinds})
     settings = {"multiplier": 1.0, "linear_dim": RANK, "linear_alpha": 1.0, "algo": algorithm}
     settings |= {"conv_dim": RANK, "conv_alpha": 1.0, **options}
     network = lycoris.create_lycoris(unet, **settings)

@@ -82,7 +82,8 @@ def test_a_denoiser_of_latents(pipeline):
     np.testing.assert_allclose(alpha * found.x0 + sigma * found.noise, x, atol=1e-4)
 
 
-@pytest.mark.parametrize("write", [write_sdxl, pytest.param(write_sd3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [write_sdxl, write_sd3])
 def test_other_families_trace(write, tmp_path):
     """Compiles no picture; fails if a condition that the network reads is not made."""
     found = released(write(tmp_path), devices=one(), dtype="bfloat16")
