@@ -2,6 +2,8 @@
 
     python -m jaxdiff train --config=openmoji_autoencoder --workdir=runs/openmoji_autoencoder
 
+1.5 M parameters; on two cores 3,000 steps take about 50 minutes.
+
 A run is a codec for diffusion, whose latents have mean 0 and deviation 1:
 
     --config.codec=RunLatents --config.weights.codec=runs/openmoji_autoencoder
@@ -22,15 +24,10 @@ AUTOENCODER = {
     "middle_attention": True,
     "scale": 1.0,
 }
-CLIPS = {
-    "name": "VideoAutoencoderSettings",
-    "channels": (16, 32, 64),
-    "halve_frames": (True, True),
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "middle_attention": False,
-    "clamp": False,
-}
+CLIPS = (
+    "VideoAutoencoderSettings(channels=(16, 32, 64), halve_frames=(True, True), layers_per_block=1,"
+    " latent_channels=4, middle_attention=False, clamp=False)"
+)
 CRITIC = {"name": "PatchDiscriminator", "channels": (16, 32, 64), "num_groups": 8}
 SCENES = {"name": "emoji_scenes", "shape": (64, 64, 3), "num_classes": 0}
 ADVERSARIAL = {"task.discriminator": CRITIC, "task.adversary_from": 1500}

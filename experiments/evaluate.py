@@ -17,7 +17,8 @@ import numpy as np
 
 from jaxdiff import Run
 from jaxdiff.evaluation import report
-from jaxdiff.evaluation.evaluators import balanced_labels, distances
+from jaxdiff.evaluation.evaluators import balanced_labels
+from jaxdiff.evaluation.reference import distances
 from jaxdiff.files import check_writable, write_json
 from jaxdiff.options import Between
 

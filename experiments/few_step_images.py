@@ -19,8 +19,9 @@ from absl import flags
 import jaxdiff
 from jaxdiff import Run
 from jaxdiff.evaluation.classification import class_accuracy
-from jaxdiff.evaluation.evaluators import balanced_labels, distances
+from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.features import Training, train_classifier
+from jaxdiff.evaluation.reference import distances
 from jaxdiff.files import write_json
 from jaxdiff.options import Size
 

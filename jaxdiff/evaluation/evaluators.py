@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxdiff.evaluation import pictures
 from jaxdiff.evaluation.classification import class_accuracy
-from jaxdiff.evaluation.frechet import frechet_distance
-from jaxdiff.evaluation.kernel import kernel_distance
-from jaxdiff.evaluation.moments import moments
-from jaxdiff.evaluation.precision_recall import precision_recall
-from jaxdiff.evaluation.reference import Reference, check_comparable
+from jaxdiff.evaluation.reference import Reference, check_comparable, distances
 from jaxdiff.evaluation.similarity import psnr, ssim
 from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
@@ -108,22 +103,26 @@ class HeldOutLoss:
 class SampleQuality:
     """Classification accuracy of `num` samples, and their distances to the held-out data.
 
+    With `features`, a run of the task `Contrastive`, its features are compared in place of those of
+    a classifier, and the data need no labels.
+
     Raises:
         ValueError: the data are clips.
     """
 
     draw: DrawSamples
     num_classes: Count
-    reference: Callable[[], Reference]
+    reference: Callable[..., Reference]
     num: Size = 1000
     shape: Sequence[int] = ()
+    features: str = ""
 
     def __post_init__(self):
         check_comparable(self.shape, "SampleQuality")
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
         """Yields "sampling_seconds", "class_accuracy" (for labelled images) and the distances."""
-        reference = self.reference()
+        reference = self.reference(self.features) if self.features else self.reference()
         labels = balanced_labels(self.num, self.num_classes) if self.num_classes else None
         start = time.perf_counter()
         samples = _drawn(self.draw, weights, self.num, {} if labels is None else {"label": labels})
@@ -282,21 +281,6 @@ class ModeCoverage:
         yield "modes", len(classes)
         yield "modes_covered", int((counts >= 0.1 * self.num / len(classes)).sum())
         yield "share_near_a_mode", float(near.mean())
-
-
-def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[str, float]:
-    """Returns distances, precision and recall of examples against the held-out split."""
-    real, features = reference.features(reference.held_out), reference.features(x)
-    subset = min(1000, len(real) // 2, len(features) // 2)
-    kernel = kernel_distance(real, features, subset_size=subset)
-    manifold = precision_recall(real, features)
-    return {
-        "frechet_distance": frechet_distance(moments(real), moments(features)),
-        "kernel_distance": kernel.mean,
-        "kernel_distance_standard_error": kernel.standard_error,
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-    }
 
 
 def _drawn(draw, weights, num, cond):

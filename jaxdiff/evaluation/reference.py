@@ -11,6 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxdiff.evaluation.features import Classifier, FeatureExtractor, train_classifier
+from jaxdiff.evaluation.frechet import frechet_distance
+from jaxdiff.evaluation.kernel import kernel_distance
+from jaxdiff.evaluation.moments import moments
+from jaxdiff.evaluation.precision_recall import precision_recall
 from jaxdiff.networks.classifier import ConvClassifier
 
 
@@ -42,6 +46,21 @@ def check_comparable(shape: Sequence[int], name: str) -> None:
             f"{name}: compares images or points, and data.shape={tuple(shape)} is of clips; "
             "use the evaluator SampleGrid, or sample.py with --out=clips.gif"
         )
+
+
+def distances(reference: Reference, x: Float[np.ndarray, "n *shape"]) -> dict[str, float]:
+    """Returns distances, precision and recall of examples against the held-out split."""
+    real, features = reference.features(reference.held_out), reference.features(x)
+    subset = min(1000, len(real) // 2, len(features) // 2)
+    kernel = kernel_distance(real, features, subset_size=subset)
+    manifold = precision_recall(real, features)
+    return {
+        "frechet_distance": frechet_distance(moments(real), moments(features)),
+        "kernel_distance": kernel.mean,
+        "kernel_distance_standard_error": kernel.standard_error,
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+    }
 
 
 def make_reference(

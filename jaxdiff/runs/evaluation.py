@@ -15,6 +15,7 @@ from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
 from jaxdiff.runs.workdir import cache_folder
+from jaxdiff.tasks.contrastive import features_of_run
 from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.task import Task
 from jaxdiff.weights.devices import Devices
@@ -49,7 +50,7 @@ class Evaluation:
             "draw": self.draw,
             "num_classes": self.num_classes,
             "folder": folder,
-            "reference": lambda: self.reference,
+            "reference": lambda run="": self.by_features(run) if run else self.reference,
             "held_out": self.held_out_examples,
             "loss": self.held_out,
             "num": self.config.evaluation.num,
@@ -84,6 +85,17 @@ class Evaluation:
             cache_folder() / "classifiers",
         )
 
+    def by_features(self, run: str) -> Reference:
+        """Returns the first `evaluation.num` examples of each split, by the features of a run.
+
+        Raises:
+            ValueError: `run` is not the folder of a run of the task `Contrastive`.
+        """
+        features = features_of_run(run)
+        num, split = self.config.evaluation.num, self.config.evaluation.split
+        train, held_out = (self.held_out_examples(num, each)["x"] for each in ("train", split))
+        return Reference(train, held_out, features)
+
     @functools.cached_property
     def held_out(self) -> HeldOut:
         """Returns the function of weights and step that gives the loss on the evaluation split."""
@@ -91,12 +103,17 @@ class Evaluation:
         batches = functools.partial(self.batches, self.config.evaluation.split, **once)
         return HeldOut(self.task, self.devices, batches, self.config.batch_size)
 
-    def held_out_examples(self, num: int) -> dict[str, np.ndarray]:
-        """Returns the first examples of the evaluation split by field, or all if it has fewer."""
+    def held_out_examples(self, num: int, split: str = "") -> dict[str, np.ndarray]:
+        """Returns the first examples of a split by field, or all if it has fewer.
+
+        By default, of the evaluation split.
+        """
         once = {"batch_size": min(num, 256), "epochs": 1, "shuffle": False, "prepare": None}
         alone = {"process_index": 0, "process_count": 1, "workers": 0}
         parts = []
-        with closing(self.batches(self.config.evaluation.split, **once, **alone)) as batches:
+        with closing(
+            self.batches(split or self.config.evaluation.split, **once, **alone)
+        ) as batches:
             for batch in itertools.islice(batches, -(-num // once["batch_size"])):
                 parts.append({name: batch[name] for name in self.task.fields if name in batch})
         return {name: np.concatenate([p[name] for p in parts])[:num] for name in parts[0]}

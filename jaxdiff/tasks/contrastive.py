@@ -16,7 +16,7 @@ from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.config.build import Spec, build
 from jaxdiff.config.specs import parse
-from jaxdiff.evaluation.features import in_batches
+from jaxdiff.evaluation.features import FeatureExtractor, in_batches
 from jaxdiff.networks import classifier
 from jaxdiff.networks.text.tower import TextTower
 from jaxdiff.objectives.contrastive import info_nce, sigmoid_pairs
@@ -210,24 +210,41 @@ class PerceptualFeatures:
             ValueError: there is no run in the folder, it is of another task, or its encoder has no
                 feature maps.
         """
-        try:
-            config: Any = configs.read_config(path)
-            task = parse(configs.plain(config.task))
-            if task.attribute != Contrastive.__name__:
-                raise ValueError(f"{path} is a run of the task {task.attribute}, not Contrastive")
-            network = Contrastive(config, **task.options).network
-            if not hasattr(network, "maps"):
-                raise ValueError(
-                    f"{path}: its encoder {type(network).__name__} has no feature maps; train one"
-                    " with task.encoder='ResidualClassifier'"
-                )
-        except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"weights.perceptual: {error}") from error
-        return cls(network, OfRun(path))
+        network, source = _encoder_of_run(path, "weights.perceptual")
+        if not hasattr(network, "maps"):
+            raise ValueError(
+                f"weights.perceptual: {path}: its encoder {type(network).__name__} has no feature"
+                " maps; train one with task.encoder='ResidualClassifier'"
+            )
+        return cls(network, source)
 
     def __call__(self, params: Params, x: Float[Array, "b h w c"]) -> tuple[Array, ...]:
         """Returns the feature map of each level."""
         return self.network.apply({"params": params}, x, method="maps")
+
+
+def features_of_run(path: str) -> FeatureExtractor:
+    """Returns the features of a run's encoder, for distances between sets of images.
+
+    Raises:
+        ValueError: there is no run in the folder, or it is of another task.
+    """
+    network, source = _encoder_of_run(path, "SampleQuality.features")
+    params = source.load(source.shapes())
+    apply = jax.jit(lambda x: network.apply({"params": params}, x)[1])
+    return lambda images: in_batches(apply, images, 256)
+
+
+def _encoder_of_run(path: str, field: str) -> tuple[Any, OfRun]:
+    """Returns the network of a run's encoder, and where its weights are; reads its config only."""
+    try:
+        config: Any = configs.read_config(path)
+        task = parse(configs.plain(config.task))
+        if task.attribute != Contrastive.__name__:
+            raise ValueError(f"{path} is a run of the task {task.attribute}, not Contrastive")
+        return Contrastive(config, **task.options).network, OfRun(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{field}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,10 @@ def test_images_and_texts_are_trained_together(tmp_path):
     assert set(state.params) == {"network", "text_tower", "scale"}
     assert float(state.params["scale"]["bias"]) != -10.0
     weights = experiment.average(state)
+    reference = experiment.evaluator.by_features(str(tmp_path))
+    assert reference.train.shape == reference.held_out.shape == (20, 8, 8, 1)
+    assert reference.classifier is None
+    assert reference.features(reference.train).shape == (20, 8)
     assert experiment.sampler.embed_text(weights, ["digit 3", "digit 4"]).shape == (2, 4)
     assert '"text_of_image"' in (tmp_path / "metrics.jsonl").read_text()
     config.conditions, config.encoders = ("label",), {}
