@@ -28,6 +28,13 @@ CLIPS = (
     "VideoAutoencoderSettings(channels=(16, 32, 64), halve_frames=(True, True), layers_per_block=1,"
     " latent_channels=4, middle_attention=False, clamp=False)"
 )
+TASK = {
+    "name": "Autoencoder",
+    "autoencoder": AUTOENCODER,
+    "kl_weight": 1e-3,
+    "discriminator": None,
+    "adversary_from": 0,
+}
 CRITIC = {"name": "PatchDiscriminator", "channels": (16, 32, 64), "num_groups": 8}
 SCENES = {"name": "emoji_scenes", "shape": (64, 64, 3), "num_classes": 0}
 ADVERSARIAL = {"task.discriminator": CRITIC, "task.adversary_from": 1500}
@@ -39,7 +46,7 @@ VARIANTS = {
     "perceptual": {**ADVERSARIAL, "weights.perceptual": "runs/openmoji_clip"},
     "clips": {
         "data": {"name": "moving_scenes", "shape": (9, 64, 64, 3), "num_classes": 0, "frames": 9},
-        "task.autoencoder": CLIPS,
+        "task": {**TASK, "autoencoder": CLIPS},
         "batch_size": 4,
         "transforms": (),
         "train.steps": 4000,
@@ -51,13 +58,7 @@ def get_config(variant: str = ""):
     config = defaults.default()
     config.data = {"name": "openmoji", "shape": (64, 64, 3), "num_classes": 4}
     config.transforms = ("RandomFlip",)
-    config.task = {
-        "name": "Autoencoder",
-        "autoencoder": AUTOENCODER,
-        "kl_weight": 1e-3,
-        "discriminator": None,
-        "adversary_from": 0,
-    }
+    config.task = TASK
     config.weights.perceptual = ""
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
