@@ -2,7 +2,9 @@
 
 Reads the four IDX files from the folder in which Debian's dataset-fashion-mnist installs them;
 `--config.data.folder=...` names another. The recipe needs an accelerator; ":small" is for two
-cores, and has not been measured yet. Other variants as those of digits.py.
+cores: 15 minutes in all (2026-11-30). 1,000 of its samples have the class that was asked for in
+86.1 % of the cases by a classifier that is right in 90.1 % of real images, and a Fréchet distance
+in its features of 1.17, where as many training images have 0.33. Other variants as in digits.py.
 """
 
 from jaxdiff import config as defaults
