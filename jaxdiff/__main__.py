@@ -23,6 +23,7 @@ SCRIPTS = (
     "likelihood",
     "timesteps",
     "publish",
+    "compile_report",
 )
 COMMANDS = [*SCRIPTS, "options"]
 
@@ -36,8 +37,8 @@ def main() -> None:
     if name not in SCRIPTS:
         print("usage: python -m jaxdiff COMMAND [--help] [flags]\n")
         for each in SCRIPTS:
-            print(f"  {each:<12}{summary(scripts / f'{each}.py')}")
-        print(f"  {'options':<12}{(options.__doc__ or '').splitlines()[0]}")
+            print(f"  {each:<16}{summary(scripts / f'{each}.py')}")
+        print(f"  {'options':<16}{(options.__doc__ or '').splitlines()[0]}")
         known = name in ("--help", "-h", "help")
         sys.exit(0 if known else f"\nerror: unknown command {name!r}{suggest(name, COMMANDS)}")
     script = str(scripts / f"{name}.py")

@@ -72,6 +72,11 @@ class Runner:
         Another seed or learning rate is the same program.
         """
         start, hits = time.perf_counter(), len(_hits)
+        self._step = self.lower(state, batch).compile()
+        return Compiled(time.perf_counter() - start, len(_hits) > hits)
+
+    def lower(self, state: TrainState, batch: Batch) -> Any:
+        """Returns the step as `jax.jit` lowers it; state and batch may be shapes."""
         if self.devices.parallel == "pmap":
             several = jax.process_count() > 1
             step = jax.pmap(
@@ -88,8 +93,7 @@ class Runner:
                 out_shardings=(self.devices.shardings(state), self.devices.replicated),
             )
         with self.devices.algorithms():
-            self._step = step.lower(state, batch, self.recipe.numbers(0)).compile()
-        return Compiled(time.perf_counter() - start, len(_hits) > hits)
+            return step.lower(state, batch, self.recipe.numbers(0))
 
     def step(self, state: TrainState, batch: Batch, step: int) -> tuple[TrainState, dict[str, Any]]:
         """Takes the step of this number; the state that was given is no longer to be used."""
