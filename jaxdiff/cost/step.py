@@ -1,6 +1,7 @@
 """The training step of an experiment, compiled for devices that need not be there."""
 
 import dataclasses
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -39,6 +40,9 @@ def target(topology: str) -> Target:
             )
         return Target(devices[:count], chip_of(devices[0].device_kind))
     known = chip(name)
+    # This machine need not be in a slice of TPUs, nor its own devices be of use.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    jax.config.update("jax_platforms", "cpu")
     from jax.experimental import topologies  # noqa: PLC0415 - loads libtpu
 
     try:
