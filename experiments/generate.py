@@ -19,6 +19,7 @@ from typing import Any
 
 import cli
 import numpy as np
+from absl import flags
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -27,8 +28,8 @@ from jaxdiff.files import atomic_write, check_writable
 from jaxdiff.pipelines import infotext
 
 cli.flag("model", cli.Text, None, "A diffusers folder, a .safetensors file, or a name on the hub.")
-cli.flag("prompt", cli.Text, "", "What to draw.")
-cli.flag("negative", cli.Text, "", "What guidance leads away from.")
+cli.flag("prompt", cli.Text, None, "What to draw.")
+cli.flag("negative", cli.Text, None, "What guidance leads away from.")
 cli.flag("steps", cli.Steps, None, "Solver steps; the model's by default.")
 cli.flag("solver", cli.Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)"; the model\'s by default.')
 cli.flag("timesteps", cli.Text, None, 'Such as "Karras(sigma_min=0.03, sigma_max=14.6)".')
@@ -91,7 +92,7 @@ def main() -> None:
     options = ("steps", "solver", "timesteps", "guidance_scale", "seed", "first", "batch_size")
     pictures = pipeline.sample(
         given["num"],
-        given["prompt"],
+        given["prompt"] or "",
         negative=given["negative"] or None,
         size=size,
         image=image,
@@ -123,7 +124,9 @@ def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> N
         "Version": OWN,
     }
     text = PngInfo()
-    text.add_text("parameters", infotext.written(given["prompt"], given["negative"], fields))
+    text.add_text(
+        "parameters", infotext.written(given["prompt"] or "", given["negative"] or "", fields)
+    )
     text.add_text(OWN, json.dumps({**given, "size": f"{width}x{height}"}))
     with atomic_write(file) as draft:
         images.to_pillow(pixels).save(draft, pnginfo=text)
