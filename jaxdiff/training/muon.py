@@ -22,9 +22,9 @@ def muon(
     weight_decay: NonNegativeFloat = 0.0,
     mask: Any = None,
 ) -> optax.GradientTransformation:
-    """Moves matrices by their orthogonalized momentum (Jordan et al. 2024), all else by Adam.
+    """Moves matrices by their orthogonalized momentum (Jordan et al. 2024), the rest by NAdam.
 
-    A parameter with three axes is a matrix for each layer of a scan. `b1` and `b2` are Adam's;
+    A parameter with three axes is a matrix for each layer of a scan. `b1` and `b2` are NAdam's;
     `mask` says which parameters decay.
     """
     return of_matrices(
