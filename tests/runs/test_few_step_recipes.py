@@ -56,7 +56,7 @@ def teacher(tmp_path_factory):
         ("cifar10_meanflow", [None]),
         ("cifar10_scm", ["", "denoising"]),
         ("cifar10_tcm", ["stage1", "stage2"]),
-        ("imagenet64_dmd2", ["", "no_gan", "resumed", "denoising"]),
+        ("imagenet64_dmd2", ["", "denoising"]),
         ("imagenet64_ecm", [None]),
         ("imagenet256_drifting", ["large", "ablation", "encoder_ablation"]),
         ("imagenet256_imf", ["base", "xlarge"]),
@@ -77,8 +77,6 @@ def test_a_paper_s_recipe_traces(name, variants, tmp_path, monkeypatch):
 TEACHERS = {
     ("cifar10_tcm", "stage2"): "stage1",
     ("imagenet64_dmd2", ""): "denoising",
-    ("imagenet64_dmd2", "no_gan"): "denoising",
-    ("imagenet64_dmd2", "resumed"): "denoising",
 }
 
 

@@ -109,7 +109,7 @@ def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teac
     ("objective", "moving"),
     [
         ("AdversarialDistillation(penalty=0.1)", "network"),
-        ("DistributionMatching(adversarial=0.1)", "fake_score"),
+        pytest.param("DistributionMatching(adversarial=0.1)", "fake_score", marks=pytest.mark.slow),
     ],
 )
 def test_a_discriminator_reads_its_trunk_and_has_an_optimizer_of_its_own(
