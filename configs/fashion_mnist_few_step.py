@@ -38,7 +38,7 @@ SCRATCH = {
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
-    "easy_consistency": RATIO | {"objective": "EasyConsistency(every=62, stages=8)"},
+    "easy_consistency": RATIO | {"objective": "EasyConsistency(every=125, stages=4)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=40, {EVEN}))",

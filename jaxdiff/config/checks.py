@@ -52,7 +52,8 @@ def as_dict(config: Config) -> dict[str, Any]:
 def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDict:
     """Reads the config of a run, which may name parts only of modules that are allowed.
 
-    One that is `only_compared` and builds nothing may name any.
+    One that is `only_compared` and builds nothing may name any. Fields that are younger than the
+    run have their defaults.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
@@ -69,7 +70,16 @@ def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDi
         raise ValueError(f"{path} is damaged: it holds {options.short(table)}, not a config")
     if not only_compared:
         check_trusted(table, str(path))
-    return ConfigDict(table)
+    return ConfigDict(_completed(table, dataclasses.asdict(Fields())) if "data" in table else table)
+
+
+def _completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config with the fields that did not exist yet when it was written."""
+    found = {**defaults, **table}
+    for name, default in defaults.items():
+        if dataclasses.is_dataclass(getattr(Fields, name, None)) and isinstance(found[name], dict):
+            found[name] = {**default, **found[name]}
+    return found
 
 
 def plain(spec: Any) -> Any:

@@ -7,7 +7,7 @@ from jaxdiff import networks
 from jaxdiff.conditioning import encoders
 from jaxdiff.config import build as build_module
 from jaxdiff.config.build import build, names
-from jaxdiff.diffusion import schedules, solvers, time_sampling
+from jaxdiff.diffusion import schedules, solvers, time_sampling, weighting
 from jaxdiff.diffusion.process import Process
 from jaxdiff.networks import Inputs, text
 
@@ -70,9 +70,10 @@ def test_a_family_lists_its_own_members_only():
     """Fails if what a module imports, or its protocol, counts as a name for configs."""
     assert "Cosine" in names(schedules)
     assert set(names(time_sampling)) >= {"Uniform", "Stratified", "LogitNormal", "EDMLogNormal"}
-    imported = {"Protocol", "dataclass", "Draw", "Process", "ndtri"}
-    assert imported & set(vars(time_sampling))
-    assert not (imported | {"TimeSampling"}) & set(names(time_sampling))
+    imported = {"Protocol", "dataclass", "Process", "Weighting"}
+    assert imported & set(vars(weighting))
+    assert not imported & set(names(weighting))
+    assert not {"Draw", "Process", "TimeSampling"} & set(names(time_sampling))
     assert build_module.suggest("lerning_rate", ["learning_rate", "name"]).endswith(
         "'learning_rate'?"
     )

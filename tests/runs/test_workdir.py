@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +75,18 @@ def test_the_held_out_loss_is_of_other_examples_and_of_the_same_noise(trained):
         run.experiment.evaluator.held_out, batches=lambda: run.batches(shuffle=False)
     )
     assert on_training(run.weights, 1000, run.step) != found
+
+
+def test_a_run_that_is_older_than_a_field_has_its_default(trained, tmp_path):
+    """Fails if a new field of the config makes all earlier runs unreadable."""
+    workdir, run = trained
+    old = shutil.copytree(workdir, tmp_path / "old")
+    config = json.loads((old / "config.json").read_text())
+    del config["train"]["writers"], config["accumulate"]
+    (old / "config.json").write_text(json.dumps(config))
+    read = jaxdiff.load(old, trust=["tests"]).config
+    assert (read.train.writers, read.accumulate) == (run.config.train.writers, 1)
+    assert check_workdir(old, run.config) == []
 
 
 def test_a_run_shows_its_parts_and_its_samples_in_a_notebook(trained):
