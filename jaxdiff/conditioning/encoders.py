@@ -81,6 +81,7 @@ class TextEncoder(_PromptEncoder):
         weights: a folder with *.safetensors, or a name on the hub; read by `load` only.
         tokenizer: the tokenizer's folder; by default that of the weights, or the one beside it.
         pad: the padding token; by default as its files say.
+        words: words of one's own, and the number of tokens of each, the last of the vocabulary.
         window: the number of tokens; by default the network's maximum length (512 for T5).
         attend_padding: see `prompts.TextPipeline`; by default as in the training of the weights.
         too_long: "truncate" or "error", for prompts longer than the window.
@@ -94,6 +95,7 @@ class TextEncoder(_PromptEncoder):
     weights: str = ""
     tokenizer: str = ""
     pad: str = ""
+    words: Sequence[tuple[str, Width]] = ()
     window: Width | None = None
     attend_padding: bool | None = None
     too_long: Literal["truncate", "error"] = "truncate"
@@ -119,6 +121,9 @@ class TextEncoder(_PromptEncoder):
     def tokens(self, prompts: Sequence[str]) -> TokenIds:
         """Returns the tokens of prompts; the first call reads the tokenizer."""
         tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer, self.pad)
+        if self.words:
+            first = self.settings.vocabulary - sum(count for _, count in self.words)
+            tokenizer = tokens.with_words(tokenizer, self.words, first)
         return self._pipeline(tokenizer).tokenize(prompts)
 
     def states(self, params: Params, inputs: TokenIds) -> Encoded:

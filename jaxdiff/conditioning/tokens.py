@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,6 +135,28 @@ def read_tokenizer(folder: str | os.PathLike, family: str, pad: str = "") -> Tok
 
     size = backend.get_vocab_size()
     return Tokenizer(encode, ids[special.bos], ids[special.eos], ids[pad], size)
+
+
+def with_words(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], first: int) -> Tokenizer:
+    """Returns the tokenizer with words of one's own, each of a number of ids from `first` on."""
+    ids, size = {}, first
+    for word, count in words:
+        ids[word] = list(range(size, size + count))
+        size += count
+    # A word of letters is none within a longer one.
+    edge = lambda letter: r"\b" if letter.isalnum() else ""
+    longest = sorted(ids, key=len, reverse=True)
+    choices = "|".join(edge(w[0]) + re.escape(w) + edge(w[-1]) for w in longest)
+    pattern = re.compile(f"({choices})")
+
+    def encode(prompts: Sequence[str]) -> list[list[int]]:
+        # Text, word, text, ..., text.
+        pieces = [pattern.split(prompt) for prompt in prompts]
+        texts = iter(tokenizer.encode([text for each in pieces for text in each[::2]]))
+        read = lambda i, piece: ids[piece] if i % 2 else next(texts)
+        return [[n for i, piece in enumerate(each) for n in read(i, piece)] for each in pieces]
+
+    return replace(tokenizer, encode=encode, size=size)
 
 
 def fingerprint(folder: str | os.PathLike) -> str:

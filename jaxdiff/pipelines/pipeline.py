@@ -20,6 +20,7 @@ from jaxdiff.codecs.latents import Latents
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
 from jaxdiff.options import Share, check
+from jaxdiff.pipelines.embeddings import with_word
 from jaxdiff.pipelines.lora import check_used, read_lora, with_changes
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Sampler
@@ -165,6 +166,19 @@ class Pipeline:
         if strict or not lora.used:
             check_used(lora, source)
         return self.with_weights(**with_changes(self.weights, network, lora, weight))
+
+    def with_embedding(self, source: str | os.PathLike, word: str | None = None) -> "Pipeline":
+        """Returns the pipeline with a word of one's own for prompts (textual inversion).
+
+        Args:
+            source: a .safetensors file of vectors: one key, or "clip_l" and "clip_g" for SDXL.
+            word: by default the file's key, or its name.
+
+        Raises:
+            ValueError: the file has vectors of another model; the word is there already.
+        """
+        text, params = with_word(self.parts.text, self.weights["text"], source, word)
+        return Pipeline(replace(self.parts, text=text), {**self.weights, "text": params})
 
     def sample(
         self,

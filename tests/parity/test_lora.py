@@ -100,8 +100,10 @@ def test_matrices_of_lycoris(algorithm, options, tmp_path):
     torch.manual_seed(0)
     config = {k: v for k, v in tiny.UNET.items() if k != "_class_name"}
     unet = diffusers.UNet2DConditionModel(**config)
-    settings = {"multiplier": 1.0, "linear_dim": RANK, "linear_alpha": 1.0, "algo": algorithm}
-    settings |= {"conv_dim": RANK, "conv_alpha": 1.0, **options}
+    # Its merge, unlike its training, has alpha/rank twice for LoHa and LoKr.
+    alpha = float(RANK) if algorithm in ("loha", "lokr") else 1.0
+    settings = {"multiplier": 1.0, "linear_dim": RANK, "linear_alpha": alpha, "algo": algorithm}
+    settings |= {"conv_dim": RANK, "conv_alpha": alpha, **options}
     before = {key: value.detach().numpy().copy() for key, value in unet.state_dict().items()}
     network = lycoris.create_lycoris(unet, **settings)
     network.apply_to()
