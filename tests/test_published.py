@@ -1,0 +1,35 @@
+"""The models in `pretrained/`: small, whole, and what the demo draws with."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxdiff
+from tests.support.forked import ROOT
+
+PUBLISHED = sorted(path.name for path in (ROOT / "pretrained").iterdir())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_model_is_small_whole_and_of_no_machine(name):
+    """Fails if a file is missing or damaged, or a config names a folder of the one who made it."""
+    folder = ROOT / "pretrained" / name
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 6e6
+    for file in ("config.json", "training_config.json"):
+        text = (folder / file).read_text()
+        assert not any(place in text for place in ('"/tmp', '"/home', '"/root', '"/work'))
+    assert name in (folder / "README.md").read_text()
+    weights = jaxdiff.load(folder).weights
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+
+
+@pytest.mark.slow
+def test_the_demo_of_few_steps_draws(scripts, tmp_path):
+    """In one and two steps, and in fifty; a row a class, no picture empty."""
+    code, printed = scripts("experiments/demo_fast.py", f"--out={tmp_path / 'demo.png'}")
+    assert code == 0, printed
+    assert printed.count("ms an image") == 3
+    with Image.open(tmp_path / "demo.png") as image:
+        assert np.asarray(image.convert("L")).std() > 50
