@@ -53,6 +53,7 @@ GIVEN = (
     "draw",
     "reference",
     "held_out",
+    "embedder",
     "folder",
     "shape",
     "num_classes",

@@ -17,6 +17,7 @@ import numpy as np
 from jaxdiff.evaluation import pictures
 from jaxdiff.evaluation.classification import class_accuracy
 from jaxdiff.evaluation.reference import Reference, check_comparable, distances
+from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.evaluation.similarity import psnr, ssim
 from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
@@ -31,6 +32,17 @@ class Evaluator(Protocol):
         """Yields pairs of a name and a number or a picture."""
 
 
+__all__ = [
+    "Evaluator",
+    "HeldOutLoss",
+    "ModeCoverage",
+    "NearestNeighbours",
+    "PromptRetrieval",
+    "Reconstructions",
+    "Retrieval",
+    "SampleGrid",
+    "SampleQuality",
+]
 KIND = Evaluator
 """The kind of objects that the names of this module build."""
 
@@ -209,41 +221,6 @@ class NearestNeighbours:
         nearest = (held_out @ train.T).argmax(axis=1)
         same = reference.labels[nearest] == reference.held_out_labels
         yield "nearest_neighbour_accuracy", float(same.mean())
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """How often a contrastive encoder finds the text of a held-out image among `among` texts.
-
-    And the image of a text among as many images. The `num` examples go in groups of `among`, one
-    after another; by chance one in `among` is right.
-    """
-
-    draw: Any
-    held_out: Callable[[int], Mapping[str, np.ndarray]]
-    num: Size = 1000
-    among: Size = 100
-
-    def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:
-        """Yields "text_of_image" and "image_of_text", shares in [0, 1].
-
-        Raises:
-            ValueError: there are fewer than `among` examples, or the data have no texts.
-        """
-        pairs = self.held_out(self.num)
-        if "text" not in pairs or len(pairs["x"]) < self.among:
-            raise ValueError(
-                f"Retrieval.among={self.among}: needs as many held-out images with texts; there are"
-                f" {len(pairs['x'])} examples of {', '.join(pairs)}"
-            )
-        unit = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)
-        images = unit(self.draw.embed(weights, pairs["x"]))
-        texts = unit(self.draw.embed_text(weights, [str(text) for text in pairs["text"]]))
-        groups = len(images) // self.among
-        a, b = (z[: groups * self.among].reshape(groups, self.among, -1) for z in (images, texts))
-        products, own = np.einsum("gid,gjd->gij", a, b), np.arange(self.among)
-        yield "text_of_image", float((products.argmax(2) == own).mean())
-        yield "image_of_text", float((products.argmax(1) == own).mean())
 
 
 @dataclass(frozen=True)

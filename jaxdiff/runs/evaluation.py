@@ -15,7 +15,7 @@ from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
 from jaxdiff.runs.workdir import cache_folder
-from jaxdiff.tasks.contrastive import features_of_run
+from jaxdiff.tasks.contrastive_runs import embedder_of_run, features_of_run
 from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.task import Task
 from jaxdiff.weights.devices import Devices
@@ -52,6 +52,7 @@ class Evaluation:
             "folder": folder,
             "reference": lambda run="": self.by_features(run) if run else self.reference,
             "held_out": self.held_out_examples,
+            "embedder": embedder_of_run,
             "loss": self.held_out,
             "num": self.config.evaluation.num,
             "shape": tuple(self.config.data.shape),
@@ -86,7 +87,7 @@ class Evaluation:
         )
 
     def by_features(self, run: str) -> Reference:
-        """Returns the first `evaluation.num` examples of each split, by the features of a run.
+        """Returns `evaluation.num` examples of each split, with the features of a run.
 
         Raises:
             ValueError: `run` is not the folder of a run of the task `Contrastive`.
@@ -104,11 +105,11 @@ class Evaluation:
         return HeldOut(self.task, self.devices, batches, self.config.batch_size)
 
     def held_out_examples(self, num: int, split: str = "") -> dict[str, np.ndarray]:
-        """Returns the first examples of a split by field, or all if it has fewer.
+        """Returns examples of a split by field, drawn by a fixed seed, or all if it has fewer.
 
         By default, of the evaluation split.
         """
-        once = {"batch_size": min(num, 256), "epochs": 1, "shuffle": False, "prepare": None}
+        once = {"batch_size": min(num, 256), "epochs": 1, "seed": 0, "prepare": None}
         alone = {"process_index": 0, "process_count": 1, "workers": 0}
         parts = []
         with closing(

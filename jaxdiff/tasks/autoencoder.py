@@ -19,7 +19,7 @@ from jaxdiff.objectives import adversarial
 from jaxdiff.objectives.autoencoder import ERRORS, perceptual_error
 from jaxdiff.objectives.players import adaptive_weight, fixed
 from jaxdiff.options import Count, NonNegativeFloat
-from jaxdiff.tasks.contrastive import PerceptualFeatures
+from jaxdiff.tasks.contrastive_runs import PerceptualFeatures
 from jaxdiff.tasks.decoder import Decoder
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Metrics, Params

@@ -10,13 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxdiff import config as configs
 from jaxdiff import random
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.config.build import Spec, build
-from jaxdiff.config.specs import parse
-from jaxdiff.evaluation.features import FeatureExtractor, in_batches
+from jaxdiff.evaluation.features import in_batches
 from jaxdiff.networks import classifier
 from jaxdiff.networks.text.tower import TextTower
 from jaxdiff.objectives.contrastive import info_nce, sigmoid_pairs
@@ -27,7 +25,6 @@ from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Frozen, Network, Params
 from jaxdiff.weights.configured import build_part, unnamed_in
 from jaxdiff.weights.devices import Devices
-from jaxdiff.weights.sources import OfRun
 from jaxdiff.weights.table import Table, Weights
 
 TEXT = "text"
@@ -193,58 +190,6 @@ class Contrastive:
     def sampler(self, devices: Devices) -> "Embedder":
         """Returns an object that embeds images and texts; nothing can be drawn from an encoder."""
         return Embedder(self, self.config.sampling.batch_size)
-
-
-@dataclass(frozen=True)
-class PerceptualFeatures:
-    """The feature maps of a contrastive encoder that was trained here: `features(params, x)`."""
-
-    network: Any
-    source: OfRun
-
-    @classmethod
-    def of_run(cls, path: str) -> "PerceptualFeatures":
-        """Returns the features of a run's encoder; reads its config only.
-
-        Raises:
-            ValueError: there is no run in the folder, it is of another task, or its encoder has no
-                feature maps.
-        """
-        network, source = _encoder_of_run(path, "weights.perceptual")
-        if not hasattr(network, "maps"):
-            raise ValueError(
-                f"weights.perceptual: {path}: its encoder {type(network).__name__} has no feature"
-                " maps; train one with task.encoder='ResidualClassifier'"
-            )
-        return cls(network, source)
-
-    def __call__(self, params: Params, x: Float[Array, "b h w c"]) -> tuple[Array, ...]:
-        """Returns the feature map of each level."""
-        return self.network.apply({"params": params}, x, method="maps")
-
-
-def features_of_run(path: str) -> FeatureExtractor:
-    """Returns the features of a run's encoder, for distances between sets of images.
-
-    Raises:
-        ValueError: there is no run in the folder, or it is of another task.
-    """
-    network, source = _encoder_of_run(path, "SampleQuality.features")
-    params = source.load(source.shapes())
-    apply = jax.jit(lambda x: network.apply({"params": params}, x)[1])
-    return lambda images: in_batches(apply, images, 256)
-
-
-def _encoder_of_run(path: str, field: str) -> tuple[Any, OfRun]:
-    """Returns the network of a run's encoder, and where its weights are; reads its config only."""
-    try:
-        config: Any = configs.read_config(path)
-        task = parse(configs.plain(config.task))
-        if task.attribute != Contrastive.__name__:
-            raise ValueError(f"{path} is a run of the task {task.attribute}, not Contrastive")
-        return Contrastive(config, **task.options).network, OfRun(path)
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{field}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,8 @@ GIVEN = {
     "draw": print,
     "reference": print,
     "held_out": print,
+    "embedder": print,
+    "encoder": "runs/none",
     "folder": Path(),
     "shape": (8, 8, 1),
     "num": 10,

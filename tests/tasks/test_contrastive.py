@@ -8,8 +8,9 @@ import pytest
 from jaxdiff import Experiment
 from jaxdiff import config as defaults
 from jaxdiff.conditioning.words import Words
-from jaxdiff.evaluation.evaluators import Retrieval
+from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.objectives.contrastive import info_nce, sigmoid_pairs
+from jaxdiff.tasks.contrastive_runs import embedder_of_run
 from jaxdiff.weights.devices import Devices, make_mesh
 
 
@@ -77,6 +78,18 @@ def test_retrieval_counts_own_texts_among_a_group():
         dict(Retrieval(Draw(), lambda num: pairs, among=5).run({}, 0))
 
 
+def test_prompts_of_samples_stand_beside_those_of_real_images():
+    """Samples that mix up two of four prompts: half are found, of the real images all."""
+    texts = ["0", "1", "2", "3"]
+    pairs = {"x": np.eye(4), "text": np.array(texts)}
+    draw = lambda weights, num, cond: np.eye(4)[[[0, 1, 3, 2][int(t)] for t in cond["text"]]]
+    of_text = lambda texts: np.eye(4)[[int(text) for text in texts]]
+    embedder = lambda path: (lambda x: x, of_text)
+    evaluator = PromptRetrieval(draw, lambda num: pairs, embedder, "runs/clip", among=4)
+    found = dict(evaluator.run({}, 0))
+    assert found == {"prompt_of_sample": 0.5, "prompt_of_real_image": 1.0}
+
+
 def test_images_and_texts_are_trained_together(tmp_path):
     """Fails if the tower or the bias stays, or a text cannot be embedded."""
     config = defaults.default()
@@ -101,6 +114,11 @@ def test_images_and_texts_are_trained_together(tmp_path):
     assert reference.train.shape == reference.held_out.shape == (20, 8, 8, 1)
     assert reference.classifier is None
     assert reference.features(reference.train).shape == (20, 8)
+    embed, embed_text = embedder_of_run(str(tmp_path))
+    sampler = experiment.sampler
+    np.testing.assert_array_equal(embed_text(["digit 3"]), sampler.embed_text(weights, ["digit 3"]))
+    x = np.zeros((2, 8, 8, 1), np.float32)
+    np.testing.assert_array_equal(embed(x), sampler.embed(weights, x))
     assert experiment.sampler.embed_text(weights, ["digit 3", "digit 4"]).shape == (2, 4)
     assert '"text_of_image"' in (tmp_path / "metrics.jsonl").read_text()
     config.conditions, config.encoders = ("label",), {}

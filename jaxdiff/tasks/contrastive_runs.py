@@ -1,0 +1,87 @@
+"""What a trained contrastive encoder serves for: perceptual losses, distances, retrieval."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from jaxdiff import config as configs
+from jaxdiff.config.specs import parse
+from jaxdiff.evaluation.features import FeatureExtractor, in_batches
+from jaxdiff.tasks.contrastive import Contrastive, Embedder
+from jaxdiff.typing import Params
+from jaxdiff.weights.sources import OfRun
+
+
+@dataclass(frozen=True)
+class PerceptualFeatures:
+    """The feature maps of a contrastive encoder that was trained here: `features(params, x)`."""
+
+    network: Any
+    source: OfRun
+
+    @classmethod
+    def of_run(cls, path: str) -> "PerceptualFeatures":
+        """Returns the features of a run's encoder; reads its config only.
+
+        Raises:
+            ValueError: there is no run in the folder, it is of another task, or its encoder has no
+                feature maps.
+        """
+        network = _task_of_run(path, "weights.perceptual").network
+        if not hasattr(network, "maps"):
+            raise ValueError(
+                f"weights.perceptual: {path}: its encoder {type(network).__name__} has no feature"
+                " maps; train one with task.encoder='ResidualClassifier'"
+            )
+        return cls(network, OfRun(path))
+
+    def __call__(self, params: Params, x: Float[Array, "b h w c"]) -> tuple[Array, ...]:
+        """Returns the feature map of each level."""
+        return self.network.apply({"params": params}, x, method="maps")
+
+
+def features_of_run(path: str) -> FeatureExtractor:
+    """Returns the features of a run's encoder, for distances between sets of images.
+
+    Raises:
+        ValueError: there is no run in the folder, or it is of another task.
+    """
+    network, source = _task_of_run(path, "SampleQuality.features").network, OfRun(path)
+    params = source.load(source.shapes())
+    apply = jax.jit(lambda x: network.apply({"params": params}, x)[1])
+    return lambda images: in_batches(apply, images, 256)
+
+
+def embedder_of_run(path: str) -> tuple[Any, Any]:
+    """Returns two functions of a run's averages: of images [n, h, w, c], and of n texts.
+
+    Raises:
+        ValueError: there is no run in the folder, it is of another task, or was trained without
+            texts.
+    """
+    task = _task_of_run(path, "encoder")
+    if not task.with_text:
+        raise ValueError(f"encoder: {path} was trained without texts")
+    average = OfRun(path, name="")
+    frozen = {n: e.abstract() for n, e in task.table().entries.items() if not e.trained}
+    weights = {**task.table().load(frozen), **average.load(average.shapes())}
+    embedder = Embedder(task, 100)
+    return (
+        functools.partial(embedder.embed, weights),
+        functools.partial(embedder.embed_text, weights),
+    )
+
+
+def _task_of_run(path: str, field: str) -> Contrastive:
+    """Returns the task of a run; reads its config only."""
+    try:
+        config: Any = configs.read_config(path)
+        task = parse(configs.plain(config.task))
+        if task.attribute != Contrastive.__name__:
+            raise ValueError(f"{path} is a run of the task {task.attribute}, not Contrastive")
+        return Contrastive(config, **task.options)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{field}: {error}") from error
