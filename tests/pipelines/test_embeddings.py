@@ -1,20 +1,11 @@
 """Words of one's own in prompts."""
 
-import jax
 import numpy as np
 import pytest
 
-from jaxdiff.pipelines.opening import released
-from jaxdiff.weights.devices import Devices, make_mesh
-from tests.support.released import save_tensors, write_sd
+from tests.support.released import save_tensors
 
 pytest.importorskip("tokenizers")
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    devices = Devices(make_mesh(jax.devices()[:1]))
-    return released(write_sd(tmp_path_factory.mktemp("words") / "sd"), devices=devices)
 
 
 def test_a_word_of_two_vectors_reads_as_the_words_whose_vectors_they_are(pipeline, tmp_path):

@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.pipelines.opening import released
 from jaxdiff.pretrained.lora.changes import difference, merged
-from jaxdiff.weights.devices import Devices, make_mesh
-from tests.support.released import save_tensors, write_sd
+from tests.support.released import save_tensors
 
 pytest.importorskip("tokenizers")
 
@@ -23,12 +21,6 @@ CLIP = "text_model.encoder.layers.1.self_attn.q_proj"
 
 def normal(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    devices = Devices(make_mesh(jax.devices()[:1]))
-    return released(write_sd(tmp_path_factory.mktemp("lora") / "sd"), devices=devices)
 
 
 def leaf(weights, path):

@@ -7,28 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxdiff
 from jaxdiff.conditioning.conditions import filled
 from jaxdiff.pipelines.opening import released
-from jaxdiff.weights.devices import Devices, make_mesh
-from tests.support.released import write_sd, write_sd3, write_sdxl
+from tests.support.released import write_sd3, write_sdxl
 
 pytest.importorskip("tokenizers")
-
-
-def one():
-    """One device, which compiles the fastest."""
-    return Devices(make_mesh(jax.devices()[:1]))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_sd(tmp_path_factory.mktemp("released") / "sd")
-
-
-@pytest.fixture(scope="module")
-def pipeline(folder):
-    return jaxdiff.released(str(folder), devices=one())
 
 
 PROMPT = {"steps": 3, "guidance_scale": 3.0}
@@ -56,6 +39,7 @@ def test_another_prompt_seed_scale_or_weights_compile_nothing(pipeline, monkeypa
         assert np.abs(other[1] - first[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_images_begin_and_come_back(pipeline):
     """Fails if the strength is not a share of the steps, or the end of the grid is another."""
     image = np.tanh(np.random.default_rng(0).normal(size=(16, 16, 3))).astype(np.float32)
@@ -84,9 +68,9 @@ def test_a_denoiser_of_latents(pipeline):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_sdxl, write_sd3])
-def test_other_families_trace(write, tmp_path):
+def test_other_families_trace(write, one, tmp_path):
     """Compiles no picture; fails if a condition that the network reads is not made."""
-    found = released(write(tmp_path), devices=one(), dtype="bfloat16")
+    found = released(write(tmp_path), devices=one, dtype="bfloat16")
     leaves = jax.tree.leaves({k: v for k, v in found.weights.items() if k != "text"})
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("bfloat16")}
     sampler = found.parts.sampler()
@@ -119,7 +103,7 @@ def test_sizes_are_checked(pipeline):
         ("scheduler/scheduler_config.json", {"thresholding": True}, "thresholding=True"),
     ],
 )
-def test_what_does_not_fit_is_named(folder, file, change, message, tmp_path):
+def test_what_does_not_fit_is_named(folder, one, file, change, message, tmp_path):
     """Fails if a part is left out in silence, or the message does not say which part it is."""
     for path in folder.rglob("*"):
         target = tmp_path / path.relative_to(folder)
@@ -131,7 +115,7 @@ def test_what_does_not_fit_is_named(folder, file, change, message, tmp_path):
     (tmp_path / file).unlink()
     (tmp_path / file).write_text(json.dumps({**fields, **change}))
     with pytest.raises(ValueError, match=message):
-        released(tmp_path, devices=one())
+        released(tmp_path, devices=one)
 
 
 def test_what_is_no_released_model_is_named(tmp_path):

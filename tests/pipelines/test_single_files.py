@@ -13,7 +13,6 @@ from jaxdiff.pipelines.opening import released
 from jaxdiff.pretrained import open_tensors, to_theirs
 from jaxdiff.pretrained.families import network_shapes
 from jaxdiff.trees import size_of
-from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.released import (
     save_tensors,
     write_sd,
@@ -26,7 +25,6 @@ pytest.importorskip("tokenizers")
 
 SD2 = {"use_linear_projection": True, "attention_head_dim": [2, 4]}
 FAMILIES = {
-    "1": write_sd,
     "2": functools.partial(write_sd, **SD2),
     "XL": write_sdxl,
     "3": write_sd3,
@@ -34,21 +32,19 @@ FAMILIES = {
 }
 
 
-def one():
-    """One device, which compiles the fastest."""
-    return Devices(make_mesh(jax.devices()[:1]))
-
-
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened(tmp_path_factory, folder, pipeline, one):
     """A folder, the pipeline in it, and the same in one file."""
 
     @functools.cache
     def write(name):
-        folder = tmp_path_factory.mktemp("released")
-        pipeline = released(FAMILIES[name](folder / "folder"), devices=one())
-        write_single(pipeline, folder / "model.safetensors")
-        return folder / "folder", pipeline, folder / "model.safetensors"
+        there, found = tmp_path_factory.mktemp("released"), pipeline
+        source = folder
+        if name != "1":
+            source = FAMILIES[name](there / "folder")
+            found = released(source, devices=one)
+        write_single(found, there / "model.safetensors")
+        return source, found, there / "model.safetensors"
 
     return write
 
@@ -56,10 +52,10 @@ def opened(tmp_path_factory):
 @pytest.mark.parametrize(
     "name", ["1", *(pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES)]
 )
-def test_a_file_holds_what_a_folder_does(opened, name):
+def test_a_file_holds_what_a_folder_does(opened, one, name):
     """Fails if two arrays are exchanged, turned, or left out."""
     folder, pipeline, file = opened(name)
-    found = released(file, config=folder, devices=one())
+    found = released(file, config=folder, devices=one)
     assert found.parts.family == pipeline.parts.family
     expected = dict(pipeline.weights)
     if name.startswith("3"):
@@ -106,7 +102,7 @@ def change(tensors, **changes):
     return {key: value for key, value in {**tensors, **changes}.items() if value is not None}
 
 
-def test_damaged_and_other_files_are_named(opened, tmp_path):
+def test_damaged_and_other_files_are_named(opened, one, tmp_path):
     """Keys removed, renamed or reshaped: fails if one passes, or the message hides which."""
     folder, _, file = opened("1")
     tensors = {key: np.asarray(value) for key, value in open_tensors(file).items()}
@@ -134,7 +130,7 @@ def test_damaged_and_other_files_are_named(opened, tmp_path):
     for name, (changes, message) in cases.items():
         save_tensors(change(tensors, **changes), tmp_path / f"{name}.safetensors")
         with pytest.raises(ValueError, match=message):
-            released(tmp_path / f"{name}.safetensors", config=folder, devices=one())
+            released(tmp_path / f"{name}.safetensors", config=folder, devices=one)
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"cut.safetensors' is cut off"):
