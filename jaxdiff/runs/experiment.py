@@ -43,6 +43,7 @@ class Experiment:
         """Builds and checks every part, for all devices or those given; reads nothing."""
         configs.check(config)
         self.config: Any = ConfigDict(dict(config))
+        self._sources: dict[str, sources.Source] = {}
         self.devices = devices or Devices(parallel=self.config.parallel)
         self.task = build(tasks, configs.plain(self.config.task), config=self.config)
         optimizer, rates = make_optimizer(
@@ -71,12 +72,15 @@ class Experiment:
         return display.of_experiment(self)
 
     def source(self, split: str = "train") -> sources.Source:
-        """Opens the data, preparing them on first use.
+        """Opens the data once for each split, preparing them on first use.
 
         Raises:
             ValueError: their shape or their classes are not those of the config.
         """
-        return pipeline.open_data(self.config.data.to_dict(), split, self.config.transforms)
+        if split not in self._sources:
+            data, transforms = self.config.data.to_dict(), self.config.transforms
+            self._sources[split] = pipeline.open_data(data, split, transforms)
+        return self._sources[split]
 
     def batches(self, split: str = "train", **options: Any) -> grain.DatasetIterator:
         """Returns the batches that training would see, or others by the loader's options."""
