@@ -47,8 +47,8 @@ FINDINGS = """## What is seen
   distributions: but for the last they have no reason to be near the exact map.
 - `drifting` draws in one step only, and evaluates 64 samples for each of 4 labels of a batch.
 - `adversarial_distillation` is led by the teacher's mean of the data as well as by its critic.
-- An adversarial term takes `distribution_matching` in one step from 0.17 to 0.06 on the line; in the
-  plane, where it was near the data already, to the same.
+- An adversarial term takes `distribution_matching` in one step from 0.17 to 0.06 on the line; in
+  the plane, where it was near the data already, to the same.
 - `distribution_matching` is trained for one step here, and depends on its rates: with the generator
   as fast as the fake score it left the data, and what is in the table still drifts at the end.
 
