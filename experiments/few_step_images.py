@@ -42,7 +42,7 @@ def main() -> None:
     num, many = flags.FLAGS.num, flags.FLAGS.teacher_steps
     teacher = jaxdiff.load(flags.FLAGS.teacher)
     rows = {"teacher": measured(teacher, Path(flags.FLAGS.teacher), (*STEPS, many), num)}
-    pictures = {f"teacher, {many} steps": grid(teacher, many)}
+    pictures = {f"teacher, {many} steps": page.grid(teacher, many)}
     pictures["teacher, 2 steps"] = page.grid(teacher, 2)
     for folder in sorted(path.parent for path in Path(flags.FLAGS.students).glob("*/config.json")):
         student = jaxdiff.load(folder)

@@ -27,6 +27,20 @@ All from {num} samples of each model, without guidance but for `latent_consisten
 scale in its weights.
 """
 
+FINDINGS = """## What is seen
+
+On 2026-11-30 all students had a budget of 500 steps of 64 images, some ten minutes of one core.
+
+- `tcd` in four steps is within 11 % of its teacher in fifty, at a tenth of the time; in two steps
+  it and `consistency_distillation` are at 1.8 times the distance. More training was not tried.
+- `mean_flow_distilled` is still its teacher: 500 steps are too few for the embedding of the second
+  time, which begins at zero.
+- `easy_consistency` has no teacher to lean on, and falls apart: with four stages of 125 steps as
+  in the table, and more with eight. The authors close the gap over many thousands of steps.
+- Fewer noise levels smooth: precision and the class that is seen are highest for the teacher in two
+  steps, recall is lowest. A distance or a grid alone would not say so.
+"""
+
 HEADER = ("method", "trained", "steps", "distance", "kernel", "precision", "recall", "class")
 HEADER += ("score", "ms")
 
@@ -48,7 +62,16 @@ def write(
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     picture = out.with_suffix(".png").name
     summary = _summary(rows)
-    text = [INTRODUCTION.format(num=num), table, "", summary, "", f"![Samples]({picture})", ""]
+    text = [
+        INTRODUCTION.format(num=num),
+        table,
+        "",
+        summary,
+        "",
+        FINDINGS,
+        f"![Samples]({picture})",
+        "",
+    ]
     out.write_text("\n".join(text))
     save_picture(out.with_suffix(".png"), pictures)
 

@@ -30,7 +30,8 @@ class Live:
 
 def live(total: int) -> Live | None:
     """Returns the display of the notebook that this process is; None outside of notebooks."""
-    if "ipykernel" not in sys.modules:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
         return None
     from IPython.display import HTML, display  # noqa: PLC0415 - there in notebooks only
 

@@ -37,7 +37,7 @@ STOCHASTIC = [
     pytest.param("AnnealedLangevin(steps_per_level=4, step_size=0.5)", marks=pytest.mark.slow),
 ]
 QUICK = ["DDPM", "Heun", "RK4", "DPMSolver3", "LMS", "PNDM", "UniPC", "SASolver", "EulerMaruyama"]
-GRIDS = [name for name in names(timesteps) if name not in ("Measured", "Restarting")]
+GRIDS = [n for n in names(timesteps) if n not in ("Measured", "Respaced", "Restarting")]
 
 
 def keys_of(n):
