@@ -81,7 +81,7 @@ def test_every_command_runs(folder):
         text = "runs/text" in " ".join(command)
         flags = with_text_encoder(folder, command) if text else command
         script = Path(next(word for word in flags if word[0] not in "-j")).stem
-        run(folder, *flags, *(SMALL if script == "train" else SHORT.get(script, ())))
+        run(folder, *flags, *(SMALL if script in ("train", "sweep") else SHORT.get(script, ())))
     for path in ("digits/threes_and_sevens.png", "digits/timesteps.json", "finetuned/config.json"):
         assert (folder / "runs" / path).exists()
 
