@@ -99,7 +99,7 @@ def with_text_encoder(folder, command):
         "--config.network.inputs.text_features=8",
         "--config.network.inputs.pooled_features=8",
     )
-    return [*command, *small, "--config.network.transformer_depth=(0,)"]
+    return [*command, *small, "--config.network.transformer_depth=(1,)"]
 
 
 def run(folder, *command):
