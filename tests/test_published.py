@@ -17,9 +17,8 @@ def test_a_published_model_is_small_whole_and_of_no_machine(name):
     folder = ROOT / "pretrained" / name
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 6e6
-    for file in ("config.json", "training_config.json"):
-        text = (folder / file).read_text()
-        assert not any(place in text for place in ('"/tmp', '"/home', '"/root', '"/work'))
+    places = (b"/tmp/", b"/home/", b"/root/", b"/work/")
+    assert not [file for file in files if any(place in file.read_bytes() for place in places)]
     assert name in (folder / "README.md").read_text()
     weights = jaxdiff.load(folder).weights
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))

@@ -39,6 +39,8 @@ def publish(run: Run, folder: str | Path, card: str = "") -> int:
     step = folder / CHECKPOINTS / str(run.step)
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save((step / AVERAGE).absolute(), small)
+    # Of object stores, where Orbax cannot rename; it has the path on this machine.
+    (step / AVERAGE / "commit_success.txt").unlink(missing_ok=True)
     (step / "checksums").mkdir()
     # Of the values as they are read again.
     read = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), small, average)
@@ -89,6 +91,6 @@ def _card(run: Run, name: str, average: Mapping[str, Params], size: int, text: s
         f"- trained for {run.step} steps of {config.batch_size} examples, seed {config.seed};"
         f" the weights are the average; all settings in {TRAINING}",
         f"- samples by {configs.plain(config.sampling.solver)!r} in {config.sampling.steps} steps"
-        f" where nothing else is asked for: `jaxdiff.load({name!r}).sample(16)`\n",
+        f" where nothing else is asked for: `jaxdiff.load(FOLDER).sample(16)`\n",
         text,
     ))  # fmt: skip
