@@ -13,7 +13,7 @@ A one-step generator from the diffusion model of Karras et al. (2022), a run of 
 
 Differences: the generator's average is its weights at the last step, as the authors have none; the
 fake score and the discriminator see the noise levels of the generator's loss, from 2 % to 98 % of
-the grid, where theirs see all of it; labels are those of the batch.
+the grid, where the authors' see all of it; labels are those of the batch.
 """
 
 from jaxdiff import config as defaults

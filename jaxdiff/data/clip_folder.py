@@ -33,8 +33,8 @@ class ClipFolder:
             animation without durations have `frame_rate`.
         size: frames are scaled and their centre is cropped to a square of this side; without it
             they keep their size, and transforms must fix it.
-        captions: whether the "text" of cat.mp4 is the content of cat.txt beside it; of the folder
-            of frames cat/, cat.txt beside the folder.
+        captions: whether cat.txt has the "text" of the clip cat.mp4, or of the folder of frames
+            cat/, in the same folder as it.
         unusable: whether clips that cannot be read, or are too short, are an "error", or "left_out"
             with a warning that counts and names them.
 

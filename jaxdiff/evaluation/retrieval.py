@@ -42,8 +42,8 @@ class Retrieval:
 class PromptRetrieval:
     """How often the prompt of a sample is found among `among` prompts, held-out captions.
 
-    A contrastive encoder finds them, a run of the task `Contrastive` with texts. What it finds for
-    the real images of these captions stands beside it.
+    A contrastive encoder finds them, a run of the task `Contrastive` with texts. The same share for
+    the real images of these captions is yielded, too.
 
     Attributes:
         encoder: the run's folder.

@@ -34,10 +34,10 @@ class AdversarialDistillation:
     """Hinge losses on the teacher's features, and its score (Sauer et al. 2024, ADD and LADD).
 
     Two players: the student and "discriminator", heads on the frozen teacher. The student takes
-    noised data at any of `steps` even times to the data in one evaluation. Its result and the
-    data, noised to a time t of `time_sampling`, are told apart by the teacher's features at t
-    (LADD, section 3; ADD had those of another network, at t = 0). `distillation` is the factor of
-    the squared distance from the teacher's x0 at t (ADD, eq. 4), under guidance if
+    noised data at any of `steps` even times to the data in one evaluation. The discriminator
+    compares its results with data, both noised to a time t of `time_sampling`, by the teacher's
+    features at t (LADD, section 3; ADD had those of another network, at t = 0). `distillation` is
+    the factor of the squared distance from the teacher's x0 at t (ADD, eq. 4), under guidance if
     `guidance_scale` is not 1; `penalty` that of the discriminator's gradient at the data's
     features (ADD, eq. 3). The weight is that of the distance; ADD's is alpha_t.
     """

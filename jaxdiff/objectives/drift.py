@@ -25,10 +25,10 @@ def drift(
     The unit is the mean distance, divided by √d.
 
     The affinity of two points is √(softmax over points · softmax over x) of -distance/temperature.
-    A point goes to the data by its affinity times all of that to the generated, and away from the
-    generated, other than itself, and from `others`, which have a weight, by theirs times all of
-    that to the data: the coefficients add to 0. Each temperature's field has a root mean square of
-    1 (Deng et al. 2026).
+    A point moves to the data, and away from other generated points and from `others`, whose
+    affinities have the factor `weight`. The coefficient of a data point is its affinity times the
+    sum of affinities to the generated, and the reverse, so the coefficients add to 0. Each
+    temperature's field has a root mean square of 1 (Deng et al. 2026).
     """
     points = jnp.concatenate([x, others, data], axis=1)
     ones = lambda a: jnp.ones(a.shape[:2], x.dtype)

@@ -65,7 +65,7 @@ SD3 = Family(
 TASKS = ("", "Img2Img", "Inpaint")
 
 FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for task in TASKS}
-"""The pipelines by their names in diffusers; one of ours has all tasks."""
+"""Families by the names of their pipelines in diffusers, which has one for each use."""
 
 
 def joined(family: Family, each: list[TextEncoder | None], network: Any, *, zero_null: bool) -> Any:

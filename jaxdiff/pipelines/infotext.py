@@ -69,8 +69,8 @@ def parsed(text: str) -> Infotext:
 
 
 def solver_of(sampler: str) -> str:
-    """Returns the name here of a sampler there; a name that is not known there is one of ours."""
-    return {theirs: ours for ours, theirs in SAMPLERS.items()}.get(sampler, sampler)
+    """Returns the solver for a sampler's name in pictures; an unknown name is left as it is."""
+    return {name: solver for solver, name in SAMPLERS.items()}.get(sampler, sampler)
 
 
 def _quoted(value: Any) -> str:

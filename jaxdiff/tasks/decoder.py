@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from jaxdiff import random
 from jaxdiff.progress import full_batches
+from jaxdiff.tasks.unconditional import draw_unconditional
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
 
@@ -46,16 +47,16 @@ class Decoder:
         Raises:
             ValueError: num is less than 1, or conditions or guidance are asked for.
         """
-        if num < 1 or cond or guidance_scale != 1:
-            raise ValueError(
-                f"num={num}, cond={cond}, guidance_scale={guidance_scale}: an autoencoder draws at"
-                " least 1 image, without conditions and guidance"
-            )
-        key, parts = random.stream(jax.random.key(seed), "sample"), []
-        for index, kept in full_batches(num, min(num, batch_size or self.batch_size)):
-            keys = self.devices.spread(random.example_keys(key, jnp.asarray(index + first)))
-            parts.append(self.devices.gather(self._draw(weights["network"], keys))[:kept])
-        return np.concatenate(parts)
+        return draw_unconditional(
+            lambda keys: self._draw(weights["network"], keys),
+            self.devices,
+            num,
+            cond,
+            seed=seed,
+            first=first,
+            batch_size=batch_size or self.batch_size,
+            guidance_scale=guidance_scale,
+        )
 
     def reconstruct(
         self, weights: Mapping[str, Params], x: Float[np.ndarray, "n *shape"]

@@ -18,7 +18,7 @@ from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss, gradient_penalty
 from jaxdiff.objectives.players import fixed
 from jaxdiff.options import NonNegativeFloat, Width
-from jaxdiff.progress import full_batches
+from jaxdiff.tasks.unconditional import draw_unconditional
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Params
 from jaxdiff.weights import sources
@@ -167,14 +167,13 @@ class Generator:
         Raises:
             ValueError: num is less than 1, or conditions or guidance are asked for.
         """
-        if num < 1 or cond or guidance_scale != 1:
-            raise ValueError(
-                f"num={num}, cond={cond}, guidance_scale={guidance_scale}: this generator draws at"
-                " least 1 sample, without conditions and guidance"
-            )
-        key = random.stream(jax.random.key(seed), "sample")
-        parts = []
-        for index, kept in full_batches(num, min(num, batch_size or self._batch_size)):
-            keys = self._devices.spread(random.example_keys(key, jnp.asarray(index + first)))
-            parts.append(self._devices.gather(self._draw(weights["network"], keys))[:kept])
-        return np.concatenate(parts)
+        return draw_unconditional(
+            lambda keys: self._draw(weights["network"], keys),
+            self._devices,
+            num,
+            cond,
+            seed=seed,
+            first=first,
+            batch_size=batch_size or self._batch_size,
+            guidance_scale=guidance_scale,
+        )

@@ -106,7 +106,7 @@ def draw_moving(rng: np.random.Generator, held_out: bool, duration: float) -> Mo
     count = int(rng.choice(MOST_MOVING, p=(0.5, 0.35, 0.15))) + 1
     camera = CAMERAS[rng.integers(1, len(CAMERAS))] if rng.random() < 0.6 else "still"
     rate = float(rng.uniform(0.15, 0.3) if camera in DIRECTIONS else rng.uniform(0.25, 0.5))
-    # On a plain ground the camera's motion could not be told from that of things.
+    # On a plain ground a moving camera looks like moving things.
     ground = draw_ground(rng, *([] if camera == "still" else [("gradient", "checked")]))
     groups = draw_groups(rng, (1,) * count, ground, held_out)
     movers = tuple(_draw_mover(rng, group, count, duration) for group in groups)

@@ -52,7 +52,7 @@ def points(found: Owner, placed: Sequence[Placed], slots: int) -> Float[np.ndarr
         at = sprite(each.kind, each.color).points @ each.matrix[:, :2].T + each.matrix[:, 2]
         result[layer, :, :2] = at * size
         for point, (x, y) in enumerate(np.floor(at * size).astype(int)):
-            # A point on the outline may fall into the pixel beside it.
+            # Rounding may move a point on the outline to a neighbouring pixel.
             near = found[max(y - 1, 0) : max(y + 2, 0), max(x - 1, 0) : max(x + 2, 0)]
             inside = 0 <= x < size and 0 <= y < size
             result[layer, point, 2] = inside and bool((near == layer).any())

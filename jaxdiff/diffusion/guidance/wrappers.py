@@ -20,7 +20,7 @@ from jaxdiff.trees import pytree
 from jaxdiff.typing import Denoiser
 
 GUIDANCE, FROM, TO = "guidance_scale", "guidance_from", "guidance_to"
-"""The numbers by which a model is told its guidance, and the times between which it acts."""
+"""A model's inputs for guidance: the scale, and the times between which it acts."""
 
 
 @pytree(data=("guidance_scale", "low", "high"))
