@@ -67,7 +67,7 @@ class Train:
     evaluate_every: Annotated[Count, "Steps between evaluations; 0 for none."] = 0
     workers: Annotated[int, Between(0, 1024), "Processes that read data; 0 for threads."] = 0
     writers: Annotated[
-        tuple[Annotated[Any, Part("training.writers")], ...], "Stores beside metrics.jsonl."
+        tuple[Annotated[Any, Part("training.writers")], ...], "Of metrics, beside metrics.jsonl."
     ] = ("TensorBoard",)
 
 

@@ -20,7 +20,7 @@ class Chip:
         flops: operations a second in bfloat16, at most.
         memory: bytes that a program may use.
         bandwidth: bytes a second of its memory.
-        link: bytes a second to the other chips of a slice or server, all links together.
+        link: bytes a second to the other chips of a slice or server, over all links, one way.
         watts: its published power; 0 where there is none.
         kinds: beginnings of JAX's names for the device.
     """
@@ -47,7 +47,8 @@ CHIPS = {
     )
 }
 """By name; published by Google (TPU system architecture) and NVIDIA (data sheets, dense bfloat16).
-v4's watts are the mean of Jouppi et al. 2023. Usable memory of TPUs is what their compiler says."""
+v4's watts are the mean of Jouppi et al. 2023. The memory of v5e is what its compiler allows; of the
+others it is somewhat less than the published size."""
 
 
 def chip_of(kind: str) -> Chip | None:

@@ -45,7 +45,7 @@ def launch(experiment: "Experiment", workdir: Path, until: int | None = None) ->
 
 def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
     config, devices = experiment.config, experiment.devices
-    stores = [build(writers, spec) for spec in config.train.writers]
+    chosen = [build(writers, spec) for spec in config.train.writers]
     data = experiment.batches()
     if config.train.evaluate_every:
         _check_split(experiment)
@@ -81,7 +81,7 @@ def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainS
         config=configs.as_dict(config),
         fields=experiment.task.fields,
         evaluations=_evaluations(experiment, workdir / "samples"),
-        stores=stores,
+        writers=chosen,
     )
     try:
         return loop.train(plan, experiment.runner, state, data, meter)

@@ -14,9 +14,8 @@ import jax
 import numpy as np
 
 from jaxdiff.files import write_json
-from jaxdiff.training import metrics as files
 from jaxdiff.training.checkpoint import Checkpoints
-from jaxdiff.training.metrics import Meter, Progress
+from jaxdiff.training.metrics import Meter, MetricsLog, NoMetricsLog, Progress
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
@@ -55,7 +54,7 @@ class Plan:
     """The loop's surroundings: where to write, how often, which evaluations.
 
     `fields` are the batch's fields that go to the devices, `evaluations` the evaluators by name,
-    `stores` the writers beside metrics.jsonl.
+    `writers` get the metrics beside metrics.jsonl.
     """
 
     workdir: Path
@@ -64,7 +63,7 @@ class Plan:
     config: Mapping[str, Any]
     fields: Sequence[str]
     evaluations: Mapping[str, Evaluate] = field(default_factory=dict)
-    stores: Sequence[Writer] = ()
+    writers: Sequence[Writer] = ()
 
 
 def train(
@@ -93,8 +92,8 @@ def train(
     def placed(batch):
         return runner.devices.put({name: batch[name] for name in (*plan.fields, "position")})
 
-    make_writer = files.Writer if main else files.NoWriter
-    opened = make_writer(plan.workdir, step, plan.stores, plan.config)
+    log = MetricsLog if main else NoMetricsLog
+    opened = log(plan.workdir, step, plan.writers, plan.config)
     with closing(opened) as writer, stop_signal() as stop:
         stopping = Agreement(runner.devices, stop)
         batch: Any = next(data) if step < cadence.steps else {}

@@ -62,14 +62,14 @@ class Meter:
         return {**numbers, "loss_by_logsnr": by_level}
 
 
-class Writer:
-    """Appends to metrics.jsonl in a run's folder, and adds to other stores."""
+class MetricsLog:
+    """Appends to metrics.jsonl in a run's folder, and hands on to writers."""
 
     def __init__(
         self,
         workdir: Path,
         step: int,
-        stores: Sequence[writers.Writer] = (),
+        others: Sequence[writers.Writer] = (),
         config: Mapping[str, Any] | None = None,
     ):
         """Continues after `step`: what an interrupted run wrote beyond it is taken back."""
@@ -78,36 +78,36 @@ class Writer:
             lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]
             with atomic_write(self._path) as draft:
                 draft.write_text("".join(lines))
-        self._stores = writers.opened(stores, workdir, config or {}, step)
+        self._opened = writers.opened(others, workdir, config or {}, step)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes one line; in stores, nested mappings of numbers have names with slashes."""
+        """Writes one line; writers get nested numbers by names with slashes."""
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         numbers = dict(scalar for name, value in values.items() for scalar in _scalars(name, value))
         self._each("write", step, numbers)
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Adds a uint8 picture [h, w, c] to the stores."""
+        """Hands a uint8 picture [h, w, c] on to the writers."""
         self._each("picture", step, name, image)
 
     def close(self) -> None:
-        """Ends the records of the stores."""
+        """Closes the writers."""
         self._each("close")
 
     def _each(self, method: str, *arguments: Any) -> None:
-        """Calls all stores; one that fails gets nothing more, and the training goes on."""
-        for name, store in list(self._stores.items()):
+        """Calls all writers; one that fails gets nothing more, and the training goes on."""
+        for name, writer in list(self._opened.items()):
             try:
-                getattr(store, method)(*arguments)
+                getattr(writer, method)(*arguments)
             except Exception as error:  # a server that is gone must not end a training
-                del self._stores[name]
+                del self._opened[name]
                 message = "%s failed (%s: %s); nothing more goes there, metrics.jsonl has all"
                 logger.warning(message, name, type(error).__name__, error)
 
 
-class NoWriter:
-    """A writer of nothing, for all processes but the first."""
+class NoMetricsLog:
+    """Writes nothing, for all processes but the first."""
 
     def __init__(self, *arguments: Any):
         """Opens nothing."""

@@ -1,4 +1,4 @@
-"""Stores of metrics and pictures beside metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
+"""Writers of metrics and pictures beside metrics.jsonl: TensorBoard, Weights & Biases, MLflow.
 
 A writer is options; `open` begins or continues its record of a run:
 
@@ -38,7 +38,7 @@ class Opened(Protocol):
 
 @runtime_checkable
 class Writer(Protocol):
-    """Options of a store: `open(workdir, config, step)`."""
+    """Where metrics go, as options: `open(workdir, config, step)`."""
 
     def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record, or continues that of the run in this folder after `step`."""
@@ -131,7 +131,7 @@ class _WandBRun:
 @checked
 @dataclass(frozen=True)
 class MLflow:
-    """An MLflow store: a folder, a database or a server by its address; `mlruns` by default.
+    """MLflow: a database or a server by its address; MLflow's own default without one.
 
     Raises:
         ValueError: the package mlflow is not installed.
@@ -183,14 +183,14 @@ def opened(
     """Opens the records of all writers, by name.
 
     Raises:
-        ValueError: a store cannot be reached or written to.
+        ValueError: one cannot be reached or written to.
     """
     found = {}
     for writer in writers:
         name = type(writer).__name__
         try:
             found[name] = writer.open(workdir, config, step)
-        except Exception as error:  # of any kind that a store's client has
+        except Exception as error:  # of any kind that a client has
             raise ValueError(
                 f"train.writers: {name} cannot be opened ({type(error).__name__}: {error})"
             ) from error

@@ -16,7 +16,7 @@ import pytest
 
 from jaxdiff.training import state
 from jaxdiff.training.checkpoint import CheckpointError, Checkpoints
-from jaxdiff.training.metrics import Meter, Writer
+from jaxdiff.training.metrics import Meter, MetricsLog
 from jaxdiff.weights.checksums import checksums
 from jaxdiff.weights.stored import read_item
 
@@ -197,13 +197,13 @@ def test_a_meter_that_was_saved_goes_on_exactly():
 
 def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path):
     """Also a line that the crash cut short."""
-    writer = Writer(tmp_path, 0)
+    writer = MetricsLog(tmp_path, 0)
     for step in (1, 2, 3):
         writer.write(step, {"loss": 1.0})
     writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
-    Writer(tmp_path, 2).close()
+    MetricsLog(tmp_path, 2).close()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
     assert steps == [1, 2]
 

@@ -1,4 +1,4 @@
-"""Stores of metrics beside metrics.jsonl: what they get, and what happens when one fails."""
+"""Writers of metrics beside metrics.jsonl: their numbers, and the failure of one."""
 
 import importlib.machinery
 import json
@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from jaxdiff.config.build import build
 from jaxdiff.training import writers
-from jaxdiff.training.metrics import Writer
+from jaxdiff.training.metrics import MetricsLog
 from jaxdiff.training.writers import TensorBoard, WandB, flat
 
 CONFIG = {"optimizer": {"learning_rate": 0.5}, "process": "Cosine", "conditions": ("label",)}
@@ -21,7 +21,7 @@ CONFIG = {"optimizer": {"learning_rate": 0.5}, "process": "Cosine", "conditions"
 
 @dataclass
 class Recording:
-    """A store of my own; it fails when it is told a loss of 13."""
+    """A writer of my own; it fails at a loss of 13."""
 
     lines: list[Any] = field(default_factory=list)
 
@@ -41,10 +41,10 @@ class Recording:
         self.lines.append("close")
 
 
-def test_a_store_gets_flat_numbers_and_one_that_fails_ends_nothing(tmp_path, caplog):
+def test_a_writer_gets_flat_numbers_and_one_that_fails_ends_nothing(tmp_path, caplog):
     """Fails if an error of a server ends the training, or loses a line of metrics.jsonl."""
     mine = Recording()
-    writer = Writer(tmp_path, 3, [mine], CONFIG)
+    writer = MetricsLog(tmp_path, 3, [mine], CONFIG)
     writer.write(4, {"loss": 1.0, "evaluation": {"fid": 2.0, "name": "text"}})
     writer.picture(4, "samples", np.zeros((2, 2, 3), np.uint8))
     assert mine.lines[0] == ("open", tmp_path.name, "Cosine", 3)
@@ -58,13 +58,13 @@ def test_a_store_gets_flat_numbers_and_one_that_fails_ends_nothing(tmp_path, cap
     assert steps == [4, 5, 6]
 
 
-def test_a_store_that_cannot_be_opened_is_named(tmp_path):
+def test_a_writer_that_cannot_be_opened_is_named(tmp_path):
     class Shut(Recording):
         def open(self, workdir, config, step):
             raise PermissionError("no key")
 
     with pytest.raises(ValueError, match=r"train.writers: Shut cannot be opened .*no key"):
-        Writer(tmp_path, 0, [Shut()], CONFIG)
+        MetricsLog(tmp_path, 0, [Shut()], CONFIG)
 
 
 def test_tensorboard_has_the_config_on_its_page_of_hyperparameters(tmp_path):
