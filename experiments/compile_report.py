@@ -130,7 +130,8 @@ def bill(found: dict[str, Any], prices: Any) -> str:
         f" {LEAST_SHARE:.0%} of it."
     )
     if "price" in found:
-        text += f" {span('price')} {prices['currency']} by prices of {prices['date']}."
+        source = prices.get("source", "")
+        text += f" {span('price')} {prices['currency']} by prices of {prices['date']} ({source})."
     if "kilowatt_hours" in found:
         text += f" {span('kilowatt_hours')} kWh."
     return text

@@ -1,1 +1,1 @@
-"""What a program costs before it runs: operations, memory, what devices send, time and money."""
+"""The cost of a program before it runs: operations, memory, collectives, time and money."""

@@ -1,4 +1,4 @@
-"""What devices send to each other in a compiled program, read from its text."""
+"""Messages between the devices of a compiled program, read from its text."""
 
 import re
 from collections import defaultdict

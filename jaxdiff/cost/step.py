@@ -57,7 +57,7 @@ def target(topology: str) -> Target:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one training step costs.
+    """The cost of one training step.
 
     Attributes:
         chips: the devices; `batch_size`, of all of them.

@@ -1,4 +1,4 @@
-"""How near an image is to another: PSNR and structural similarity, of images in [-1, 1]."""
+"""Similarity of two images in [-1, 1]: PSNR and structural similarity."""
 
 import numpy as np
 from jaxtyping import Float

@@ -34,7 +34,7 @@ SAMPLERS = {
 NEGATIVE = "Negative prompt:"
 FIELD = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 LEAST = 3
-"""How many fields the last line must have to be one of settings."""
+"""The fewest fields of a last line that is one of settings."""
 
 
 class Infotext(NamedTuple):

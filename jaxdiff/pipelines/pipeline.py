@@ -36,7 +36,7 @@ Size = Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What the files of a released model describe, before its weights are read.
+    """A released model as its files describe it, before its weights are read.
 
     Attributes:
         family: "StableDiffusionPipeline", ...: the name of the pipeline in diffusers.

@@ -23,7 +23,7 @@ from jaxdiff.pretrained.config import Config
 
 
 class Scheduler(NamedTuple):
-    """What a scheduler's fields say: the process and the network's part in it, and the defaults."""
+    """The meaning of a scheduler's fields: process, parameterization, and defaults of sampling."""
 
     process: Process
     parameterization: Parameterization

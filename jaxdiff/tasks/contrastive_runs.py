@@ -1,4 +1,4 @@
-"""What a trained contrastive encoder serves for: perceptual losses, distances, retrieval."""
+"""Uses of a trained contrastive encoder: perceptual losses, distances, retrieval."""
 
 import functools
 from dataclasses import dataclass

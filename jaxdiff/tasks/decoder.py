@@ -1,4 +1,4 @@
-"""What an autoencoder draws: images of random latents, and reconstructions."""
+"""Samples of an autoencoder: images of random latents, and reconstructions."""
 
 import functools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a scene shows: groups of emoji, a relation between two of them, places, a ground."""
+"""The layout of a scene: groups of emoji, a relation between two of them, places, a ground."""
 
 import math
 from typing import NamedTuple

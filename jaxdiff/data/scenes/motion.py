@@ -1,4 +1,4 @@
-"""How emoji and the camera move: paths in closed form, over time in seconds."""
+"""Motion of emoji and of the camera: paths in closed form, over time in seconds."""
 
 import math
 from typing import NamedTuple

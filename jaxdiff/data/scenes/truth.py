@@ -1,4 +1,4 @@
-"""What a painter knows of a scene: masks, segmentation, edges, depth, key points, the objects."""
+"""Exact truths of a scene: masks, segmentation, edges, depth, key points, the objects."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a distribution of training times is, and how one draws."""
+"""Distributions of training times: their two forms, and one that draws independently."""
 
 from typing import Any, Protocol, runtime_checkable
 

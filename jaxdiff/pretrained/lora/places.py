@@ -1,4 +1,4 @@
-"""Where the modules of an adapter lie in a tree of weights, by the tables of public keys."""
+"""The places of an adapter's modules in a tree of weights, by the tables of public keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
