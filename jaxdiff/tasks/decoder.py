@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jaxdiff import random
 from jaxdiff.progress import full_batches
-from jaxdiff.tasks.unconditional import draw_unconditional
+from jaxdiff.tasks.unconditional import Unconditional
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
 
@@ -31,32 +31,9 @@ class Decoder:
     devices: Devices
     batch_size: int
 
-    def __call__(
-        self,
-        weights: Mapping[str, Params],
-        num: int,
-        cond: Mapping[str, Any] | None = None,
-        *,
-        seed: int = 0,
-        first: int = 0,
-        batch_size: int | None = None,
-        guidance_scale: float = 1.0,
-    ) -> np.ndarray:
-        """Draws images [num, ...], the same for a seed and an index in any batches.
-
-        Raises:
-            ValueError: num is less than 1, or conditions or guidance are asked for.
-        """
-        return draw_unconditional(
-            lambda keys: self._draw(weights["network"], keys),
-            self.devices,
-            num,
-            cond,
-            seed=seed,
-            first=first,
-            batch_size=batch_size or self.batch_size,
-            guidance_scale=guidance_scale,
-        )
+    def __call__(self, *arguments: Any, **options: Any) -> np.ndarray:
+        """Draws images; see `Unconditional`."""
+        return Unconditional(self._draw, self.devices, self.batch_size)(*arguments, **options)
 
     def reconstruct(
         self, weights: Mapping[str, Params], x: Float[np.ndarray, "n *shape"]

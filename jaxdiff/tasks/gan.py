@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import config as configs
@@ -18,7 +17,7 @@ from jaxdiff.config.build import Spec, build
 from jaxdiff.objectives.adversarial import critic_loss, generator_loss, gradient_penalty
 from jaxdiff.objectives.players import fixed
 from jaxdiff.options import NonNegativeFloat, Width
-from jaxdiff.tasks.unconditional import draw_unconditional
+from jaxdiff.tasks.unconditional import Unconditional
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Params
 from jaxdiff.weights import sources
@@ -128,9 +127,10 @@ class GAN:
         """Returns the samples of some noise."""
         return self.generator.apply({"params": params}, z, jnp.zeros(len(z), z.dtype), {})
 
-    def sampler(self, devices: Devices) -> "Generator":
+    def sampler(self, devices: Devices) -> Unconditional:
         """Returns the function that draws samples."""
-        return Generator(self, devices, self.config.sampling.batch_size)
+        draw = lambda params, keys: self.generate(params, self._noise(random.stream(keys, "prior")))
+        return Unconditional(jax.jit(draw), devices, self.config.sampling.batch_size)
 
     def _score(self, params, x):
         time = jnp.zeros(len(x), x.dtype)
@@ -139,41 +139,3 @@ class GAN:
     def _noise(self, keys):
         latents = jnp.zeros((len(keys), *self.latent_shape))
         return random.normal(random.stream(keys, "latents"), latents)
-
-
-class Generator:
-    """Draws samples by one evaluation: `generator(weights, num, seed=0)`."""
-
-    def __init__(self, task: GAN, devices: Devices, batch_size: int):
-        """Compiles nothing yet."""
-        self._devices, self._batch_size = devices, batch_size
-        self._draw = jax.jit(
-            lambda params, keys: task.generate(params, task._noise(random.stream(keys, "prior")))
-        )
-
-    def __call__(
-        self,
-        weights: Mapping[str, Params],
-        num: int,
-        cond: Mapping[str, Any] | None = None,
-        *,
-        seed: int = 0,
-        first: int = 0,
-        batch_size: int | None = None,
-        guidance_scale: float = 1.0,
-    ) -> np.ndarray:
-        """Draws samples [num, ...], the same for a seed and an index in any batches.
-
-        Raises:
-            ValueError: num is less than 1, or conditions or guidance are asked for.
-        """
-        return draw_unconditional(
-            lambda keys: self._draw(weights["network"], keys),
-            self._devices,
-            num,
-            cond,
-            seed=seed,
-            first=first,
-            batch_size=batch_size or self._batch_size,
-            guidance_scale=guidance_scale,
-        )
