@@ -63,16 +63,24 @@ class RunLatents:
             )
         there = (Path(self.weights) / "config.json").is_file() if self.weights else False
         if self.autoencoder is not None and not there:
-            return make_autoencoder(self.autoencoder, dtype)
+            return self._named(dtype)
         task = parse(configs.plain(_config_of(self.weights).task))
         if task.attribute != TASK:
-            raise ValueError(f"{self.weights} is a run of the task {task.attribute}, not {TASK}")
+            raise ValueError(
+                f"RunLatents.weights: {self.weights} is a run of {task.attribute}, not of {TASK}"
+            )
         found = make_autoencoder(task.options.get("autoencoder", "sd_vae"), dtype)
-        wanted = found if self.autoencoder is None else make_autoencoder(self.autoencoder, dtype)
+        wanted = found if self.autoencoder is None else self._named(dtype)
         if wanted != found:
             difference = describe_difference(found, wanted)
             raise ValueError(f"RunLatents.autoencoder: {self.weights} has {difference} is named")
         return found
+
+    def _named(self, dtype: Any) -> Any:
+        try:
+            return make_autoencoder(self.autoencoder, dtype)
+        except ValueError as error:
+            raise ValueError(f"RunLatents.autoencoder: {error}") from error
 
     def shapes(self) -> Params:
         """Returns the shapes of the parameters and of the latents' moments; reads no weights."""
@@ -124,5 +132,5 @@ class RunLatents:
 def _config_of(run: str) -> Any:
     try:
         return configs.read_config(run)
-    except FileNotFoundError as error:
-        raise ValueError(str(error)) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"RunLatents.weights: {error}") from error

@@ -46,8 +46,10 @@ def parse(spec: Any) -> Call:
     """
     spec = spec.to_dict() if isinstance(spec, ConfigDict) else spec
     if isinstance(spec, Mapping):
-        if not isinstance(spec.get("name"), str) or not all(isinstance(key, str) for key in spec):
+        if not isinstance(spec.get("name"), str):
             raise ValueError(f"{short(spec)} names no part: its 'name' must be a text")
+        if not all(isinstance(key, str) for key in spec):
+            raise ValueError(f"{short(spec)}: the names of options must be texts")
         inner = parse(spec["name"])
         rest = {key: value for key, value in spec.items() if key != "name"}
         return Call(inner.name, {**inner.options, **rest})
