@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_named(trained, features):
     config.weights.perceptual = "nowhere"
     with pytest.raises(ValueError, match=r"weights\.perceptual: nowhere holds no run"):
         Experiment(config, one())
-    with pytest.raises(ValueError, match="RunLatents.weights: .* is a run of Contrastive, not of Autoencoder"):
+    with pytest.raises(ValueError, match=r"RunLatents\.weights: .* Contrastive, not of Auto"):
         jaxdiff.codecs.RunLatents(weights=str(features))
     run = jaxdiff.load(trained[0], devices=one())
     assert run.sample(3).shape == (3, 8, 8, 1)
