@@ -3,6 +3,7 @@
 python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=threes_and_sevens.png
 python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
 python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a two" --num=8
+python experiments/sample.py --workdir=runs/base --adapter=runs/lora:0.8 --num=16
 
 With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
 --invert wrote it, which encodes images as the noise from which the solver draws them.
@@ -42,6 +43,9 @@ MEASUREMENT = cli.flag("measurement", cli.Text, None, "Of the samples: .npy [n, 
 OPERATOR = cli.flag("operator", cli.Text, None, 'Of the measurement: "AveragePooling(factor=4)".')
 INVERSE = cli.flag("inverse", cli.Text, None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
+ADAPTER = flags.DEFINE_multi_string(
+    "adapter", [], "A run's adapter and its strength, as runs/lora:0.8; several are added up."
+)
 OUT = cli.flag(
     "out", cli.Text, None, "A .png, .gif (clips) or .npy; <workdir>/sample_seed<seed>.png."
 )
@@ -57,7 +61,9 @@ def main() -> None:
     if LABELS.value == []:
         raise ValueError("labels is empty: name classes by number, as 3,7")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
+    strengths = dict(map(_strength, ADAPTER.value))
     run = cli.load_run()
+    run = run.adapted(strengths) if strengths else run
     if out.suffix == ".gif" and len(run.shape) != 4:
         raise ValueError(f"out={out}: a .gif is of clips, and samples have shape {run.shape}")
     check_writable(out)
@@ -100,6 +106,16 @@ def _read(path, channels):
     if Path(path).suffix == ".npy":
         return read_array(path)
     return images.decode(Path(path), channels, path)[None] / 127.5 - 1
+
+
+def _strength(text):
+    folder, _, strength = text.rpartition(":") if ":" in text else (text, "", "1")
+    try:
+        return folder, float(strength)
+    except ValueError:
+        raise ValueError(
+            f"adapter={text!r}: expected a run's folder and a number, as runs/lora:0.8"
+        ) from None
 
 
 def _label(text):

@@ -110,7 +110,8 @@ def pruned(tree: Any, keep: Callable[[str], bool], prefix: str = "") -> Any:
         for name, value in tree.items()
         if isinstance(value, Mapping) or keep(f"{prefix}{name}")
     }
-    return {name: value for name, value in inner.items() if value != {}}
+    is_empty = lambda value: isinstance(value, Mapping) and not value
+    return {name: value for name, value in inner.items() if not is_empty(value)}
 
 
 def has(tree: Any, path: str) -> bool:

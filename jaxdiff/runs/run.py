@@ -1,7 +1,7 @@
 """A trained run: its config, its weights, samples and figures from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from jaxdiff import config as configs
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
 from jaxdiff.runs import display
+from jaxdiff.runs.adapted import adapted
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.workdir import read_config, use_compilation_cache
 from jaxdiff.training.state import TrainState
-from jaxdiff.typing import Codec, Cond, Denoiser, Params
+from jaxdiff.typing import Codec, Cond, Denoiser, Params, Scalar
 from jaxdiff.weights import learned
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.stored import AVERAGE, CHECKPOINTS, read_item
@@ -39,6 +40,17 @@ class Run:
     def of(cls, experiment: Experiment, state: TrainState) -> "Run":
         """Returns the run of a state, as `Experiment.train` returns it."""
         return cls(experiment, experiment.average(state), int(state.step))
+
+    def adapted(self, strengths: Mapping[str, Scalar]) -> "Run":
+        """Returns the run with adapters of other runs: `run.adapted({"runs/lora": 0.8})`.
+
+        Each change is times its strength; another strength compiles nothing.
+
+        Raises:
+            FileNotFoundError: a folder holds no run.
+            ValueError: a run has no adapter, or one of other weights.
+        """
+        return replace(self, weights=adapted(self.weights, strengths))
 
     def __repr__(self) -> str:
         data, task = self.config.data.name, type(self.experiment.task).__name__

@@ -1,9 +1,4 @@
-"""Adapters: functions of trees, `(base, factors) -> base`, that no network knows of.
-
-LoRA factors merged into kernels, one new row of an embedding, a merge of two models: each is a
-class with the name of the weights that it changes. Its own parameters, the factors, are an entry of
-the table of weights, trained like any other; the base is frozen while it has an adapter.
-"""
+"""The protocol of adapters: functions of trees, `(base, factors) -> base`, unknown to networks."""
 
 from typing import Protocol, runtime_checkable
 
@@ -23,7 +18,3 @@ class Adapter(Protocol):
 
     def apply(self, base: Params, factors: Params) -> Params:
         """Returns the changed weights, in the tree and the types of the base."""
-
-
-KIND = Adapter
-"""The kind of objects that the names of this module build."""
