@@ -24,6 +24,7 @@ SCRIPTS = (
     "timesteps",
     "publish",
     "compile_report",
+    "cache",
 )
 COMMANDS = [*SCRIPTS, "options"]
 

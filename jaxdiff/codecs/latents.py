@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.codecs.posterior import draw
 from jaxdiff.codecs.tiles import Tiled
 from jaxdiff.config.build import build, names
 from jaxdiff.config.specs import parse
@@ -92,9 +93,18 @@ class Latents:
         Raises:
             ValueError: no parameters; the autoencoder takes another size or number of channels.
         """
+        return self.drawn(params, self.posterior(params, x), keys)
+
+    def posterior(self, params: Params, x: Float[Array, "b *size c"]) -> Gaussian | Array:
+        """Returns the distribution of images' latents; its mean, or latents of a VQ autoencoder."""
         z = self._apply(params, x, "encode")
-        if isinstance(z, Gaussian):
-            z = z.sample(keys) if self.sample else z.mean
+        return z.mean if isinstance(z, Gaussian) and not self.sample else z
+
+    def drawn(
+        self, params: Params, posterior: Gaussian | Array, keys: Key[Array, " b"]
+    ) -> Float[Array, "b *size d"]:
+        """Returns latents of a posterior, shifted and scaled."""
+        z = draw(posterior, keys)
         shift, scale = self._place(z)
         return (z - shift) * scale
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from jaxdiff import config as configs
 from jaxdiff.codecs.latents import latent_channels, make_autoencoder, parameter_shapes
 from jaxdiff.codecs.moments import MOMENTS, no_moments, shift_and_scale
+from jaxdiff.codecs.posterior import draw
 from jaxdiff.config.build import describe_difference
 from jaxdiff.config.specs import parse
 from jaxdiff.networks.autoencoder import Gaussian
@@ -110,14 +111,22 @@ class RunLatents:
         self, params: Params, x: Float[Array, "b *size c"], keys: Key[Array, " b"]
     ) -> Float[Array, "b *size2 d"]:
         """Returns the latents of images or clips in [-1, 1]; a key for each draws its sample."""
+        return self.drawn(params, self.posterior(params, x), keys)
+
+    def posterior(self, params: Params, x: Float[Array, "b *size c"]) -> Gaussian | Array:
+        """Returns the distribution of latents; its mean, or latents of a VQ autoencoder."""
         one_frame = isinstance(self.network, VideoAutoencoder) and x.ndim == 4
         x = x[:, None] if one_frame else x
         z = self.network.apply({"params": params["network"]}, x, method="encode")
-        if isinstance(z, Gaussian):
-            z = z.sample(keys) if self.sample else z.mean
+        z = z.mean if isinstance(z, Gaussian) and not self.sample else z
+        return jax.tree.map(lambda a: a[:, 0], z) if one_frame else z
+
+    def drawn(
+        self, params: Params, posterior: Gaussian | Array, keys: Key[Array, " b"]
+    ) -> Float[Array, "b *size d"]:
+        """Returns latents of a posterior, of mean 0 and deviation 1."""
         shift, scale = shift_and_scale(params[MOMENTS])
-        z = (z - shift) * scale
-        return z[:, 0] if one_frame else z
+        return (draw(posterior, keys) - shift) * scale
 
     def decode(self, params: Params, z: Float[Array, "b *size d"]) -> Float[Array, "b *size2 c"]:
         """Returns the images or clips of latents."""

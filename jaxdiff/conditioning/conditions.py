@@ -137,13 +137,18 @@ class Conditions:
         return checked
 
     def encode(self, weights: Mapping[str, Params], inputs: Mapping[str, Any]) -> Cond:
-        """Returns the conditions of prepared values; for use under jit."""
-        return {
-            name: self.encoders[name].encode(weights.get(name), value)
-            if name in self.encoders
-            else Condition(value)
-            for name, value in inputs.items()
-        }
+        """Returns the conditions of prepared values; for use under jit.
+
+        A `Condition` among them is encoded already.
+        """
+
+        def encoded(name: str, value: Any) -> Condition:
+            if isinstance(value, Condition):
+                return value
+            encoder = self.encoders.get(name)
+            return encoder.encode(weights.get(name), value) if encoder else Condition(value)
+
+        return {name: encoded(name, value) for name, value in inputs.items()}
 
     def drop(self, cond: Cond, keys: Key[Array, " b"]) -> Cond:
         """Returns conditions that each example keeps or drops, every condition by its own draw."""

@@ -69,6 +69,11 @@ class Train:
     writers: Annotated[
         tuple[Annotated[Any, Part("training.writers")], ...], "Of metrics, beside metrics.jsonl."
     ] = ("TensorBoard",)
+    cache: Annotated[
+        Any,
+        Part("data.caches", optional=True),
+        "Of what frozen encoders make of the data; by default none, each step encodes.",
+    ] = ""
 
 
 @dataclass(frozen=True)

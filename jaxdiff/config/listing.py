@@ -15,6 +15,7 @@ FAMILIES = {
     "tasks": "jaxdiff.tasks",
     "data": "jaxdiff.data.toy",
     "transforms": "jaxdiff.data.transforms",
+    "caches": "jaxdiff.data.caches",
     "codecs": "jaxdiff.codecs",
     "schedules": "jaxdiff.diffusion.schedules",
     "parameterizations": "jaxdiff.diffusion.parameterizations",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jaxdiff import config as configs
 from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
+from jaxdiff.runs.cached import training_batches
 from jaxdiff.runs.workdir import (
     check_workdir,
     has_begun,
@@ -46,7 +47,7 @@ def launch(experiment: "Experiment", workdir: Path, until: int | None = None) ->
 def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
     config, devices = experiment.config, experiment.devices
     chosen = [build(writers, spec) for spec in config.train.writers]
-    data = experiment.batches()
+    data = training_batches(experiment)
     if config.train.evaluate_every:
         _check_split(experiment)
     prints = experiment.table.fingerprints(workdir if has_begun(workdir) else None)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff import codecs, random
+from jaxdiff.codecs.posterior import latents
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
@@ -168,9 +169,12 @@ class Diffusion:
         step: Array,
         axis: str | None = None,
     ) -> Losses:
-        """Returns the objective's loss of a batch, with condition dropout."""
+        """Returns the objective's loss of a batch, with condition dropout.
+
+        In the batch, a `Posterior` may stand for the pixels, and a `Condition` for a prompt.
+        """
         keys = draw.keys
-        x0 = self.codec.encode(weights.get("codec"), batch["x"], random.stream(keys, "codec"))
+        x0 = latents(self.codec, weights.get("codec"), batch["x"], random.stream(keys, "codec"))
         inputs = {name: batch[name] for name in self.conditions.names}
         cond = self.conditions.drop(self.conditions.encode(weights, inputs), keys)
         empty = self.conditions.empty(weights)
