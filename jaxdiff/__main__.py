@@ -22,6 +22,7 @@ SCRIPTS = (
     "evaluate",
     "likelihood",
     "timesteps",
+    "vote",
     "publish",
     "compile_report",
     "cache",

@@ -124,7 +124,8 @@ class Roles(NamedTuple):
     """The denoisers that an objective may ask: the one trained, its slow copy, a frozen one.
 
     `others` are trained beside the student by players of their own, such as a fake score; `critic`
-    is for objectives with an adversarial term, `encoder` returns features of x_t by name.
+    is for objectives with an adversarial term, `encoder` returns features of x_t by name, `decode`
+    the pixels of x0.
     """
 
     student: Denoiser
@@ -133,6 +134,7 @@ class Roles(NamedTuple):
     others: Mapping[str, Denoiser] = MappingProxyType({})
     critic: Critic | None = None
     encoder: Callable[[Array, Array, Cond], Mapping[str, Array]] | None = None
+    decode: Callable[[Array], Array] = lambda x0: x0
 
 
 @runtime_checkable

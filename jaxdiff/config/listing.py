@@ -28,6 +28,7 @@ FAMILIES = {
     "objectives": "jaxdiff.objectives",
     "spans": "jaxdiff.diffusion.spans",
     "distances": "jaxdiff.objectives.distances",
+    "rewards": "jaxdiff.objectives.rewards",
     "time_sampling": "jaxdiff.diffusion.time_sampling",
     "weighting": "jaxdiff.diffusion.weighting",
     "optimizers": "optax",

@@ -23,6 +23,9 @@ from jaxdiff.config.build import build
 from jaxdiff.data import transforms as family
 from jaxdiff.data.sources import Source, open_source
 
+PIXELS = ("x", "rejected")
+"""Fields of examples whose bytes are pixels."""
+
 
 def loader(
     source: Source,
@@ -282,7 +285,7 @@ def _end_with_parent() -> None:
 
 def _cast(key: str, column: np.ndarray) -> np.ndarray:
     """Maps bytes to [-1, 1]; casts labels and records to their types."""
-    if key == "x" and column.dtype == np.uint8:
+    if key in PIXELS and column.dtype == np.uint8:
         return column.astype(np.float32) / np.float32(127.5) - np.float32(1)
     types = {"label": np.int32, "record": np.int64}
     return column.astype(types.get(key, column.dtype))

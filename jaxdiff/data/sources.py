@@ -30,6 +30,7 @@ from jaxdiff.data.moving_digits import MovingDigits
 from jaxdiff.data.scenes.moving import MovingScenes
 from jaxdiff.data.scenes.still import EmojiScenes
 from jaxdiff.data.tfds_source import open_tfds
+from jaxdiff.data.votes import Votes
 from jaxdiff.options import Count, Size, check, taken
 
 OURS = {
@@ -38,6 +39,7 @@ OURS = {
     "moving_digits": MovingDigits,
     "emoji_scenes": EmojiScenes,
     "moving_scenes": MovingScenes,
+    "votes": Votes,
 }
 """Sources by name that are not TFDS builders."""
 

@@ -19,6 +19,7 @@ from jaxdiff.evaluation.classification import class_accuracy
 from jaxdiff.evaluation.reference import Reference, check_comparable, distances
 from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.evaluation.similarity import psnr, ssim
+from jaxdiff.evaluation.taste import Taste
 from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
 DrawSamples = Callable[..., np.ndarray]
@@ -42,6 +43,7 @@ __all__ = [
     "Retrieval",
     "SampleGrid",
     "SampleQuality",
+    "Taste",
 ]
 KIND = Evaluator
 """The kind of objects that the names of this module build."""

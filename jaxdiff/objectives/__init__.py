@@ -25,6 +25,8 @@ from jaxdiff.objectives.learned_variance import LearnedVariance
 from jaxdiff.objectives.masked_autoencoding import MaskedAutoencoding
 from jaxdiff.objectives.mean_flow import AlphaFlow, MeanFlow, Shortcut
 from jaxdiff.objectives.moment_matching import MomentMatching
+from jaxdiff.objectives.online import DiffusionNFT, FlowGRPO
+from jaxdiff.objectives.preferences import DiffusionDPO
 from jaxdiff.objectives.published import Published
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
@@ -40,10 +42,13 @@ __all__ = [
     "ConsistencyTraining",
     "ContinuousConsistency",
     "Denoising",
+    "DiffusionDPO",
+    "DiffusionNFT",
     "DistributionMatching",
     "Drifting",
     "EasyConsistency",
     "EulerianMap",
+    "FlowGRPO",
     "GuidanceDistillation",
     "ImprovedConsistency",
     "ImprovedMeanFlow",

@@ -80,7 +80,9 @@ class Diffusion:
         self._guided = students.guidance_within(self.objective, of_teacher)
         if self._begins_as_teacher():
             students.check_beginning(config.weights.teacher, config)
-        self.fields = ("x", *self.conditions.names)
+        # Further data of the examples, such as the picture that was not chosen.
+        self._pairs = tuple(getattr(self.objective, "pairs", ()))
+        self.fields = ("x", *self._pairs, *self.conditions.names)
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
         traced, self._network_shapes = jax.make_jaxpr(self._init_network, return_shape=True)(
@@ -145,8 +147,10 @@ class Diffusion:
 
     def example(self, batch: int) -> dict[str, Any]:
         """Returns the shapes of a batch on the devices."""
+        data = jax.ShapeDtypeStruct((batch, *self.shape), jnp.float32)
         return {
-            "x": jax.ShapeDtypeStruct((batch, *self.shape), jnp.float32),
+            "x": data,
+            **dict.fromkeys(self._pairs, data),
             "position": jax.ShapeDtypeStruct((batch,), jnp.int32),
             **self.conditions.inputs(batch),
         }
@@ -174,13 +178,18 @@ class Diffusion:
         In the batch, a `Posterior` may stand for the pixels, and a `Condition` for a prompt.
         """
         keys = draw.keys
-        x0 = latents(self.codec, weights.get("codec"), batch["x"], random.stream(keys, "codec"))
+        codec_keys, codec_params = random.stream(keys, "codec"), weights.get("codec")
+        x0 = latents(self.codec, codec_params, batch["x"], codec_keys)
         inputs = {name: batch[name] for name in self.conditions.names}
         cond = self.conditions.drop(self.conditions.encode(weights, inputs), keys)
         empty = self.conditions.empty(weights)
         dropout_keys = random.stream(keys, "dropout")
         student = self.model.bind(weights, dropout_keys=dropout_keys)
-        roles = Roles(filled(student, empty), target=filled(self.model.bind(average), empty))
+        roles = Roles(
+            filled(student, empty),
+            target=filled(self.model.bind(average), empty),
+            decode=functools.partial(self.codec.decode, codec_params),
+        )
         if self.teacher is not None:
             teacher = fixed(self.teacher.bind(weights["teacher"]))
             teacher = translated(teacher, self.teacher.process, self.process)
@@ -191,6 +200,8 @@ class Diffusion:
             roles = roles._replace(critic=self.discriminator.bind(weights, empty))
         if self.encoder is not None:
             roles = roles._replace(encoder=self.encoder.bind(weights, empty))
+        for name in self._pairs:
+            cond = {**cond, name: self.codec.encode(codec_params, batch[name], codec_keys)}
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}

@@ -5,13 +5,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxdiff.diffusion.process import Process, expand
 from jaxdiff.diffusion.solvers.coordinates import ProcessSolver, half_logsnr, no_history
 from jaxdiff.diffusion.solvers.single_step import DPMpp2S, DPMSolver2
 from jaxdiff.options import Share
 from jaxdiff.trees import pytree
-from jaxdiff.typing import Cond, Data, Denoiser, Span
+from jaxdiff.typing import Cond, Data, Denoiser, Prediction, Span
 
 
 @pytree()
@@ -75,12 +76,17 @@ class DDIM:
         prediction = denoiser(x, span.t, cond)
         if self.eta == 0:
             return self.process.perturb(prediction, span.s), history
+        mean, spread = self.transition(prediction, x, span)
+        return mean + spread * span.noise(x), history
+
+    def transition(self, prediction: Prediction, x: Data, span: Span) -> tuple[Data, Array]:
+        """Returns mean and deviation of x_s given x_t; the second has axes of size 1."""
         alpha_t, sigma_t = self.process.at(span.t, x)
         alpha_s, sigma_s = self.process.at(span.s, x)
         ratio = alpha_t * sigma_s / (alpha_s * sigma_t)
         fresh = self.eta * jnp.sqrt(1 - ratio**2)
-        noise = jnp.sqrt(1 - fresh**2) * prediction.noise + fresh * span.noise(x)
-        return alpha_s * prediction.x0 + sigma_s * noise, history
+        kept = jnp.sqrt(1 - fresh**2) * prediction.noise
+        return alpha_s * prediction.x0 + sigma_s * kept, sigma_s * fresh
 
 
 @pytree()
