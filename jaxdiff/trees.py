@@ -147,3 +147,13 @@ def _has_arrays(value: Any) -> bool:
 def size_of(tree: Any) -> int:
     """Returns the number of elements in all arrays (or shapes) of a tree."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def leaf_name(path: tuple) -> str:
+    """Returns a tree path as a name: "params/conv_in/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def leaf_names(tree: Any) -> list[str]:
+    """Returns the names of all leaves, in the order of `jax.tree.leaves`."""
+    return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]

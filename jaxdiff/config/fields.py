@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from jaxdiff.config.specs import parse
 from jaxdiff.options import Between, Count, Filled, FloatType, NotNegative, Range, Size, Steps
@@ -156,7 +156,10 @@ class Fields:
     accumulate: Annotated[Size, "Micro-batches that a batch is divided into."] = 1
     ema: Annotated[Any, Part("training.ema"), "The weights' average."] = "Warmup(decay=0.9999)"
     parallel: Annotated[
-        Literal["jit", "fsdp", "pmap"], "fsdp divides the parameters over the devices, too."
+        Any,
+        Part("weights.layouts"),
+        "The layout on devices: jit divides the batch, fsdp the parameters too; or axes, such as"
+        " Mesh(fsdp=8, tensor=2).",
     ] = "jit"
     train: Train = Train()
     sampling: Sampling = Sampling()

@@ -34,6 +34,7 @@ def members(family: ModuleType) -> dict[str, Any]:
         name: value
         for name, value in vars(family).items()
         if not name.startswith("_")
+        and name != "KIND"
         and callable(value)
         and (own(value) or name in listed)
         and not getattr(value, "_is_protocol", False)

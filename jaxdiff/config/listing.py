@@ -25,6 +25,7 @@ FAMILIES = {
     "text": "jaxdiff.networks.text",
     "sources": "jaxdiff.weights.sources",
     "adapters": "jaxdiff.weights.adapters",
+    "layouts": "jaxdiff.weights.layouts",
     "objectives": "jaxdiff.objectives",
     "spans": "jaxdiff.diffusion.spans",
     "distances": "jaxdiff.objectives.distances",

@@ -24,27 +24,43 @@ class Sent(NamedTuple):
     bytes: int
 
 
+class Message(NamedTuple):
+    """One collective of a program: its kind, the bytes of its result, and how often it runs."""
+
+    kind: str
+    bytes: int
+    times: int
+
+
 def collectives(text: str) -> dict[str, Sent]:
     """Returns the collectives of a compiled program by kind.
 
     `text` is that of `compiled.as_text()`. A loop counts as often as its turns, where the compiler
     knows them.
     """
-    computations, entry = _computations(text)
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for kind, size, times in messages(text):
+        totals[kind][0] += times
+        totals[kind][1] += times * size
+    return {kind: Sent(*total) for kind, total in sorted(totals.items())}
+
+
+def messages(text: str) -> list[Message]:
+    """Returns each collective of a compiled program, from its text."""
+    computations, entry = _computations(text)
+    found = []
 
     def visit(name: str, times: int) -> None:
         for line in computations.get(name, ()):
             if match := _CALL.search(line):
                 shapes, kind, start = match.groups()
-                totals[kind][0] += times
-                totals[kind][1] += times * _bytes(shapes, started=bool(start))
+                found.append(Message(kind, _bytes(shapes, started=bool(start)), times))
             turns = _TURNS.search(line) if _WHILE.search(line) else None
             for inner in _called(line):
                 visit(inner, times * (int(turns.group(1)) if turns else 1))
 
     visit(entry, 1)
-    return {kind: Sent(*total) for kind, total in sorted(totals.items())}
+    return found
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -11,7 +11,7 @@ from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jaxdiff.networks import algorithms
+from jaxdiff.networks import algorithms, layout
 from jaxdiff.networks.layers import (
     Dense,
     GroupNorm,
@@ -20,6 +20,7 @@ from jaxdiff.networks.layers import (
     default_init,
     zero_init,
 )
+from jaxdiff.networks.ring import attend_in_ring
 
 
 def attend(
@@ -35,6 +36,16 @@ def attend(
 
     Keys where `mask` is False are ignored; the default `scale` is 1/sqrt(d).
     """
+    ring = layout.ring_of(query, key) if mask is None and bias is None else None
+    if ring is not None:
+        return attend_in_ring(ring, query, key, value, scale)
+    query, key, value = layout.for_attention(query, key, value)
+    return layout.after_attention(_attend(query, key, value, mask, bias, scale))
+
+
+def _attend(
+    query: Array, key: Array, value: Array, mask: Any, bias: Any, scale: float | None
+) -> Array:
     plain = functools.partial(jax.nn.dot_product_attention, scale=scale)
     if mask is not None or bias is not None:
         return plain(query, key, value, bias=bias, mask=mask)

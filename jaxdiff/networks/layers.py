@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.networks import layout
 from jaxdiff.networks.convolution import Padding, convolve
 from jaxdiff.options import NonNegativeFloat, PositiveFloat, checked
 from jaxdiff.random import stream
@@ -151,10 +152,13 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", zero_init, (self.features,)) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        # As one matrix: XLA on CPU takes twice as long for the kernel's gradient otherwise.
-        y = x.reshape(-1, x.shape[-1]) @ kernel
-        y = y if bias is None else y + bias
-        return y.reshape(*x.shape[:-1], self.features)
+        x = layout.divided(x)
+        if layout.divides_tokens():  # which one axis for examples and tokens could not express
+            y = x @ kernel
+        else:
+            # As one matrix: XLA on CPU takes twice as long for the kernel's gradient otherwise.
+            y = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], self.features)
+        return layout.divided(y if bias is None else y + bias)
 
 
 class Conv(nn.Module):
@@ -177,11 +181,12 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", zero_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = layout.divided(x)
         if self.size == self.stride == 1:
-            return x @ kernel[0, 0] + bias
+            return layout.divided(x @ kernel[0, 0] + bias)
         side = self.padding or (self.size // 2, (self.size - 1) // 2)
         padding: Padding = (tuple(side), tuple(side))
-        return convolve(x, kernel, self.stride, padding) + bias
+        return layout.divided(convolve(x, kernel, self.stride, padding) + bias)
 
 
 class GroupNorm(nn.Module):

@@ -20,7 +20,7 @@ from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.writers import Writer
-from jaxdiff.weights.devices import leaf_names
+from jaxdiff.trees import leaf_names
 from jaxdiff.weights.stored import reason
 
 logger = logging.getLogger(__name__)

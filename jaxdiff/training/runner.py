@@ -1,4 +1,4 @@
-"""Runs a step on devices: by jit with shardings, or by pmap."""
+"""Runs a step on devices: divided by the compiler, or mapped over them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Key
 
 from jaxdiff.training.state import TrainState
@@ -47,7 +48,7 @@ class Runner:
 
         Sampling needs no such batch: a run is loaded on any number of devices.
         """
-        devices, batch_size = self.devices.count, self.recipe.batch_size
+        devices, batch_size = self.devices.groups, self.recipe.batch_size
         accumulate = self.recipe.accumulate
         if accumulate < 1 or batch_size % (devices * accumulate):
             raise ValueError(
@@ -77,21 +78,19 @@ class Runner:
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
         """Returns the step as `jax.jit` lowers it; state and batch may be shapes."""
-        if self.devices.parallel == "pmap":
-            several = jax.process_count() > 1
-            step = jax.pmap(
+        if self.devices.layout.mapped:
+            # As `jax.pmap` is inside; that one cannot donate a state of which it makes the copies.
+            step = jax.shard_map(
                 make_step(self.recipe, axis=AXIS),
-                axis_name=AXIS,
-                in_axes=(None, 0, None),
-                out_axes=None,
-                devices=None if several else list(self.devices.mesh.devices.flat),
+                mesh=self.devices.mesh,
+                in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()),
+                out_specs=PartitionSpec(),
+                check_vma=False,
             )
         else:
-            step = jax.jit(
-                make_step(self.recipe),
-                donate_argnums=0,
-                out_shardings=(self.devices.shardings(state), self.devices.replicated),
-            )
+            step = make_step(self.recipe)
+        out = self.devices.shardings(state), self.devices.replicated
+        step = jax.jit(step, donate_argnums=0, out_shardings=out)
         with self.devices.algorithms():
             return step.lower(state, batch, self.recipe.numbers(0))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 
-from jaxdiff.weights.devices import leaf_names
+from jaxdiff.trees import leaf_names
 
 
 class DamagedError(ValueError):

@@ -1,10 +1,8 @@
 """The devices of a run: the mesh, where each array lies on it, and the processes around it."""
 
 import functools
-import math
-import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,34 +11,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxdiff.networks import algorithms
+from jaxdiff.config.build import build
+from jaxdiff.networks import algorithms, layout
+from jaxdiff.weights import layouts, placement
 
-AXIS = "data"
-"""The mesh axis over which batches, and with FSDP parameters, are divided."""
-
-PARALLEL = ("jit", "fsdp", "pmap")
-
-Placement = Callable[[tuple[int, ...], Mesh], PartitionSpec]
-Rules = Sequence[tuple[str, Placement]]
-
-
-def replicate(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Keeps a copy on every device."""
-    return PartitionSpec()
-
-
-def divide_largest(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Divides the longest axis that the number of devices divides; small arrays are replicated."""
-    devices = mesh.shape[AXIS]
-    axes = [i for i, n in enumerate(shape) if n % devices == 0 and n >= devices]
-    if not axes or math.prod(shape) < 2**10:
-        return PartitionSpec()
-    longest = max(axes, key=lambda i: shape[i])
-    return PartitionSpec(*(AXIS if i == longest else None for i in range(len(shape))))
-
-
-REPLICATED: Rules = ((".*", replicate),)
-FSDP: Rules = (("(params|ema|opt_state|frozen)/", divide_largest), (".*", replicate))
+AXIS = layouts.DATA
+"""The axis of a mesh of one dimension, and the axis that "pmap" maps over."""
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -53,24 +29,32 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 class Devices:
     """A mesh, how states lie on it, and which process this is.
 
-    `parallel` is "jit" (batches divided, the state replicated), "fsdp" (the state divided as well)
-    or "pmap". A state has the same layout under "jit" and "pmap".
+    `parallel` names the layout, of `jaxdiff.weights.layouts`: "jit" (batches divided, the state
+    replicated), "fsdp" (the state divided as well), "pmap", or a "Mesh(...)". The devices are those
+    of the `mesh` that is given; the one that is kept has the layout's axes.
 
     Raises:
-        ValueError: the mode is unknown.
+        ValueError: the layout is unknown, or does not fit the number of devices.
     """
 
     mesh: Mesh = field(default_factory=make_mesh)
-    parallel: str = "jit"
+    parallel: Any = "jit"
+    layout: layouts.Mesh = field(init=False)
 
     def __post_init__(self):
-        if self.parallel not in PARALLEL:
-            raise ValueError(f"parallel={self.parallel!r}; known: {', '.join(PARALLEL)}")
+        object.__setattr__(self, "layout", build(layouts, self.parallel))
+        devices = list(self.mesh.devices.flat)
+        object.__setattr__(self, "mesh", self.layout.over(devices))
 
     @property
     def count(self) -> int:
         """Returns the number of devices, over all processes."""
         return self.mesh.size
+
+    @property
+    def groups(self) -> int:
+        """Returns the number of parts into which a batch is divided."""
+        return self.mesh.shape[layouts.DATA] * self.mesh.shape[layouts.FSDP]
 
     @property
     def is_main(self) -> bool:
@@ -84,17 +68,19 @@ class Devices:
 
     @property
     def divided(self) -> NamedSharding:
-        """Returns the sharding of a batch: its first axis divided over the devices."""
-        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+        """Returns the sharding of a batch: its first axis divided over "data" and "fsdp"."""
+        return NamedSharding(self.mesh, PartitionSpec(layout.EXAMPLES))
 
-    def algorithms(self) -> AbstractContextManager[None]:
-        """Returns the context in which networks are traced for these devices."""
-        return algorithms.use(cpu_loops=self.count == 1)
+    @contextmanager
+    def algorithms(self) -> Iterator[None]:
+        """Gives the context in which networks are traced for these devices."""
+        mesh = self.mesh if self.layout.constrained and not self.layout.mapped else None
+        with algorithms.use(cpu_loops=self.count == 1), layout.use(mesh, self.layout.attention):
+            yield
 
     def shardings(self, state: Any) -> Any:
         """Returns the sharding of each array (or shape) of a state, by its name."""
-        rules = FSDP if self.parallel == "fsdp" else REPLICATED
-        return shardings(state, rules, self.mesh)
+        return placement.shardings(state, self.layout, self.mesh)
 
     def placed(self, shapes: Any) -> Any:
         """Returns a state's shapes with their shardings, for arrays to be read into."""
@@ -103,9 +89,6 @@ class Devices:
 
     def put(self, batch: Any) -> Any:
         """Puts this process's part of a global batch on its devices."""
-        if self.parallel == "pmap":
-            devices = jax.local_device_count() if jax.process_count() > 1 else self.count
-            return jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
         return jax.tree.map(
             lambda a: jax.make_array_from_process_local_data(self.divided, np.asarray(a)), batch
         )
@@ -114,7 +97,7 @@ class Devices:
         """Puts arrays that every process holds whole on the devices, divided where they divide."""
 
         def put(a: Any) -> jax.Array:
-            divides = np.ndim(a) > 0 and len(a) % self.count == 0
+            divides = np.ndim(a) > 0 and len(a) % self.groups == 0
             where = self.divided if divides else self.replicated
             if jax.process_count() == 1:
                 return jax.device_put(a, where)
@@ -134,7 +117,8 @@ class Devices:
         The answer, a boolean that every device holds, is not waited for.
         """
         local = np.full(len(self.mesh.local_devices), flag)
-        flags = jax.make_array_from_process_local_data(self.divided, local)
+        each = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+        flags = jax.make_array_from_process_local_data(each, local)
         return _any(flags, self.replicated)
 
     def wait(self, name: str) -> None:
@@ -146,27 +130,3 @@ class Devices:
 @functools.partial(jax.jit, static_argnums=1)
 def _any(flags: jax.Array, where: NamedSharding) -> jax.Array:
     return jax.lax.with_sharding_constraint(flags.any(), where)
-
-
-def shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
-    """Returns a sharding for each array (or shape) of the tree: the first rule that its name fits.
-
-    A name is the path through the tree, such as "params/conv_in/kernel".
-    """
-
-    def place(path, leaf):
-        name = leaf_name(path)
-        placement = next(p for pattern, p in rules if re.search(pattern, name))
-        return NamedSharding(mesh, placement(leaf.shape, mesh))
-
-    return jax.tree_util.tree_map_with_path(place, tree)
-
-
-def leaf_name(path: tuple) -> str:
-    """Returns a tree path as a name: "params/conv_in/kernel"."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def leaf_names(tree: Any) -> list[str]:
-    """Returns the names of all leaves, in the order of `jax.tree.leaves`."""
-    return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]

@@ -9,9 +9,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxdiff.files import read_json
+from jaxdiff.trees import leaf_name
 from jaxdiff.typing import Params
 from jaxdiff.weights.checksums import check
-from jaxdiff.weights.devices import leaf_name
 
 logger = logging.getLogger(__name__)
 

@@ -160,7 +160,7 @@ def test_names_that_are_near_are_listed():
         ("sampling.guidance_scale", math.nan, r"sampling\.guidance_scale is nan"),
         ("seed", 2**64, "seed is 18446744073709551616"),
         ("evaluation.split", "", r"evaluation\.split is ''; expected a text that is not empty"),
-        ("parallel", "pjit", "parallel is 'pjit'; expected one of 'jit', 'fsdp', 'pmap'"),
+        ("parallel", "", "parallel is ''; expected a name of layouts"),
         ("network", {"depth": 3}, "network is {'depth': 3}; expected a name of networks"),
         ("optimizers", {"network": {"every": 0}}, r"optimizers\.network\.every is 0"),
         ("transforms", ("",), "transforms is"),

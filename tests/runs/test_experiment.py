@@ -180,7 +180,7 @@ def test_the_parameter_count_is_the_paper_s():
             (8, 16, 16, 16, 16),
             r"image size 8x8: 5 levels need a multiple of 16",
         ),
-        ("parallel", "pjit", "parallel='pjit'; known: jit, fsdp, pmap"),
+        ("parallel", "pjit", "unknown layout 'pjit'; did you mean 'jit'"),
         ("parameterization", "noise", "'noise' says nothing about x0 and noise at t=1"),
         (
             "condition_dropout",

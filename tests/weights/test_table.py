@@ -129,13 +129,16 @@ def test_the_steps_on_many_devices_are_those_of_one(files, whole, parallel):
 
 
 def test_fsdp_divides_frozen_weights(files):
-    """Fails if each device holds a whole encoder."""
+    """Fails if each device holds a large encoder, or gathers a small one at each use."""
     config = latent_text_config(files[0])
-    config.parallel = "fsdp"
+    config.parallel = "Mesh(data=1, fsdp=0, whole_below=0)"
     config.codec = {"name": "Latents", "autoencoder": {**SIZES, "channels": (16, 16)}}
     frozen = Experiment(config, Devices(parallel=config.parallel)).abstract_state().frozen
     kernel = frozen["codec"]["decoder"]["up_0_0_residual"]["conv_in"]["kernel"]
     assert not kernel.sharding.is_fully_replicated
+    config.parallel = "fsdp"
+    frozen = Experiment(config, Devices(parallel="fsdp")).abstract_state().frozen
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(frozen["codec"]))
 
 
 def test_strings_are_samples_by_their_encodings(whole, run):

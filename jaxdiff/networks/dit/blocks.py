@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Integer, Key
 
+from jaxdiff.networks import layout
 from jaxdiff.networks.attention import Attention, MultiHead
 from jaxdiff.networks.layers import (
     Dense,
@@ -73,7 +74,7 @@ class Modulation(nn.Module):
             dense = Dense(
                 self.parts * width, kernel_init=zero_init, dtype=self.dtype, name="vector"
             )
-            values = dense(nn.silu(vector))
+            values = layout.whole(dense(nn.silu(vector)))
         else:
             table = self.param("table", zero_init, (self.parts, width))
             values = shared + table.reshape(-1).astype(self.dtype)
@@ -178,7 +179,7 @@ def add_branch(
     keys: Key[Array, " b"] | None,
 ) -> Float[Array, "b n c"]:
     """Returns `x + gate·dropout(change)`, inside of a compact method."""
-    return x + gate * Dropout(rate, name=f"dropout_{name}")(change, keys)
+    return layout.whole(x + gate * Dropout(rate, name=f"dropout_{name}")(change, keys))
 
 
 def modulate(

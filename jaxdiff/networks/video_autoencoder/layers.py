@@ -15,6 +15,7 @@ from einops import rearrange
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from jaxdiff.networks import layout
 from jaxdiff.networks.attention import MultiHead
 from jaxdiff.networks.convolution import convolve
 from jaxdiff.networks.layers import Conv, Initializer, RMSNorm, default_init, zero_init
@@ -50,7 +51,7 @@ class CausalConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", zero_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = self._with_history(x)
+        x = self._with_history(layout.divided(x))
         count = (x.shape[1] - self.frames) // self.stride + 1
         taps = [x[:, i :: self.stride][:, :count] for i in range(self.frames)]
         stacked = jnp.concatenate(taps, axis=-1)
@@ -58,9 +59,10 @@ class CausalConv(nn.Module):
         # ten times as long for a 3-D convolution and its gradients.
         kernel = rearrange(kernel, "f h w c d -> h w (f c) d")
         if self.size == 1:
-            return stacked @ kernel[0, 0] + bias
+            return layout.divided(stacked @ kernel[0, 0] + bias)
         side = (self.size // 2, (self.size - 1) // 2)
-        return per_frame(lambda image: convolve(image, kernel, 1, (side, side)), stacked) + bias
+        y = per_frame(lambda image: convolve(image, kernel, 1, (side, side)), stacked)
+        return layout.divided(y + bias)
 
     def _with_history(self, x: Array) -> Array:
         kept = self.frames - self.stride
