@@ -1,11 +1,11 @@
-# `make demo`, `demo-fast`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
+# `make demo`, `demo-fast`, `studio`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-fast test test-all test-oldest parity lint install clean
+.PHONY: demo demo-fast studio test test-all test-oldest parity lint install clean
 
 install: .venv/installed
 
@@ -22,6 +22,11 @@ demo: install
 
 demo-fast: install
 	$(BIN)/python experiments/demo_fast.py
+
+# The web page with the published models, at http://127.0.0.1:7860.
+studio: install
+	$(BIN)/python -m pip install --quiet --editable ".[studio]"
+	$(BIN)/python -m jaxdiff studio --model=pretrained/fashion_mnist_student --model=pretrained/fashion_mnist_teacher
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from pathlib import Path
 from jaxdiff.config.kinds import suggest
 from jaxdiff.config.recipes import folder
 from jaxdiff.files import atomic_write
+from jaxdiff.studio import commands
 
 SCRIPTS = (
     "train",
@@ -27,7 +28,7 @@ SCRIPTS = (
     "compile_report",
     "cache",
 )
-COMMANDS = [*SCRIPTS, "options"]
+COMMANDS = [*SCRIPTS, "studio", "graph", "options"]
 
 
 def main() -> None:
@@ -36,10 +37,14 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name == "options":
         sys.exit(options(arguments))
+    if name in ("studio", "graph"):
+        sys.exit(getattr(commands, name)(arguments))
     if name not in SCRIPTS:
         print("usage: python -m jaxdiff COMMAND [--help] [flags]\n")
         for each in SCRIPTS:
             print(f"  {each:<16}{summary(scripts / f'{each}.py')}")
+        for each in (commands.studio, commands.graph):
+            print(f"  {each.__name__:<16}{(each.__doc__ or '').splitlines()[0]}")
         print(f"  {'options':<16}{(options.__doc__ or '').splitlines()[0]}")
         known = name in ("--help", "-h", "help")
         sys.exit(0 if known else f"\nerror: unknown command {name!r}{suggest(name, COMMANDS)}")

@@ -1,7 +1,7 @@
 """Samples from a diffusion model: options checked, one program, batches over the devices."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxdiff import random
 from jaxdiff.codecs import Pixels
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.diffusion import sampling
+from jaxdiff.diffusion.watching import watched
 from jaxdiff.progress import announced, full_batches
 from jaxdiff.tasks import students
 from jaxdiff.tasks.known import checked_array, known_of
@@ -81,6 +82,7 @@ class Sampler:
         first: int = 0,
         negative: Mapping[str, Any] | None = None,
         trajectory: bool = False,
+        watch: Callable[[int, int, Any], bool] | None = None,
         **options: Any,
     ) -> Samples:
         """Draws samples [num, ...], the same for a seed and an index in any batches.
@@ -105,6 +107,8 @@ class Sampler:
             first: the index of the first sample.
             negative: one value for all, which guidance leads away from in place of no condition.
             trajectory: whether to return x at every time, the noise first: [steps + 1, num, ...].
+            watch: called after each step with its number, that of all, and x0 [b, ...] as it is
+                diffused; False ends the batch with this x0. One function is one compiled program.
             **options: fields of `Options`.
 
         Raises:
@@ -117,7 +121,8 @@ class Sampler:
         start = self._start(num, None if starts_at_noise else image, noise, chosen)
         given = {"start": start, "cond": self._conditions.check(num, cond or {})}
         negative = self._conditions.check(1, negative or {})
-        loop = sampling.trajectory if trajectory else sampling.sample
+        loop = watched(watch) if watch else sampling.sample
+        loop = sampling.trajectory if trajectory else loop
         x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)
         if known is not None and known.mask is not None and not trajectory:
             # Solvers return known pixels up to rounding, codecs with a loss.
@@ -207,7 +212,7 @@ class Sampler:
         x = loop(solver, denoiser, z, times, cond, keys)
         if loop is sampling.invert:
             return x
-        return decode(x) if loop is sampling.sample else jax.vmap(decode)(x)
+        return jax.vmap(decode)(x) if loop is sampling.trajectory else decode(x)
 
     def _run(self, loop, weights, num, given, negative, seed, first, chosen, known):
         solver = solver_of(chosen, self._model, self._learns)

@@ -1,0 +1,1 @@
+"""The studio: a web page, HTTP services and graphs of nodes, on the library's own models."""

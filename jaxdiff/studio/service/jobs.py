@@ -1,0 +1,226 @@
+"""One thread that draws, and its queue: progress, interruption, cancellation, limits, fairness."""
+
+import itertools
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_WAITING = 100
+KEPT = 200
+"""The number of finished jobs that are remembered."""
+
+
+class FullError(RuntimeError):
+    """The queue has no more room."""
+
+
+class CancelledError(RuntimeError):
+    """The job was taken from the queue, or took too long."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Work for the thread.
+
+    Attributes:
+        work: called with the job, whose `report` is told of every step; returns the result.
+        client: by whom; clients take turns.
+        about: what it is, for those who list the queue.
+        limit: seconds after its start at which it is interrupted.
+    """
+
+    work: Callable[["Job"], Any]
+    client: str = ""
+    about: Any = None
+    limit: float = 3600.0
+    key: str = field(default_factory=lambda: str(uuid.uuid4()))
+    number: int = 0
+    state: str = "waiting"
+    """waiting, running, done, failed, interrupted or cancelled."""
+    step: int = 0
+    steps: int = 0
+    preview: Any = None
+    """The latest x0 [b, ...], as it is diffused."""
+    result: Any = None
+    error: Exception | None = None
+    created: float = field(default_factory=time.time)
+    started: float | None = None
+    ended: float | None = None
+    finished: threading.Event = field(default_factory=threading.Event)
+    _stops: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, step: int, steps: int, x0: Any) -> bool:
+        """Notes a step; returns False if no further one is to be done."""
+        self.step, self.steps, self.preview = step, steps, x0
+        late = self.started is not None and time.time() - self.started > self.limit
+        if late:
+            self.stop()
+        return not self._stops.is_set()
+
+    def stop(self) -> None:
+        """Ends it after the step in progress."""
+        self._stops.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was ended before its time."""
+        return self._stops.is_set()
+
+    @property
+    def progress(self) -> float:
+        """Returns the share that is done, from 0 to 1."""
+        return 1.0 if self.ended else self.step / self.steps if self.steps else 0.0
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Returns the result when it is there.
+
+        Raises:
+            Exception: the error of the work.
+            CancelledError: it was taken from the queue.
+            TimeoutError: it is not there yet.
+        """
+        if not self.finished.wait(timeout):
+            raise TimeoutError(f"job {self.key} is {self.state} after {timeout} s")
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Worker:
+    """The thread and its queue.
+
+    Attributes:
+        running: the job in progress.
+        changed: called with a job whenever its state changed or a step was done.
+    """
+
+    def __init__(
+        self,
+        most_waiting: int = MOST_WAITING,
+        changed: Callable[[Job], None] = lambda job: None,
+    ):
+        self.most_waiting, self.changed = most_waiting, changed
+        self.running: Job | None = None
+        self._waiting: OrderedDict[str, list[Job]] = OrderedDict()
+        self._ended: OrderedDict[str, Job] = OrderedDict()
+        self._condition = threading.Condition()
+        self._numbers = itertools.count(1)
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job, *, first: bool = False) -> Job:
+        """Puts a job into the queue; `first` before the others of its client.
+
+        Raises:
+            FullError: too many are waiting.
+        """
+        with self._condition:
+            if self._closed:
+                raise FullError("the studio is closing")
+            if len(self.waiting()) >= self.most_waiting:
+                raise FullError(f"{self.most_waiting} jobs are waiting; try again later")
+            job.number = next(self._numbers)
+            mine = self._waiting.setdefault(job.client, [])
+            mine.insert(0 if first else len(mine), job)
+            self._condition.notify()
+        self.changed(job)
+        return job
+
+    def waiting(self) -> list[Job]:
+        """Returns the jobs in the order in which they will run: one of each client, in turns."""
+        with self._condition:
+            turns = itertools.zip_longest(*self._waiting.values())
+            return [job for turn in turns for job in turn if job is not None]
+
+    def ended(self) -> list[Job]:
+        """Returns the jobs that are over, the oldest first."""
+        with self._condition:
+            return list(self._ended.values())
+
+    def find(self, key: str) -> Job | None:
+        """Returns a job that is running, waiting or over."""
+        every = [*([self.running] if self.running else []), *self.waiting(), *self.ended()]
+        return next((job for job in every if job.key == key), None)
+
+    def interrupt(self) -> None:
+        """Ends the job in progress after its step."""
+        if (job := self.running) is not None:
+            job.stop()
+
+    def cancel(self, key: str | None = None) -> None:
+        """Takes a job from the queue, or all of them; ends it if it runs."""
+        for job in self.waiting():
+            if key in (None, job.key):
+                self._take(job)
+        running = self.running
+        if running is not None and key == running.key:
+            running.stop()
+
+    def forget(self, key: str | None = None) -> None:
+        """Drops a job that is over from memory, or all of them."""
+        with self._condition:
+            for each in [key] if key is not None else list(self._ended):
+                self._ended.pop(each, None)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Ends the job in progress and the thread; cancels what waits."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self.cancel()
+        self.interrupt()
+        self._thread.join(timeout)
+
+    def _take(self, job: Job) -> None:
+        with self._condition:
+            mine = self._waiting.get(job.client, [])
+            if job not in mine:
+                return
+            mine.remove(job)
+            if not mine:
+                del self._waiting[job.client]
+            job.error = CancelledError(f"job {job.key} was cancelled")
+            self._over(job, "cancelled")
+        self.changed(job)
+
+    def _next(self) -> Job | None:
+        with self._condition:
+            while not self._waiting:
+                if self._closed:
+                    return None
+                self._condition.wait()
+            client, mine = next(iter(self._waiting.items()))
+            job = mine.pop(0)
+            # The client's next job comes after one of each other client.
+            del self._waiting[client]
+            if mine:
+                self._waiting[client] = mine
+            job.state, job.started = "running", time.time()
+            self.running = job
+            return job
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            self.changed(job)
+            state = "done"
+            try:
+                job.result = job.work(job)
+                state = "interrupted" if job.stopped else "done"
+            except Exception as error:
+                job.error, state = error, "interrupted" if job.stopped else "failed"
+            with self._condition:
+                self.running = None
+                self._over(job, state)
+            self.changed(job)
+
+    def _over(self, job: Job, state: str) -> None:
+        job.state, job.ended, job.preview = state, time.time(), None
+        self._ended[job.key] = job
+        while len(self._ended) > KEPT:
+            self._ended.popitem(last=False)
+        job.finished.set()
