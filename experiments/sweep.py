@@ -8,6 +8,9 @@ A sweep is a field with its values, or the name of a generator `sweep_NAME` in t
 are combined by their product. Each run has a folder of its own, whose name says what differs. A run
 that fails does not end the others; its error is in error.txt in its folder. sweep.json lists all.
 
+With --launcher=together, runs that differ in numbers only (seeds, learning rates, floats of losses
+and schedules) are trained at once by one program, on one device; others one after another.
+
 With --halve, all runs train for a part of their steps, the better ones go on, and so on.
 """
 
@@ -26,12 +29,16 @@ from jaxdiff.files import write_json
 from jaxdiff.runs import launchers, sweeps
 from jaxdiff.runs.compare import figures_of
 from jaxdiff.runs.launchers import Launch
+from jaxdiff.runs.together import Together
 
 cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
 WORKDIR = cli.flag("workdir", cli.Text, None, "Folder of the sweep.", required=True)
 SWEEP = flags.DEFINE_multi_string("sweep", [], "field=a,b, field=0:3, or a sweep of the recipe.")
 LAUNCHER = cli.flag(
-    "launcher", Literal["here", "pool", "commands", "slurm"], "here", "How runs are launched."
+    "launcher",
+    Literal["here", "together", "pool", "commands", "slurm"],
+    "here",
+    "How runs are launched.",
 )
 WORKERS = cli.flag("workers", cli.Size, 2, "Runs at a time in a pool.")
 DEVICES = flags.DEFINE_list("devices", [], "GPUs of a pool's workers: 0,1,2,3.")
@@ -75,6 +82,8 @@ def planned() -> list[Launch]:
 def launcher() -> Any:
     """Returns the launcher that the flags choose."""
     match LAUNCHER.value:
+        case "together":
+            return Together()
         case "pool":
             return launchers.Pool(WORKERS.value, DEVICES.value)
         case "commands":

@@ -16,7 +16,7 @@ from jaxdiff.files import read_json
 
 Config = ConfigDict | Mapping[str, Any]
 
-MAY_CHANGE_ON_RESUME = ("parallel", "train", "sampling", "evaluation", "weights")
+MAY_CHANGE_ON_RESUME = ("parallel", "profile", "train", "sampling", "evaluation", "weights")
 """Sections in which a resumed run may differ from its first launch: none changes the model."""
 
 PATH_FIELDS = ("tokenizer",)

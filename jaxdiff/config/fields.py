@@ -161,6 +161,7 @@ class Fields:
         "The layout on devices: jit divides the batch, fsdp the parameters too; or axes, such as"
         " Mesh(fsdp=8, tensor=2).",
     ] = "jit"
+    profile: Annotated[str, "Steps of which a profile is written, such as 100:110."] = ""
     train: Train = Train()
     sampling: Sampling = Sampling()
     evaluation: Evaluation = Evaluation()

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from jaxdiff.networks.attention import SelfAttention
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
+from jaxdiff.networks.dit.stack import Remat, recomputed
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
@@ -80,6 +81,8 @@ class UNet(nn.Module):
         embedding_features: width of the embedding, four times that of the sinusoids; None for
             `4 * channels[0]`.
         inputs: the conditions; the transformers attend to the text.
+        remat: policy of `jax.checkpoint_policies` for the values that the gradient saves of a
+            residual block or a transformer; None for all.
         out_channels: None for those of the input.
         dtype: of the computation and of the output.
     """
@@ -102,6 +105,7 @@ class UNet(nn.Module):
     time_sinusoids: nn.Module = SinCos()
     embedding_features: Width | None = None
     inputs: Inputs = Inputs()
+    remat: Remat | None = None
     out_channels: Width | None = None
     dtype: FloatType = jnp.float32
     feature_layers = ("middle_1_residual",)
@@ -184,7 +188,7 @@ class UNet(nn.Module):
     def _residual(
         self, h: Array, features: int, name: str, inputs: _BlockInputs, resample: str | None = None
     ) -> Array:
-        block = ResidualBlock(
+        block = recomputed(ResidualBlock, self.remat)(
             features, resample, self.scale_shift, self.dropout, self.skip_scale,
             self.num_groups, self.eps, self.dtype, name=f"{name}_residual",
         )  # fmt: skip
@@ -193,7 +197,7 @@ class UNet(nn.Module):
     def _attend(self, h: Array, level: int, depth: int, name: str, inputs: _BlockInputs) -> Array:
         heads = _at(self.num_heads, level), _at(self.head_channels, level)
         if depth:
-            transformer = SpatialTransformer(
+            transformer = recomputed(SpatialTransformer, self.remat)(
                 depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
             )
             return transformer(h, inputs.text, inputs.text_mask)

@@ -2,13 +2,15 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxdiff import config as configs
 from jaxdiff.config.build import build
+from jaxdiff.cost.flops import flops
+from jaxdiff.cost.hardware import chip_of
 from jaxdiff.evaluation import evaluators
 from jaxdiff.runs.cached import training_batches
 from jaxdiff.runs.workdir import (
@@ -23,6 +25,8 @@ from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.metrics import Meter
 from jaxdiff.training.optimizer import mismatches
 from jaxdiff.training.state import TrainState
+from jaxdiff.training.step import make_step
+from jaxdiff.training.watch import window
 from jaxdiff.trees import size_of
 from jaxdiff.weights.stored import CHECKPOINTS
 from jaxdiff.weights.table import record
@@ -37,6 +41,7 @@ def launch(experiment: "Experiment", workdir: Path, until: int | None = None) ->
     """Trains an experiment in a folder; see `Experiment.train`."""
     use_compilation_cache()
     experiment.runner.check()
+    window(experiment.config.profile)
     experiment.table.require()
     for line in check_workdir(workdir, experiment.config):
         logger.info("changed since the last launch: %s", line)
@@ -45,8 +50,37 @@ def launch(experiment: "Experiment", workdir: Path, until: int | None = None) ->
 
 
 def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
+    begun = begin(experiment, workdir)
+    logger.info("%s", _described(experiment, begun.state, workdir))
+    plan = plan_of(experiment, begun, workdir, until)
+    try:
+        return loop.train(plan, experiment.runner, begun.state, begun.data, begun.meter)
+    finally:
+        begun.close()
+
+
+class Begun(NamedTuple):
+    """A run that is ready to train: its state, its data at their place, its meter."""
+
+    state: TrainState
+    data: Any
+    meter: Meter
+    checkpoints: Checkpoints
+
+    def close(self) -> None:
+        """Waits for the checkpoints, and lets go of the data."""
+        self.checkpoints.close()
+        self.data.close()
+
+
+def begin(
+    experiment: "Experiment", workdir: Path, init: Callable[[], TrainState] | None = None
+) -> Begun:
+    """Writes what the folder is given, and restores the newest checkpoint.
+
+    `init` makes the state of a run without one, by default `experiment.init`.
+    """
     config, devices = experiment.config, experiment.devices
-    chosen = [build(writers, spec) for spec in config.train.writers]
     data = training_batches(experiment)
     if config.train.evaluate_every:
         _check_split(experiment)
@@ -61,16 +95,21 @@ def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainS
     checkpoints = Checkpoints(workdir / CHECKPOINTS, config.train.keep_checkpoints)
     restored = checkpoints.restore(experiment.abstract_state(), data)
     if restored is None:
-        state, meter = experiment.init(), Meter()
-    else:
-        state = restored[0].replace(frozen=experiment.load_frozen())
-        meter = Meter(restored[1])
-        logger.info("resuming at step %d", int(state.step))
-    logger.info("%s", _described(experiment, state, workdir))
+        return Begun((init or experiment.init)(), data, Meter(), checkpoints)
+    state = restored[0].replace(frozen=experiment.load_frozen())
+    logger.info("resuming at step %d", int(state.step))
+    return Begun(state, data, Meter(restored[1]), checkpoints)
+
+
+def plan_of(
+    experiment: "Experiment", begun: Begun, workdir: Path, until: int | None = None
+) -> loop.Plan:
+    """Returns the plan of a run for the loop; warns of schedules of another length."""
+    config = experiment.config
     schedules = config.optimizer.to_dict(), config.optimizers.to_dict()
     for line in mismatches(*schedules, config.train.steps):
         logger.warning("%s", line)
-    plan = loop.Plan(
+    return loop.Plan(
         workdir=workdir,
         cadence=loop.Cadence(
             steps=min(config.train.steps, until or config.train.steps),
@@ -78,17 +117,29 @@ def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainS
             checkpoint_every=config.train.checkpoint_every,
             evaluate_every=config.train.evaluate_every,
         ),
-        checkpoints=checkpoints,
+        checkpoints=begun.checkpoints,
         config=configs.as_dict(config),
         fields=experiment.task.fields,
         evaluations=_evaluations(experiment, workdir / "samples"),
-        writers=chosen,
+        writers=[build(writers, spec) for spec in config.train.writers],
+        profiled=window(config.profile),
+        seconds_at_peak=seconds_at_peak(experiment),
     )
-    try:
-        return loop.train(plan, experiment.runner, state, data, meter)
-    finally:
-        checkpoints.close()
-        data.close()
+
+
+def seconds_at_peak(experiment: "Experiment") -> float | None:
+    """Returns the seconds of a step's arithmetic at the published peak of all chips.
+
+    None on devices whose peak is not known; there nothing is counted.
+    """
+    devices, recipe = experiment.devices, experiment.recipe
+    chip = chip_of(devices.mesh.devices.flat[0].device_kind)
+    if chip is None:
+        return None
+    batch = experiment.task.example(recipe.batch_size)
+    with devices.algorithms():
+        counted = flops(make_step(recipe), experiment.abstract_state(), batch, recipe.numbers(0))
+    return counted / devices.count / chip.flops
 
 
 def _described(experiment: "Experiment", state: TrainState, workdir: Path) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from jaxdiff.training.metrics import Meter, MetricsLog, NoMetricsLog, Progress
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.signals import Agreement, stop_signal
 from jaxdiff.training.state import TrainState
+from jaxdiff.training.step import Recipe
+from jaxdiff.training.watch import Watch
 from jaxdiff.training.writers import Writer
 from jaxdiff.trees import leaf_names
 from jaxdiff.weights.stored import reason
@@ -54,7 +56,8 @@ class Plan:
     """The loop's surroundings: where to write, how often, which evaluations.
 
     `fields` are the batch's fields that go to the devices, `evaluations` the evaluators by name,
-    `writers` get the metrics beside metrics.jsonl.
+    `writers` get the metrics beside metrics.jsonl. `profiled` and `seconds_at_peak` are those of
+    `Watch`.
     """
 
     workdir: Path
@@ -64,6 +67,8 @@ class Plan:
     fields: Sequence[str]
     evaluations: Mapping[str, Evaluate] = field(default_factory=dict)
     writers: Sequence[Writer] = ()
+    profiled: range = range(0)
+    seconds_at_peak: float | None = None
 
 
 def train(
@@ -87,23 +92,22 @@ def train(
 
     def read_metrics(keep=0):
         while len(unread) > keep:
-            _count(meter, *unread.pop(0), state, plan.workdir, main)
+            count_step(meter, *unread.pop(0), state, plan.workdir, main)
 
     def placed(batch):
         return runner.devices.put({name: batch[name] for name in (*plan.fields, "position")})
 
-    log = MetricsLog if main else NoMetricsLog
-    opened = log(plan.workdir, step, plan.writers, plan.config)
+    opened = (MetricsLog if main else NoMetricsLog)(plan.workdir, step, plan.writers, plan.config)
     with closing(opened) as writer, stop_signal() as stop:
         stopping = Agreement(runner.devices, stop)
         batch: Any = next(data) if step < cadence.steps else {}
         if batch:
-            seconds, cached = runner.compile(state, placed(batch))
-            origin = ", from the cache" if cached else ""
-            logger.info("compiled the training step in %.1f s%s", seconds, origin)
-            writer.write(step, {"compile_seconds": seconds, "compiled_from_cache": cached})
-        progress, clock = Progress(step, cadence.steps, shown=main), _Clock(step)
+            _compile(runner, state, placed(batch), writer)
+        progress, clock = Progress(step, cadence.steps, shown=main), Clock(step)
+        watch = Watch(plan.workdir, plan.profiled if main else range(0), plan.seconds_at_peak)
+        logged = step
         while step < cadence.steps:
+            watch.before(step, state)
             state, metrics = runner.step(state, placed(batch), step)
             unread.append((step, metrics, batch.get("record")))
             step += 1
@@ -113,11 +117,10 @@ def train(
             last = step == cadence.steps or stopped
             if step % cadence.log_every == 0 or step == cadence.steps:
                 read_metrics()
-                values = meter.take()
-                for name, rate in runner.recipe.numbers(step - 1).rates.items():
-                    suffix = f"_{name}" if name else ""
-                    values[f"learning_rate{suffix}"] = float(rate)
-                values["images_per_second"] = clock.rate(step) * runner.recipe.batch_size
+                steps_per_second = clock.rate(step)
+                values = window_of(meter, runner.recipe, step, steps_per_second)
+                values |= watch.figures(steps_per_second, step - logged)
+                logged = step
                 writer.write(step, values)
                 progress.report(values)
             if last or step % cadence.checkpoint_every == 0:
@@ -126,10 +129,12 @@ def train(
             due = cadence.evaluate_every and step % cadence.evaluate_every == 0
             if (due or step == cadence.steps) and not stopped:
                 with clock.stopped():
-                    _evaluate(plan, state, writer, step)
+                    evaluate(plan, state, writer, step)
             if last:
                 break
-            batch = next(data)
+            with watch.waiting():
+                batch = next(data)
+        watch.close(state)
         plan.checkpoints.wait()
         progress.close()
     if step < cadence.steps:
@@ -137,7 +142,37 @@ def train(
     return state
 
 
-def _count(meter, step, metrics, records, state, workdir, main):
+def _compile(runner: Runner, state: TrainState, batch: Any, writer: Any) -> None:
+    seconds, cached = runner.compile(state, batch)
+    origin = ", from the cache" if cached else ""
+    logger.info("compiled the training step in %.1f s%s", seconds, origin)
+    found = {"compile_seconds": seconds, "compiled_from_cache": cached}
+    writer.write(int(state.step), found)
+
+
+def window_of(meter: Meter, recipe: Recipe, step: int, steps_per_second: float) -> dict[str, Any]:
+    """Returns the means since the last window, and the rates of the last step before `step`."""
+    values = meter.take()
+    for name, rate in recipe.numbers(step - 1).rates.items():
+        values[f"learning_rate_{name}" if name else "learning_rate"] = float(rate)
+    values["images_per_second"] = steps_per_second * recipe.batch_size
+    return values
+
+
+def count_step(
+    meter: Meter,
+    step: int,
+    metrics: Any,
+    records: Any,
+    state: TrainState,
+    workdir: Path,
+    main: bool,
+) -> None:
+    """Adds a step's metrics to the meter.
+
+    Raises:
+        NonFiniteError: the step was not finite; nonfinite.json says where.
+    """
     metrics = jax.tree.map(_local, dict(metrics))
     good, finite = metrics.pop("good"), metrics.pop("finite_gradients")
     if good:
@@ -165,11 +200,12 @@ def _local(array):
     return np.asarray(array.addressable_data(0) if isinstance(array, jax.Array) else array)
 
 
-def _evaluate(plan, state, writer, step):
+def evaluate(plan: Plan, state: TrainState, writer: Any, step: int) -> None:
+    """Runs all evaluators; one that fails is a warning, with its traceback in a file."""
     numbers = {}
-    for name, evaluate in plan.evaluations.items():
+    for name, evaluation in plan.evaluations.items():
         try:
-            for key, value in evaluate(state):
+            for key, value in evaluation(state):
                 if isinstance(value, np.ndarray) and value.ndim == 3:
                     writer.picture(step, key, value)
                 else:
@@ -184,20 +220,23 @@ def _evaluate(plan, state, writer, step):
         logger.info("step %d  %s", step, "  ".join(f"{k} {v}" for k, v in numbers.items()))
 
 
-class _Clock:
+class Clock:
     """Steps a second since the last reading, pauses left out."""
 
-    def __init__(self, step):
+    def __init__(self, step: int):
+        """Starts at a step."""
         self._step, self._since = step, time.perf_counter()
 
-    def rate(self, step):
+    def rate(self, step: int) -> float:
+        """Returns the steps a second since it was last asked."""
         now = time.perf_counter()
         rate = (step - self._step) / max(now - self._since, 1e-9)
         self._step, self._since = step, now
         return rate
 
     @contextmanager
-    def stopped(self):
+    def stopped(self) -> Iterator[None]:
+        """Leaves the block out."""
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start

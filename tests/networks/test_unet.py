@@ -192,3 +192,29 @@ def test_residuals_are_added_to_the_skips_and_to_the_middle(apply, params, x):
         jax.eval_shape(
             partial(NET.apply, residuals=zero._replace(skips=skips[:-1])), params, x, TIME, COND
         )
+
+
+def test_remat_keeps_the_names_of_parameters(x):
+    """Fails if weights of a network without it no longer load."""
+    shapes = lambda net: jax.eval_shape(net.init, jax.random.key(0), x, TIME, {})
+    saving = "dots_with_no_batch_dims_saveable"
+    assert shapes(NET.clone(remat=saving)) == shapes(NET)
+    with pytest.raises(ValueError, match="remat is 'dots'"):
+        UNet(channels=(8,), remat="dots")
+
+
+@pytest.mark.slow
+def test_remat_changes_no_gradient(params, x):
+    """Dropout included: fails if its masks depend on the path, or are drawn anew."""
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def gradient(net):
+        loss = lambda params: (net.apply(params, x, TIME, COND, keys) ** 2).sum()
+        return jax.jit(jax.grad(loss))(params)
+
+    pairs = zip(
+        *(jax.tree.leaves(gradient(net)) for net in (NET, NET.clone(remat="nothing_saveable"))),
+        strict=True,
+    )
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -178,6 +178,21 @@ def test_a_layer_axis_and_small_arrays_are_not_divided():
     assert Mesh(data=1, fsdp=0).sizes(8)["fsdp"] == 8
 
 
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [({"name": "adamw", "mu_dtype": "bfloat16"}, 1.5), ({"name": "adafactor"}, 0.1)],
+)
+def test_a_small_optimizer_state_lies_on_any_mesh(options, share):
+    """Fails if a factored moment is taken for its parameter, or a type of its own is lost."""
+    config = config_of("DiT")
+    config.network = {**DIT, "features": 256}
+    rest = {"learning_rate": 1e-3, "schedule": "constant", "clip_norm": 0.0}
+    config.optimizer = {**rest, **options}
+    state = experiment_on(config, ALL).abstract_state()
+    assert size_of(state.opt_state) < 1.02 * share * size_of(state.params)
+    assert jax.tree.all(jax.tree.map(lambda leaf: leaf.sharding is not None, state.opt_state))
+
+
 @pytest.mark.parametrize("parallel", ["jit", "fsdp", WIDE])
 def test_a_checkpoint_of_one_mesh_is_restored_on_another(parallel, tmp_path):
     """To the bit, in the new places; fails if an array is restored as it lay before."""

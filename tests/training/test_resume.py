@@ -95,11 +95,10 @@ def state_of(workdir):
 
 
 def metrics_of(workdir):
-    """The lines of metrics.jsonl, but for what belongs to a launch: seconds, the cache."""
+    """The lines of metrics.jsonl, but for what belongs to a launch: seconds, waits, the cache."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
-    lines = [
-        {k: v for k, v in line.items() if "second" not in k and "cache" not in k} for line in lines
-    ]
+    of_launch = lambda name: any(word in name for word in ("second", "wait", "cache", "memory"))
+    lines = [{k: v for k, v in line.items() if not of_launch(k)} for line in lines]
     return [line for line in lines if len(line) > 1]
 
 

@@ -23,12 +23,8 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
         ValueError: the policy is unknown, or `depth` is below 1.
     """
     check("depth", Depth, depth)
-    check("remat", Remat | None, remat)
-    if remat is not None:
-        policy = getattr(jax.checkpoint_policies, remat)
-        block = nn.remat(block, policy=policy, prevent_cse=False)
     scanned = nn.scan(
-        block,
+        recomputed(block, remat, in_scan=True),
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
         in_axes=(0, nn.broadcast),
@@ -41,3 +37,18 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
         return lambda carry, inputs: blocks(carry, jnp.arange(depth), inputs)[0]
 
     return make
+
+
+def recomputed(block: type[nn.Module], remat: str | None, *, in_scan: bool = False) -> Any:
+    """Returns a class whose gradient computes again what the policy `remat` does not save.
+
+    Parameters keep their names. None returns the class itself.
+
+    Raises:
+        ValueError: the policy is unknown.
+    """
+    check("remat", Remat | None, remat)
+    if remat is None:
+        return block
+    policy = getattr(jax.checkpoint_policies, remat)
+    return nn.remat(block, policy=policy, prevent_cse=not in_scan)
