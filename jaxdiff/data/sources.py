@@ -24,9 +24,12 @@ import tensorflow_datasets as tfds
 
 from jaxdiff.config.build import names, suggest
 from jaxdiff.data import datasets, toy
+from jaxdiff.data.array_file import ArrayFile
 from jaxdiff.data.clip_folder import ClipFolder
 from jaxdiff.data.image_folder import ImageFolder
+from jaxdiff.data.mixture import Mixture
 from jaxdiff.data.moving_digits import MovingDigits
+from jaxdiff.data.scenes.character import EmojiCharacter
 from jaxdiff.data.scenes.moving import MovingScenes
 from jaxdiff.data.scenes.still import EmojiScenes
 from jaxdiff.data.tfds_source import open_tfds
@@ -39,7 +42,10 @@ OURS = {
     "moving_digits": MovingDigits,
     "emoji_scenes": EmojiScenes,
     "moving_scenes": MovingScenes,
+    "emoji_character": EmojiCharacter,
     "votes": Votes,
+    "array_file": ArrayFile,
+    "mixture": Mixture,
 }
 """Sources by name that are not TFDS builders."""
 

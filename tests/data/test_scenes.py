@@ -212,3 +212,16 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch):
 
     with pytest.raises(ModuleNotFoundError, match=r'pip install "jaxdiff\[scenes\]"'):
         emoji_files._package("no_such_package")
+
+
+def test_a_character_of_its_own_is_in_five_scenes_and_in_no_other():
+    """Fails if the pictures of training are among those that samples are compared to."""
+    train, test = (open_source("emoji_character", s, size=32) for s in ("train", "test"))
+    assert (len(train), train.shape) == (5, (32, 32, 3))
+    assert all(each["text"].startswith("a blorb, on ") for each in train)
+    assert not any(np.array_equal(one["x"], test[i]["x"]) for one in train for i in range(8))
+    np.testing.assert_array_equal(train[-1]["x"], train[4]["x"])
+    with pytest.raises(IndexError):
+        train[5]
+    with pytest.raises(FileNotFoundError, match="FFFFF"):
+        open_source("emoji_character", "train", code="FFFFF")

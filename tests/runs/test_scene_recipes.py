@@ -32,6 +32,7 @@ WHICH = [("openmoji_autoencoder", v) for v in ("", "vq", "adversarial", "clips",
 WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
 WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
 WHICH += [("moving_scenes", v) for v in ("", "factored")]
+WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth")]
 
 
 @pytest.mark.slow
@@ -49,7 +50,7 @@ def test_a_recipe_traces(name, variant):
 
 def test_data_of_the_recipes_have_the_shapes_that_they_say():
     """Fails if a shape, the number of classes or the captions are others."""
-    for name, variant in [("scenes_text", ""), ("moving_scenes", "")]:
+    for name, variant in [("scenes_text", ""), ("moving_scenes", ""), ("scenes_personal", "lora")]:
         config = recipe(name).get_config(variant)
         data = config.data.to_dict()
         from jaxdiff.data.pipeline import open_data  # noqa: PLC0415

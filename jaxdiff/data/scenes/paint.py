@@ -1,14 +1,14 @@
 """Painting: emoji laid over a ground, antialiased, and the share of each pixel that they cover."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from jaxdiff.data.scenes.sprites import ground_color, sprite
+from jaxdiff.data.scenes.sprites import Sprite, ground_color, sprite
 
 OVERSAMPLING = 2
 """Samples of a pixel along each axis."""
@@ -91,10 +91,11 @@ def paint(
     placed: Sequence[Placed],
     size: int,
     with_shares: bool = True,
+    sprites: Callable[[int, int], Sprite] = sprite,
 ) -> Painting:
     """Lays emoji over a ground in their order; the ground's side is `OVERSAMPLING` times `size`.
 
-    Without shares, there are shares of no emoji.
+    Without shares, there are shares of no emoji. `sprites` are the pictures of a kind in a colour.
     """
     canvas = ground.copy()
     side = len(canvas)
@@ -103,7 +104,7 @@ def paint(
         rows, columns = (_span(at, each, side) for at in (each.y, each.x))
         if rows.stop <= rows.start or columns.stop <= columns.start:
             continue
-        over = _transformed(each, rows, columns, side)
+        over = _transformed(sprites(each.kind, each.color), each, rows, columns, side)
         cover = over[..., 3:]
         canvas[rows, columns] = canvas[rows, columns] * (1 - cover) + over[..., :3]
         if with_shares:
@@ -121,9 +122,9 @@ def _span(at: float, placed: Placed, side: int) -> slice:
 
 
 def _transformed(
-    placed: Placed, rows: slice, columns: slice, side: int
+    of: Sprite, placed: Placed, rows: slice, columns: slice, side: int
 ) -> Float[np.ndarray, "h w 4"]:
-    source = sprite(placed.kind, placed.color).level(placed.side * side)
+    source = of.level(placed.side * side)
     inverse = np.linalg.inv(placed.matrix[:, :2])
     # From a pixel of the canvas to one of the source, whose origins are corners.
     offset = np.array([columns.start, rows.start]) / side - placed.matrix[:, 2]

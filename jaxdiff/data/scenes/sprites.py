@@ -77,7 +77,12 @@ def is_held_out(kind: int, color: int) -> bool:
 @functools.cache
 def sprite(kind: int, color: int) -> Sprite:
     """Returns an emoji of `NOUNS` in a colour of `COLOR_NAMES`."""
-    svg = cropped(recolored(drawing(KINDS[NOUNS[kind]]), COLOR_NAMES[color]))
+    return sprite_of(recolored(drawing(KINDS[NOUNS[kind]]), COLOR_NAMES[color]))
+
+
+def sprite_of(svg: str) -> Sprite:
+    """Returns the pictures of a drawing, cut to its square."""
+    svg = cropped(svg)
     pictures = [raster(svg, side) for side in LEVELS]
     levels = tuple(Image.fromarray(picture).convert("RGBa") for picture in pictures)
     return Sprite(levels, _points(pictures[0][..., 3] > 127))
