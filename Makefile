@@ -1,11 +1,11 @@
-# `make demo`, `demo-fast`, `studio`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
+# `make demo`, `demo-fast`, `demo-text`, `studio`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-fast studio test test-all test-oldest parity lint install clean
+.PHONY: demo demo-fast demo-text studio test test-all test-oldest parity lint install clean
 
 install: .venv/installed
 
@@ -27,6 +27,10 @@ demo-fast: install
 studio: install
 	$(BIN)/python -m pip install --quiet --editable ".[studio]"
 	$(BIN)/python -m jaxdiff studio --model=pretrained/fashion_mnist_student --model=pretrained/fashion_mnist_teacher
+
+# A model of words, which lies in the repository: make demo-text PROMPT="two green cats, on a white ground"
+demo-text: install
+	$(BIN)/python experiments/demo_text.py $(if $(PROMPT),--prompt="$(PROMPT)")
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,8 +1,9 @@
-"""Draws samples from a trained run into a picture (.png), a clip (.gif) or an array (.npy).
+"""Draws samples from a trained run into a picture (.png), clips (.gif, .mp4) or an array (.npy).
 
 python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=threes_and_sevens.png
 python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
 python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a two" --num=8
+python experiments/sample.py --workdir=runs/clips --text="a red apple" --frames=17 --out=a.mp4
 python experiments/sample.py --workdir=runs/base --adapter=runs/lora:0.8 --num=16
 
 With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
@@ -26,6 +27,7 @@ from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import atomic_write, check_writable, read_array
+from jaxdiff.runs.sizes import resized
 
 cli.define_sampling_flags()
 NUM = cli.flag("num", cli.Size, 64, "Number of samples.")
@@ -46,16 +48,20 @@ INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --
 ADAPTER = flags.DEFINE_multi_string(
     "adapter", [], "A run's adapter and its strength, as runs/lora:0.8; several are added up."
 )
+HEIGHT = cli.flag("height", cli.Size, None, "Of a sample in pixels; that of training by default.")
+WIDTH = cli.flag("width", cli.Size, None, "Of a sample in pixels.")
+FRAMES = cli.flag("frames", cli.Size, None, "Of a clip.")
 OUT = cli.flag(
-    "out", cli.Text, None, "A .png, .gif (clips) or .npy; <workdir>/sample_seed<seed>.png."
+    "out", cli.Text, None, "A .png, .gif or .mp4 (clips) or .npy; <workdir>/sample_seed<seed>.png."
 )
+PLAYING = (".gif", ".mp4")
 
 
 def main() -> None:
     """Samples and saves."""
     out = Path(OUT.value or Path(cli.FLAGS.workdir) / f"sample_seed{cli.FLAGS.seed}.png")
-    if out.suffix not in (".png", ".gif", ".npy"):
-        raise ValueError(f"out={out}: the file name must end in .png, .gif (of clips) or .npy")
+    if out.suffix not in (".png", *PLAYING, ".npy"):
+        raise ValueError(f"out={out}: the file name must end in .png, .gif or .mp4 (clips) or .npy")
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):
         raise ValueError("invert: name the images by --image, and an --out that ends in .npy")
     if LABELS.value == []:
@@ -64,8 +70,11 @@ def main() -> None:
     strengths = dict(map(_strength, ADAPTER.value))
     run = cli.load_run()
     run = run.adapted(strengths) if strengths else run
-    if out.suffix == ".gif" and len(run.shape) != 4:
-        raise ValueError(f"out={out}: a .gif is of clips, and samples have shape {run.shape}")
+    if out.suffix in PLAYING and len(run.shape) != 4:
+        raise ValueError(
+            f"out={out}: a {out.suffix} is of clips, and samples have shape {run.shape}"
+        )
+    run = resized(run, HEIGHT.value, WIDTH.value, FRAMES.value)
     check_writable(out)
     channels = run.shape[-1]
     starts = {"image": IMAGE, "noise": NOISE, "measurement": MEASUREMENT}

@@ -16,12 +16,18 @@ def test_a_published_model_is_small_whole_and_of_no_machine(name):
     """Fails if a file is missing or damaged, or a config names a folder of the one who made it."""
     folder = ROOT / "pretrained" / name
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 6e6
+    assert sum(file.stat().st_size for file in files) < 25e6
     places = (b"/tmp/", b"/home/", b"/root/", b"/work/")
     assert not [file for file in files if any(place in file.read_bytes() for place in places)]
     assert name in (folder / "README.md").read_text()
     weights = jaxdiff.load(folder).weights
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+
+
+def test_all_published_models_are_small_together():
+    """Fails if the repository grows by more than it should."""
+    files = [file for file in (ROOT / "pretrained").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 40e6
 
 
 @pytest.mark.slow

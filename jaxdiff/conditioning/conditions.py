@@ -15,6 +15,9 @@ from jaxdiff.condition import fill
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Condition, Denoiser, Encoder, Params
 
+KEEP = ".keep"
+"""Ends the name of the booleans that say which values of a condition are not empty."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -116,6 +119,9 @@ class Conditions:
     def check(self, num: int, cond: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a user's values as arrays: one value for each of `num` samples, or one for all.
 
+        The empty prompt is no condition, as guidance and training know it: of a network with null
+        embeddings, "text.keep" says which prompts are not empty.
+
         Raises:
             ValueError: a name is unknown, or values have the wrong number, kind or range.
         """
@@ -128,6 +134,9 @@ class Conditions:
             if len(values) != num:
                 raise ValueError(f"cond[{name!r}] has {len(values)} values for {num} samples")
             checked[name] = self._prepare(name, values)
+            kept = [not (isinstance(each, str) and not each.strip()) for each in values]
+            if self.learned_null and not all(kept):
+                checked[name + KEEP] = np.array(kept)
         labels = checked.get("label", np.zeros(0, int))
         wrong = [n for n in np.unique(labels).tolist() if n not in range(self.num_classes)]
         if wrong:
@@ -139,7 +148,7 @@ class Conditions:
     def encode(self, weights: Mapping[str, Params], inputs: Mapping[str, Any]) -> Cond:
         """Returns the conditions of prepared values; for use under jit.
 
-        A `Condition` among them is encoded already.
+        A `Condition` among them is encoded already; "text.keep" has booleans [b], as from `check`.
         """
 
         def encoded(name: str, value: Any) -> Condition:
@@ -148,7 +157,8 @@ class Conditions:
             encoder = self.encoders.get(name)
             return encoder.encode(weights.get(name), value) if encoder else Condition(value)
 
-        return {name: encoded(name, value) for name, value in inputs.items()}
+        found = {n: encoded(n, value) for n, value in inputs.items() if not n.endswith(KEEP)}
+        return {n: replace(c, keep=inputs.get(n + KEEP, c.keep)) for n, c in found.items()}
 
     def drop(self, cond: Cond, keys: Key[Array, " b"]) -> Cond:
         """Returns conditions that each example keeps or drops, every condition by its own draw."""

@@ -1,6 +1,7 @@
 """Checks of a config against the defaults, and its differences from another."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDi
     """Reads the config of a run, which may name parts only of modules that are allowed.
 
     One that is `only_compared` and builds nothing may name any. Fields that are younger than the
-    run have their defaults.
+    run have their defaults. Weights that begin with "./" or "../" are other runs beside this one,
+    where there are such.
 
     Raises:
         FileNotFoundError: there is no run in the folder.
@@ -70,7 +72,10 @@ def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDi
         raise ValueError(f"{path} is damaged: it holds {options.short(table)}, not a config")
     if not only_compared:
         check_trusted(table, str(path))
-    return ConfigDict(_completed(table, dataclasses.asdict(Fields())) if "data" in table else table)
+    if "data" not in table:
+        return ConfigDict(table)
+    found = _completed(table, dataclasses.asdict(Fields()))
+    return ConfigDict({**found, "weights": _located(found["weights"], Path(workdir))})
 
 
 def _completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +85,20 @@ def _completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
         if dataclasses.is_dataclass(getattr(Fields, name, None)) and isinstance(found[name], dict):
             found[name] = {**default, **found[name]}
     return found
+
+
+def _located(weights: Any, workdir: Path) -> Any:
+    """Returns the sources of weights, of which those that lie beside the run have its folder."""
+    if not isinstance(weights, Mapping):
+        return weights
+
+    def located(source: Any) -> Any:
+        if not isinstance(source, str) or not source.startswith(("./", "../")):
+            return source
+        beside = workdir / source
+        return os.path.normpath(beside) if (beside / "config.json").is_file() else source
+
+    return {name: located(source) for name, source in weights.items()}
 
 
 def plain(spec: Any) -> Any:

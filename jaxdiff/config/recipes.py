@@ -19,6 +19,15 @@ def folder(name: str, beside: str) -> Path:
     return installed if installed.is_dir() else package.parent / beside
 
 
+def published(path: str | Path) -> Path:
+    """Returns a run's folder: "pretrained/NAME" is this package's own, from any folder."""
+    path = Path(path)
+    if path.exists() or path.is_absolute() or path.parts[:1] != ("pretrained",):
+        return path
+    ours = folder("published", "pretrained").joinpath(*path.parts[1:])
+    return ours if ours.exists() else path
+
+
 def load_recipe(spec: str) -> ConfigDict:
     """Returns the config of a recipe: "configs/digits.py:edm", or "digits:edm" of this package.
 

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxdiff.evaluation import films
 from jaxdiff.evaluation.figures import (
     ACCENT,
     INK,
@@ -58,22 +59,16 @@ def clip_strips(clips: ArrayLike) -> UInt8[np.ndarray, "height width c"]:
 
 
 def save_clips(path: str | os.PathLike, clips: ArrayLike, columns: int | None = None) -> None:
-    """Writes clips [n, frames, h, w, c] in [-1, 1]: as a GIF if the path ends in .gif, else strips.
+    """Writes clips [n, frames, h, w, c] in [-1, 1]: playing as .gif or .mp4, otherwise as strips.
 
-    The GIF is a grid of playing clips, at eight frames a second, which loops for ever.
+    Playing clips are a grid, at eight frames a second; a GIF loops for ever.
     """
-    if Path(path).suffix != ".gif":
+    save = {".gif": films.save_gif, ".mp4": films.save_mp4}.get(Path(path).suffix)
+    if save is None:
         _write(path, clip_strips(clips))
         return
     frames = rearrange(np.asarray(clips), "n f h w c -> f n h w c")
-    images = [
-        Image.fromarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)))
-        for sheet in (grid(frame, columns) for frame in frames)
-    ]
-    with atomic_write(path) as temporary:
-        images[0].save(
-            temporary, format="GIF", save_all=True, append_images=images[1:], duration=125, loop=0
-        )
+    save(path, [grid(frame, columns) for frame in frames])
 
 
 def save_strip(
@@ -243,20 +238,21 @@ def _sheet(cells: UInt8[np.ndarray, "r q h w c"]) -> UInt8[np.ndarray, "height w
 def _captioned(
     sheet: UInt8[np.ndarray, "height width c"], captions: Sequence[str], cell: int
 ) -> UInt8[np.ndarray, "taller width c"]:
-    font = _font(14)
-    longest = max(font.getlength(caption) for caption in captions)
+    chosen = font(14)
+    longest = max(chosen.getlength(caption) for caption in captions)
     if longest > 0.9 * cell:
-        font = _font(max(6, int(14 * 0.9 * cell / longest)))
+        chosen = font(max(6, int(14 * 0.9 * cell / longest)))
     header = Image.new("L", (sheet.shape[1], 22), 255)
     draw = ImageDraw.Draw(header)
     for column, caption in enumerate(captions):
         centre = GAP + column * (cell + GAP) + cell / 2
-        draw.text((centre, 12), caption, fill=INK, font=font, anchor="mm")
+        draw.text((centre, 12), caption, fill=INK, font=chosen, anchor="mm")
     band = np.repeat(np.asarray(header)[..., None], sheet.shape[2], axis=2)
     return np.concatenate([band, sheet])
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns the font of all pictures, in a size in pixels."""
     import matplotlib  # noqa: PLC0415  slow to import, and needed here only
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import config as configs
+from jaxdiff.config.recipes import published
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
 from jaxdiff.runs import display
@@ -161,7 +162,8 @@ def load(
     Nothing else of a checkpoint is read, and the folder is left as it is.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder; "pretrained/NAME" is a published model of this package, from any
+            folder.
         changes: fields that need not be as they were in training, such as the new place of
             weights: `{"weights.codec": "new/place"}`.
         step: of the checkpoint; None for the newest that can be read.
@@ -176,6 +178,7 @@ def load(
     """
     configs.trust(*trust)
     use_compilation_cache()
+    workdir = published(workdir)
     config = read_config(workdir)
     if changes:
         try:

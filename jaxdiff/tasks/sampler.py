@@ -120,7 +120,9 @@ class Sampler:
         starts_at_noise = known is not None and chosen.t_start == 1
         start = self._start(num, None if starts_at_noise else image, noise, chosen)
         given = {"start": start, "cond": self._conditions.check(num, cond or {})}
-        negative = self._conditions.check(1, negative or {})
+        # Away from the empty prompt is away from no condition.
+        leading = {n: v for n, v in (negative or {}).items() if not isinstance(v, str) or v.strip()}
+        negative = self._conditions.check(1, leading)
         loop = watched(watch) if watch else sampling.sample
         loop = sampling.trajectory if trajectory else loop
         x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)

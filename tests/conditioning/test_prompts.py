@@ -1,5 +1,6 @@
 """Prompts to conditions, alone and side by side, and encoders from folders."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.loading import load_image_encoder, load_text_encoder
 from jaxdiff.conditioning.prompts import (
     Encoded,
@@ -17,6 +19,7 @@ from jaxdiff.conditioning.prompts import (
     sd3,
     sdxl,
 )
+from jaxdiff.conditioning.words import Words
 from jaxdiff.networks.text.bert import BERT, BERTSettings
 from jaxdiff.networks.text.clip import CLIPText, CLIPTextSettings
 from jaxdiff.networks.text.transformer import States
@@ -246,3 +249,14 @@ def test_a_sentence_transformer(tmp_path):
     (tmp_path / "Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(ValueError, match=r"pooling_mode_max_tokens.*known is one of"):
         load_text_encoder(tmp_path)
+
+
+def test_the_empty_prompt_is_no_condition():
+    """Fails if guidance would lead away from an empty text, or a full one is dropped."""
+    conditions = Conditions(("text",), {"text": Words(8, 4)}, dropout=0.1)
+    checked = conditions.check(3, {"text": ["a cat", "", "  "]})
+    found = conditions.encode({}, checked)["text"]
+    np.testing.assert_array_equal(found.keep, [True, False, False])
+    assert conditions.encode({}, conditions.check(2, {"text": "a cat"}))["text"].keep is None
+    released = dataclasses.replace(conditions, learned_null=False)
+    assert released.encode({}, released.check(1, {"text": ""}))["text"].keep is None

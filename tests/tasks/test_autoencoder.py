@@ -1,6 +1,8 @@
 """The autoencoder as a task: its players, its measured latents, and its run as a codec."""
 
+import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 import jaxdiff
-from jaxdiff import Experiment, random
+from jaxdiff import Experiment, Run, random
 from jaxdiff import config as defaults
 from jaxdiff.codecs.moments import absorbed_moments, no_moments, observed_moments, shift_and_scale
 from jaxdiff.objectives.autoencoder import perceptual_error
+from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.tasks.autoencoder import LAST_LAYER, Autoencoder
 from jaxdiff.tasks.contrastive import Contrastive
 from jaxdiff.typing import Draw
@@ -93,15 +96,59 @@ def test_both_players_move_and_one_is_averaged(trained):
     assert list((folder / "samples").glob("*.png"))
 
 
-def test_a_run_is_the_codec_of_another(trained):
-    """Fails if latents are made by other weights, or are not scaled as the run measured them."""
-    folder, first, state = trained
+@pytest.fixture(scope="module")
+def in_latents(trained):
+    """An experiment whose codec is that run."""
     config = defaults.default()
     config.data = {"name": "digits", "shape": (8, 8, 1), "num_classes": 10}
     config.codec = {"name": "RunLatents", "sample": False}
-    config.weights.codec = str(folder)
+    config.weights.codec = str(trained[0])
     config.network = {"name": "UNet", "channels": (8,), "layers_per_block": 1}
-    experiment = Experiment(config, one())
+    return Experiment(config, one())
+
+
+def test_a_run_in_latents_is_published_with_its_autoencoder(in_latents, trained, tmp_path):
+    """Fails if a moved folder lacks its codec, its scale, or is read with another one."""
+    frozen = in_latents.load_frozen()
+    random = lambda s: jnp.asarray(np.random.default_rng(0).normal(size=s.shape), jnp.float32)
+    network = jax.tree.map(random, in_latents.abstract_state().ema)
+    run = Run(in_latents, {**frozen, **network}, 5)
+    publish(run, tmp_path / "both", "Data: digits.")
+    publish(run, tmp_path / "second", codec=tmp_path / "both" / "codec")
+    (tmp_path / "moved").mkdir()
+    for name in ("both", "second"):
+        shutil.move(tmp_path / name, tmp_path / "moved" / name)
+    small = jax.tree.map(lambda a: rounded(a).astype(a.dtype), run.weights["codec"])
+    for name in ("both", "second"):
+        found = jaxdiff.load(tmp_path / "moved" / name, devices=one())
+        jax.tree.map(np.testing.assert_array_equal, found.weights["codec"], small)
+        text = (tmp_path / "moved" / name / "config.json").read_text()
+        assert str(tmp_path) not in text and "perceptual" not in text
+    codec = tmp_path / "moved" / "both" / "codec"
+    with pytest.raises(ValueError, match=r"codec=.* has other weights than the run"):
+        other = jax.tree.map(lambda a: a + 1, frozen["codec"])
+        publish(
+            dataclasses.replace(run, weights={**run.weights, "codec": other}),
+            tmp_path / "3",
+            codec=codec,
+        )
+    checksums = codec / "checkpoints" / "2" / "checksums" / "metadata"
+    kept = checksums.read_text()
+    shutil.rmtree(codec)
+    publish(jaxdiff.load(trained[0], devices=one()), codec)
+    assert checksums.read_text() == kept
+    changed = jax.tree.map(lambda a: a + 1, jaxdiff.load(codec, devices=one()).weights)
+    shutil.rmtree(codec)
+    folder = dataclasses.replace(jaxdiff.load(trained[0], devices=one()), weights=changed)
+    publish(folder, codec)
+    with pytest.raises(ValueError, match=r"weights\.codec: the run in .* began with other weights"):
+        jaxdiff.load(tmp_path / "moved" / "both", devices=one())
+
+
+def test_a_run_is_the_codec_of_another(in_latents, trained):
+    """Fails if latents are made by other weights, or are not scaled as the run measured them."""
+    _, first, state = trained
+    experiment = in_latents
     frozen = jax.device_get(experiment.load_frozen()["codec"])
     jax.tree.map(np.testing.assert_array_equal, frozen["network"], state.ema["network"])
     jax.tree.map(np.testing.assert_array_equal, frozen["latents"], state.statistics["latents"])
