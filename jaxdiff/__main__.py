@@ -27,6 +27,7 @@ SCRIPTS = (
     "publish",
     "compile_report",
     "cache",
+    "score",
 )
 COMMANDS = [*SCRIPTS, "studio", "graph", "options"]
 

@@ -55,6 +55,19 @@ def features_of_run(path: str) -> FeatureExtractor:
     return lambda images: in_batches(apply, images, 256)
 
 
+def coarse_maps_of_run(path: str) -> FeatureExtractor:
+    """Returns the coarsest feature map of a run's encoder as rows: what is where in an image.
+
+    Raises:
+        ValueError: there is no run in the folder, it is of another task, or its encoder has no
+            feature maps.
+    """
+    maps = PerceptualFeatures.of_run(path)
+    params = maps.source.load(maps.source.shapes())
+    apply = jax.jit(lambda x: maps(params, x)[-1].reshape(len(x), -1))
+    return lambda images: in_batches(apply, images, 256)
+
+
 def embedder_of_run(path: str) -> tuple[Any, Any]:
     """Returns two functions of a run's averages: of images [n, h, w, c], and of n texts.
 
