@@ -1,5 +1,7 @@
 """Similarity of two images in [-1, 1]: PSNR and structural similarity."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import correlate1d
@@ -48,3 +50,12 @@ def ssim(
     likeness = (2 * mx * my + c1) * (2 * covariance + c2)
     likeness /= (mx**2 + my**2 + c1) * (vx + vy + c2)
     return likeness.reshape(len(x), -1).mean(1)
+
+
+def seams(images: Float[np.ndarray, "n h w c"], columns: Sequence[int]) -> Float[np.ndarray, " n"]:
+    """Returns the mean step across some columns of each image, over that across all columns.
+
+    A column stands for the step from the pixel before it. Pictures without seams have about 1.
+    """
+    steps = np.abs(np.diff(images.astype(np.float64), axis=2)).mean((1, 3))
+    return steps[:, np.asarray(columns) - 1].mean(1) / np.maximum(steps.mean(1), 1e-12)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdiff.evaluation.similarity import psnr, ssim
+from jaxdiff.evaluation.similarity import psnr, seams, ssim
 
 
 def test_psnr_of_a_known_error():
@@ -42,3 +42,12 @@ def test_ssim_is_the_mean_of_its_windows(shape):
                 (2 * ma * mb + c1) * (2 * covariance + c2) / (ma**2 + mb**2 + c1) / (va + vb + c2)
             )
     np.testing.assert_allclose(ssim(x, y), np.mean(values), rtol=1e-9)
+
+
+def test_a_seam_is_a_step_that_is_larger_than_others():
+    """Fails if the columns are counted from the other side of the step."""
+    even = np.tile(np.arange(12.0)[None, None, :, None], (2, 4, 1, 3))
+    np.testing.assert_allclose(seams(even, [4, 8]), 1)
+    joined = even + 10.0 * (np.arange(12) >= 4)[:, None]
+    np.testing.assert_allclose(seams(joined, [4]), 11 / (21 / 11))
+    assert np.all(seams(joined, [5]) < 1)

@@ -19,6 +19,7 @@ from jaxdiff.diffusion.guidance.extrapolation import (
     simplified,
 )
 from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
+from jaxdiff.diffusion.guidance.windows import Windows
 from jaxdiff.diffusion.guidance.wrappers import (
     FROM,
     GUIDANCE,
@@ -54,6 +55,7 @@ __all__ = [
     "Rescaled",
     "Scale",
     "StaticThreshold",
+    "Windows",
     "classifier_free",
     "is_off",
     "simplified",
