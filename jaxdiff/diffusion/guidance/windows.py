@@ -19,7 +19,7 @@ from jaxdiff.typing import Denoiser, Prediction
 class Windows:
     """The mean of the predictions on all windows that have a pixel (Bar-Tal et al. 2023, eq. 5).
 
-    This is MultiDiffusion. x0 and noise are averaged alike, so that both still give x_t. A condition
+    This is MultiDiffusion. x0 and noise are averaged alike: both still give x_t. A condition
     that is a map of the size of x is cut as x is. In latents, sizes are in latents.
 
     Attributes:
@@ -90,5 +90,5 @@ def _cut(x: Array, place: Array, size: tuple[int, int]) -> Array:
 
 def _added(total: Array, part: Array, place: Array) -> Array:
     at = (*(0,) * (total.ndim - 3), place[0], place[1], 0)
-    here = _cut(total, place, part.shape[-3:-1])
+    here = _cut(total, place, (part.shape[-3], part.shape[-2]))
     return lax.dynamic_update_slice(total, here + part, at)
