@@ -6,6 +6,11 @@ python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a 
 python experiments/sample.py --workdir=runs/clips --text="a red apple" --frames=17 --out=a.mp4
 python experiments/sample.py --workdir=runs/base --adapter=runs/lora:0.8 --num=16
 
+With --source_text, --image is edited: what it says becomes --text, and the rest stays as it was:
+
+python experiments/sample.py --workdir=runs/scenes --image=cat.png --source_text="a red cat" \\
+    --text="a green cat" --strength=0.7
+
 With --image, sampling begins from these images, noised to --t_start; with --noise, from x_t as
 --invert wrote it, which encodes images as the noise from which the solver draws them.
 
@@ -27,6 +32,7 @@ from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import atomic_write, check_writable, read_array
+from jaxdiff.runs.editing import edit
 from jaxdiff.runs.sizes import resized
 
 cli.define_sampling_flags()
@@ -45,6 +51,10 @@ MEASUREMENT = cli.flag("measurement", cli.Text, None, "Of the samples: .npy [n, 
 OPERATOR = cli.flag("operator", cli.Text, None, 'Of the measurement: "AveragePooling(factor=4)".')
 INVERSE = cli.flag("inverse", cli.Text, None, "KnownPixels, RePaint, DPS or PiGDM, with options.")
 INVERT = flags.DEFINE_bool("invert", False, "Encode --image as noise instead; --out is .npy.")
+SOURCE_TEXT = cli.flag(
+    "source_text", cli.Text, None, "Prompt that --image shows, edited to --text."
+)
+STRENGTH = cli.flag("strength", cli.Share, 0.65, "Of the edit: 0 leaves --image as it is.")
 ADAPTER = flags.DEFINE_multi_string(
     "adapter", [], "A run's adapter and its strength, as runs/lora:0.8; several are added up."
 )
@@ -94,7 +104,9 @@ def main() -> None:
     rows = {"label": labels, "text": np.array(TEXT.value)}
     cond = {k: row[balanced_labels(num, len(row))] for k, row in rows.items() if len(row)}
     options = {**cli.sampling_options(), "t_start": T_START.value, "t_end": T_END.value}
-    if INVERT.value:
+    if SOURCE_TEXT.value is not None:
+        samples = _edited(run, num, given, cond)
+    elif INVERT.value:
         samples = run.invert(cond=cond, **given, **options)
     else:
         negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
@@ -115,6 +127,16 @@ def _read(path, channels):
     if Path(path).suffix == ".npy":
         return read_array(path)
     return images.decode(Path(path), channels, path)[None] / 127.5 - 1
+
+
+def _edited(run, num, given, cond):
+    if "image" not in given or not TEXT.value:
+        raise ValueError("source_text: name the --image that it describes, and the --text to come")
+    options = {"strength": STRENGTH.value, "steps": cli.FLAGS.steps, "seed": cli.FLAGS.seed}
+    options["target_scale"] = cli.FLAGS.guidance_scale
+    options = {name: value for name, value in options.items() if value is not None}
+    source = {"text": [SOURCE_TEXT.value] * num}
+    return edit(run, given["image"], source, {"text": cond["text"]}, **options)
 
 
 def _strength(text):
