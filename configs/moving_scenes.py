@@ -8,7 +8,10 @@
 The autoencoder is causal and has 4 times fewer frames, 3 latents of 16×16×4; the transformer's
 patches are of one frame, its attention among all.
 
-Variants: `factored`, with attention within frames and then across them.
+Variants: `factored`, with attention within frames and then across them; `unet`, the U-Net of
+`configs/scenes_text.py:unet` with layers across frames, in latents of an autoencoder of images. It
+begins as a run of images, whose weights it has: --config.weights.network=runs/scenes_text_unet
+`mixed`, clips and pictures, which are clips of one frame, in turns.
 """
 
 from jaxdiff import config as defaults
@@ -23,7 +26,43 @@ PROMPTS = (
     "a yellow star turning, on a checked purple ground",
     "a blue fish growing, the camera panning left, on a ground from white to pink",
 )
-VARIANTS = {"": {}, "factored": {"network.factored": True}}
+OF_IMAGES = {
+    "channels": (16, 48, 96),
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "num_groups": 8,
+    "middle_attention": True,
+    "scale": 1.0,
+}
+UNET = {
+    "name": "UNet",
+    "channels": (64, 128, 128),
+    "layers_per_block": 2,
+    "transformer_depth": (0, 1, 1),
+    "head_channels": 32,
+    "scale_shift": True,
+    "temporal": True,
+    "inputs": {"text_features": 128, "pooled_features": 128},
+}
+VARIANTS = {
+    "": {},
+    "factored": {"network.factored": True},
+    "unet": {
+        "network": UNET,
+        "codec": {"name": "RunLatents", "autoencoder": OF_IMAGES},
+        "weights.codec": "runs/scenes_autoencoder",
+        "batch_size": 4,
+    },
+    "mixed": {
+        "data": {
+            "name": "buckets",
+            "shape": (9, 64, 64, 3),
+            "num_classes": 0,
+            "of": ({"name": "moving_scenes", "frames": 9}, {"name": "moving_scenes", "frames": 1}),
+            "shares": (3, 1),
+        },
+    },
+}
 
 
 def get_config(variant: str = ""):

@@ -1,6 +1,7 @@
 """Diffusion on the latents of an autoencoder that was trained here, scaled as it measured them."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ TASK = "Autoencoder"
 class RunLatents:
     """The latents of a run of the task `Autoencoder`: mean 0 and deviation 1 in each channel.
 
+    An autoencoder of clips takes images as clips of one frame, one of images clips by frame.
     Its averaged weights encode and decode. The mean and the deviation are those that it measured
     while it was trained; they are read from the same checkpoint as the weights.
 
@@ -115,11 +117,10 @@ class RunLatents:
 
     def posterior(self, params: Params, x: Float[Array, "b *size c"]) -> Gaussian | Array:
         """Returns the distribution of latents; its mean, or latents of a VQ autoencoder."""
-        one_frame = isinstance(self.network, VideoAutoencoder) and x.ndim == 4
-        x = x[:, None] if one_frame else x
-        z = self.network.apply({"params": params["network"]}, x, method="encode")
+        into, back = self._axes(x)
+        z = self.network.apply({"params": params["network"]}, into(x), method="encode")
         z = z.mean if isinstance(z, Gaussian) and not self.sample else z
-        return jax.tree.map(lambda a: a[:, 0], z) if one_frame else z
+        return jax.tree.map(back, z)
 
     def drawn(
         self, params: Params, posterior: Gaussian | Array, keys: Key[Array, " b"]
@@ -130,12 +131,25 @@ class RunLatents:
 
     def decode(self, params: Params, z: Float[Array, "b *size d"]) -> Float[Array, "b *size2 c"]:
         """Returns the images or clips of latents."""
-        one_frame = isinstance(self.network, VideoAutoencoder) and z.ndim == 4
+        into, back = self._axes(z)
         shift, scale = shift_and_scale(params[MOMENTS])
-        latents = z / scale + shift
-        latents = latents[:, None] if one_frame else latents
+        latents = into(z / scale + shift)
         y = self.network.apply({"params": params["network"]}, latents, method="decode")
-        return (y[:, 0] if one_frame else y).astype(z.dtype)
+        return back(y).astype(z.dtype)
+
+    def _axes(self, x: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """Returns maps of arrays to the network's axes, and back."""
+        if isinstance(self.network, VideoAutoencoder):
+            return (lambda a: a[:, None], lambda a: a[:, 0]) if x.ndim == 4 else (_same, _same)
+        if x.ndim == 4:
+            return _same, _same
+        frames = x.shape[1]
+        join = lambda a: a.reshape(-1, *a.shape[2:])
+        return join, lambda a: a.reshape(-1, frames, *a.shape[1:])
+
+
+def _same(a: Array) -> Array:
+    return a
 
 
 def _config_of(run: str) -> Any:

@@ -5,6 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, SupportsIndex
 
+from PIL import Image
+
 from jaxdiff.data.images import MODES, decode
 from jaxdiff.options import Share
 
@@ -80,6 +82,12 @@ class ImageFolder:
             except UnicodeDecodeError as error:
                 raise ValueError(f"{caption} is not a text in UTF-8: {error}") from None
         return example
+
+    def size(self, index: SupportsIndex) -> tuple[int, int]:
+        """Returns height and width of an image, upright, without decoding it."""
+        with Image.open(self.root / self.files[index]) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return image.size if turned else image.size[::-1]
 
     def _caption(self, file):
         return (self.root / file).with_suffix(".txt")

@@ -17,11 +17,11 @@ from typing import Any
 import grain
 import numpy as np
 from absl import flags
-from grain.experimental import index_shuffle
 
 from jaxdiff.config.build import build
 from jaxdiff.data import transforms as family
 from jaxdiff.data.sources import Source, open_source
+from jaxdiff.data.streams import Stream, in_buckets
 
 PIXELS = ("x", "rejected")
 """Fields of examples whose bytes are pixels."""
@@ -78,6 +78,9 @@ def loader(
         )
     transforms = _built(source, transforms)
     stream = Stream(source, seed, transforms, shuffle, output_shape(source, transforms))
+    if hasattr(source, "buckets"):
+        stream = in_buckets(stream, batch_size, trains=shuffle and epochs is None)
+        source = stream.source
     length = sys.maxsize if epochs is None else epochs * len(source)
     whole, rest = divmod(length, batch_size)
     count = whole + (rest > 0 and not drop_remainder)
@@ -130,50 +133,6 @@ Prepare = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 def _built(source: Source, transforms: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(build(family, each, class_names=source.class_names) for each in transforms)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The augmented examples of a run by position in the stream, epoch after epoch."""
-
-    source: Source
-    seed: int
-    transforms: tuple[Any, ...]
-    shuffle: bool
-    shape: tuple[int, ...]
-
-    def record(self, position: int) -> int:
-        """Returns the index in the source of the example at a position."""
-        epoch, index = divmod(position, len(self.source))
-        if not self.shuffle:
-            return index
-        last = len(self.source) - 1
-        return index_shuffle(index, max_index=last, seed=_hash(self.seed, epoch), rounds=4)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        """Returns the example at a position; its augmentation depends on seed and position.
-
-        Raises:
-            ValueError: "x" has another shape than source and transforms declare.
-        """
-        record, rng = self.record(position), None
-        if draw := getattr(self.source, "draw", None):
-            rng = np.random.default_rng((self.seed, position))
-            example = draw(record, rng)
-        else:
-            example = self.source[record]
-        for transform in self.transforms:
-            if isinstance(transform, grain.transforms.RandomMap):
-                rng = rng or np.random.default_rng((self.seed, position))
-                example = transform.random_map(example, rng)
-            else:
-                example = transform.map(example)
-        if example["x"].shape != self.shape:
-            raise ValueError(
-                f"record {record}: x has shape {example['x'].shape}, not {self.shape} "
-                "as the source and the transforms declare"
-            )
-        return {**example, "record": record}
 
 
 @dataclass(frozen=True)
@@ -289,8 +248,3 @@ def _cast(key: str, column: np.ndarray) -> np.ndarray:
         return column.astype(np.float32) / np.float32(127.5) - np.float32(1)
     types = {"label": np.int32, "record": np.int64}
     return column.astype(types.get(key, column.dtype))
-
-
-@functools.lru_cache(maxsize=16)
-def _hash(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

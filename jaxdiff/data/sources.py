@@ -25,6 +25,7 @@ import tensorflow_datasets as tfds
 from jaxdiff.config.build import names, suggest
 from jaxdiff.data import datasets, toy
 from jaxdiff.data.array_file import ArrayFile
+from jaxdiff.data.buckets import Buckets
 from jaxdiff.data.clip_folder import ClipFolder
 from jaxdiff.data.image_folder import ImageFolder
 from jaxdiff.data.mixture import Mixture
@@ -46,6 +47,7 @@ OURS = {
     "votes": Votes,
     "array_file": ArrayFile,
     "mixture": Mixture,
+    "buckets": Buckets,
 }
 """Sources by name that are not TFDS builders."""
 

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Float, Key
 
-from jaxdiff.networks.attention import SelfAttention
+from jaxdiff.networks.attention import SelfAttention, num_heads
 from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.stack import Remat, recomputed
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
+from jaxdiff.networks.temporal import NAME, TemporalLayer, by_frame
 from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
@@ -44,12 +47,16 @@ class Residuals(NamedTuple):
 
 
 class _BlockInputs(NamedTuple):
-    """The inputs of all blocks beside the image: the embedding, the text, and dropout keys."""
+    """The inputs of all blocks beside the image: the embedding, the text, and dropout keys.
+
+    `frames` of a clip; they are examples of the batch, one clip after another.
+    """
 
     vector: Array
     text: Array | None
     text_mask: Array | None
     dropout_keys: Array | None
+    frames: int = 1
 
 
 @checked
@@ -83,6 +90,9 @@ class UNet(nn.Module):
         inputs: the conditions; the transformers attend to the text.
         remat: policy of `jax.checkpoint_policies` for the values that the gradient saves of a
             residual block or a transformer; None for all.
+        temporal: whether it is of clips [b, f, h, w, c]: after each level's layers, and in the
+            middle, a layer across frames. These change nothing at first, and weights of the same
+            network of images load into it; an image is a clip of one frame.
         out_channels: None for those of the input.
         dtype: of the computation and of the output.
     """
@@ -106,6 +116,7 @@ class UNet(nn.Module):
     embedding_features: Width | None = None
     inputs: Inputs = Inputs()
     remat: Remat | None = None
+    temporal: bool = False
     out_channels: Width | None = None
     dtype: FloatType = jnp.float32
     feature_layers = ("middle_1_residual",)
@@ -114,25 +125,43 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "b h w c"],
+        x: Float[Array, "b *frames h w c"],
         time: Float[Array, " b"],
         cond: Cond,
         dropout_keys: Key[Array, " b"] | None = None,
         residuals: Residuals | None = None,
-    ) -> Float[Array, "b h w out"]:
-        """Returns an image of `out_channels`; without `dropout_keys` there is no dropout.
+    ) -> Float[Array, "b *frames h w out"]:
+        """Returns an image or a clip of `out_channels`; without `dropout_keys` without dropout.
 
         `residuals`, such as those of a ControlNet, are added to the encoder's output.
 
         Raises:
             ValueError: the image size, `attention_at`, `transformer_depth` or the heads do not
-                suit `channels`; a condition or a residual has the wrong shape, or is missing.
+                suit `channels`; a condition or a residual has the wrong shape, or is missing; a
+                clip is given to a network of images, or maps to one of clips.
         """
         inputs = self._block_inputs(time, cond, dropout_keys)
+        if x.ndim == 5:
+            return self._of_clip(x, inputs, cond)
         encoded = self._encode(with_maps(self.inputs, x, cond, self.dtype), inputs)
         if residuals is not None:
             encoded = encoded.plus(residuals)
         return self._decode(encoded, inputs, self.out_channels or x.shape[-1])
+
+    def _of_clip(self, x: Array, inputs: _BlockInputs, cond: Cond) -> Array:
+        """Returns the output for a clip, whose frames are examples to all other layers."""
+        if not self.temporal:
+            raise ValueError(f"x has shape {x.shape}, a clip's: set temporal=True")
+        if self.inputs.maps:
+            raise ValueError("inputs.maps: of images only, and x is a clip")
+        frames, keys = x.shape[1], inputs.dropout_keys
+        inputs = _BlockInputs(*by_frame(inputs[:3], frames), None, frames)
+        if keys is not None:
+            each = jax.vmap(lambda key: jax.random.split(key, frames))(keys)
+            inputs = inputs._replace(dropout_keys=each.reshape(-1))
+        encoded = self._encode(rearrange(x, "b f h w c -> (b f) h w c").astype(self.dtype), inputs)
+        out = self._decode(encoded, inputs, self.out_channels or x.shape[-1])
+        return rearrange(out, "(b f) h w c -> b f h w c", f=frames)
 
     def _block_inputs(self, time: Array, cond: Cond, dropout_keys: Array | None) -> _BlockInputs:
         features = self.embedding_features or 4 * self.channels[0]
@@ -158,6 +187,7 @@ class UNet(nn.Module):
         if self.middle_attention:
             h = self._attend(h, len(self.channels) - 1, self._middle_depth, "middle", inputs)
         h = self._residual(h, h.shape[-1], "middle_1", inputs)
+        h = self._across_frames(h, len(self.channels) - 1, "middle", inputs)
         return Residuals(h, tuple(skips))
 
     def _decode(self, encoded: Residuals, inputs: _BlockInputs, out_channels: int) -> Array:
@@ -182,8 +212,17 @@ class UNet(nn.Module):
     def _layer(self, h: Array, level: int, name: str, inputs: _BlockInputs) -> Array:
         h = self._residual(h, self.channels[level], name, inputs)
         if self._depths[level] or h.shape[1] in self.attention_at:
-            return self._attend(h, level, self._depths[level], name, inputs)
-        return h
+            h = self._attend(h, level, self._depths[level], name, inputs)
+        return self._across_frames(h, level, name, inputs)
+
+    def _across_frames(self, h: Array, level: int, name: str, inputs: _BlockInputs) -> Array:
+        if not self.temporal:
+            return h
+        heads = num_heads(h.shape[-1], _at(self.num_heads, level), _at(self.head_channels, level))
+        layer = recomputed(TemporalLayer, self.remat)(
+            inputs.frames, heads, self.dtype, name=f"{NAME}{name}"
+        )
+        return layer(h)
 
     def _residual(
         self, h: Array, features: int, name: str, inputs: _BlockInputs, resample: str | None = None

@@ -222,6 +222,8 @@ def _fill(
 
 
 def _check(experiment: "Experiment") -> None:
+    if hasattr(experiment.source(), "buckets"):
+        raise ValueError("train.cache: data in buckets have several shapes, and are not cached")
     codec = getattr(experiment.task, "codec", None)
     if not isinstance(codec, Summarizing) or not hasattr(experiment.task, "conditions"):
         raise ValueError(

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+
 from jaxdiff import config as configs
 from jaxdiff.config.build import build
 from jaxdiff.cost.flops import flops
@@ -82,6 +84,7 @@ def begin(
     """
     config, devices = experiment.config, experiment.devices
     data = training_batches(experiment)
+    _check_buckets(experiment)
     if config.train.evaluate_every:
         _check_split(experiment)
     prints = experiment.table.fingerprints(workdir if has_begun(workdir) else None)
@@ -152,6 +155,18 @@ def _described(experiment: "Experiment", state: TrainState, workdir: Path) -> st
         f"{parameters}; {len(devices)} of {devices[0].device_kind} "
         f"({experiment.config.parallel}); writes to {workdir}; compiling the training step"
     )
+
+
+def _check_buckets(experiment: "Experiment") -> None:
+    """Raises ValueError if the network or the codec does not take the shape of a bucket."""
+    recipe, state = experiment.recipe, experiment.abstract_state()
+    for bucket in getattr(experiment.source(), "buckets", ())[1:]:
+        example = recipe.task.example(recipe.batch_size)
+        x = jax.ShapeDtypeStruct((recipe.batch_size, *bucket.shape), example["x"].dtype)
+        try:
+            jax.eval_shape(make_step(recipe), state, {**example, "x": x}, recipe.numbers(0))
+        except ValueError as error:
+            raise ValueError(f"data: the bucket of shape {bucket.shape}: {error}") from error
 
 
 def _check_split(experiment: "Experiment") -> None:

@@ -16,10 +16,10 @@ from jaxdiff.networks.autoencoder import Gaussian
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.objectives import adversarial
-from jaxdiff.objectives.autoencoder import ERRORS, perceptual_error
+from jaxdiff.objectives.autoencoder import ERRORS
 from jaxdiff.objectives.players import adaptive_weight, fixed
 from jaxdiff.options import Count, NonNegativeFloat
-from jaxdiff.tasks.contrastive_runs import PerceptualFeatures
+from jaxdiff.tasks.contrastive_runs import perceptual_of
 from jaxdiff.tasks.decoder import Decoder
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Metrics, Params
@@ -43,8 +43,9 @@ class Autoencoder:
     the adversary's gradient at the last layer is `adversary_weight` times as long as that of the
     error (Esser et al. 2021, eq. 7). The critic is trained from the beginning.
 
-    The perceptual loss compares feature maps of a contrastive encoder of ours:
-    `--config.weights.perceptual=runs/contrastive`; without, there is none. Clips are compared frame
+    The perceptual loss compares feature maps of a contrastive encoder of ours,
+    `--config.weights.perceptual=runs/contrastive`, or is LPIPS of a file,
+    `--config.weights.perceptual=vgg.safetensors`; without, there is none. Clips are compared frame
     by frame. An autoencoder of clips takes images as clips of one frame.
 
     The mean and the deviation of the latents, by channel, are measured along the way and are in
@@ -81,7 +82,7 @@ class Autoencoder:
         self.network = make_autoencoder(autoencoder, dtype)
         self.critic: Any = build(networks, discriminator, dtype=dtype) if discriminator else None
         path = config.weights.get("perceptual", "")
-        self.perceptual = PerceptualFeatures.of_run(path) if path else None
+        self.perceptual = perceptual_of(path) if path else None
         self.perceptual_weight = perceptual_weight
         # The adaptive weight is a ratio of gradients over the batch.
         self.per_example = self.critic is None
@@ -145,10 +146,8 @@ class Autoencoder:
         wanted = error
         metrics = {**metrics, "error": error(found)}
         if self.perceptual is not None:
-            maps = functools.partial(self.perceptual, fixed(weights["perceptual"]))
-            perceptual = lambda y: self._by_frame(
-                lambda a, b: perceptual_error(maps(a), maps(b)), x, y
-            )
+            distance = functools.partial(self.perceptual.distance, fixed(weights["perceptual"]))
+            perceptual = lambda y: self._by_frame(distance, x, y)
             wanted = lambda y: error(y) + self.perceptual_weight * perceptual(y)
             metrics["perceptual"] = perceptual(found)
         loss = wanted(found) + penalty

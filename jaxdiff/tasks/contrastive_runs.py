@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 from jaxdiff import config as configs
 from jaxdiff.config.specs import parse
 from jaxdiff.evaluation.features import FeatureExtractor, in_batches
+from jaxdiff.objectives.autoencoder import perceptual_error
+from jaxdiff.pretrained.lpips import LPIPS, LPIPSFile
 from jaxdiff.tasks.contrastive import Contrastive, Embedder
 from jaxdiff.typing import Params
 from jaxdiff.weights.sources import OfRun
@@ -38,9 +40,31 @@ class PerceptualFeatures:
             )
         return cls(network, OfRun(path))
 
+    def distance(
+        self, params: Params, x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]
+    ) -> Float[Array, " b"]:
+        """Returns the distance of images in the feature maps, all layers alike."""
+        return perceptual_error(self(params, x), self(params, y))
+
     def __call__(self, params: Params, x: Float[Array, "b h w c"]) -> tuple[Array, ...]:
         """Returns the feature map of each level."""
         return self.network.apply({"params": params}, x, method="maps")
+
+
+def perceptual_of(path: str) -> PerceptualFeatures | LPIPS:
+    """Returns the perceptual distance that `config.weights.perceptual` names.
+
+    A file of safetensors is LPIPS; a folder is a run of the task `Contrastive`.
+
+    Raises:
+        ValueError: it is neither, or has no feature maps.
+    """
+    if not path.endswith(".safetensors"):
+        return PerceptualFeatures.of_run(path)
+    try:
+        return LPIPS(LPIPSFile(path))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"weights.perceptual: {error}") from error
 
 
 def features_of_run(path: str) -> FeatureExtractor:

@@ -17,6 +17,7 @@ from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
 from jaxdiff.diffusion.translation import check_translation, translated
 from jaxdiff.networks.inputs import Inputs
+from jaxdiff.networks.temporal import NAME as TEMPORAL
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import students
@@ -110,8 +111,9 @@ class Diffusion:
         if self._begins_as_teacher():
             source = sources.OfRun(self.config.weights.teacher)
         if isinstance(source, sources.OfRun):
-            # A network that gains an input begins as the other run's, which lacks it.
+            # A network that gains an input, or layers across frames, begins as the other run's.
             new = tuple(f"cond/{name}_" for name in self.model.scalars)
+            new += (TEMPORAL,) if getattr(self.model.network, "temporal", False) else ()
             source = dataclasses.replace(source, new=(*source.new, *new))
             entries["network"] = dataclasses.replace(entries["network"], source=source)
         for name in self._companions:

@@ -41,7 +41,7 @@ class Runner:
 
     recipe: Recipe
     devices: Devices
-    _step: Any = field(default=None, init=False)
+    _steps: dict[Any, Any] = field(default_factory=dict, init=False)
 
     def check(self) -> None:
         """Raises ValueError if the batch does not divide over the devices.
@@ -70,10 +70,10 @@ class Runner:
     def compile(self, state: TrainState, batch: Batch) -> Compiled:
         """Compiles the step for these shapes; returns how long it took, and whether from a cache.
 
-        Another seed or learning rate is the same program.
+        Another seed or learning rate is the same program; another shape of the batch is another.
         """
         start, hits = time.perf_counter(), len(_hits)
-        self._step = self.lower(state, batch).compile()
+        self._steps[_shapes(batch)] = self.lower(state, batch).compile()
         return Compiled(time.perf_counter() - start, len(_hits) > hits)
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
@@ -96,7 +96,11 @@ class Runner:
 
     def step(self, state: TrainState, batch: Batch, step: int) -> tuple[TrainState, dict[str, Any]]:
         """Takes the step of this number; the state that was given is no longer to be used."""
-        if self._step is None:
+        if (shapes := _shapes(batch)) not in self._steps:
             self.compile(state, batch)
-        compiled: Any = self._step
-        return compiled(state, batch, self.recipe.numbers(step))
+        return self._steps[shapes](state, batch, self.recipe.numbers(step))
+
+
+def _shapes(batch: Batch) -> tuple[Any, ...]:
+    """Returns what another program is needed for."""
+    return tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))

@@ -25,13 +25,16 @@ def test_the_sizes_of_autoencoders_are_those_that_are_trained():
     """Fails if a recipe of latents names another autoencoder than the one before it."""
     trained = recipe("openmoji_autoencoder")
     assert recipe("scenes_text").AUTOENCODER == trained.AUTOENCODER
-    assert recipe("moving_scenes").AUTOENCODER == trained.CLIPS
+    clips, images = recipe("moving_scenes"), recipe("scenes_text")
+    assert clips.AUTOENCODER == trained.CLIPS
+    assert images.AUTOENCODER == clips.OF_IMAGES
+    assert {**images.UNET, "temporal": True} == clips.UNET
 
 
 WHICH = [("openmoji_autoencoder", v) for v in ("", "vq", "adversarial", "clips", "scenes")]
 WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
 WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
-WHICH += [("moving_scenes", v) for v in ("", "factored")]
+WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
 WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth")]
 
 
