@@ -1,9 +1,11 @@
 """Randomness that belongs to the example: the same numbers in any batch and on any devices."""
 
 import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer, Key
 
 
@@ -21,6 +23,21 @@ def fold_in(keys: Key[Array, "*b"], data: Integer[Array, ""] | int) -> Key[Array
 def example_keys(key: Key[Array, ""], index: Integer[Array, " b"]) -> Key[Array, " b"]:
     """Returns one key per example from its global index."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def sample_keys(
+    seed: int | Sequence[int], first: int | Sequence[int], index: Integer[np.ndarray, " b"]
+) -> Key[Array, " b"]:
+    """Returns the key of each sample at the places `index`: that of its seed and its index.
+
+    With one seed, sample i has index first + i; with a seed for each, its own in `first`.
+    """
+    if not isinstance(seed, Sequence):
+        key = stream(jax.random.key(seed), "sample")
+        return example_keys(key, jnp.asarray(index + np.asarray(first)))
+    one = lambda s, i: jax.random.fold_in(stream(jax.random.key(s), "sample"), i)
+    places = np.broadcast_to(np.asarray(first), np.shape(seed))[index]
+    return jax.vmap(one)(jnp.asarray(np.asarray(seed, np.uint32)[index]), jnp.asarray(places))
 
 
 def normal(keys: Key[Array, " b"], like: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:

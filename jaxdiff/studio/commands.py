@@ -24,12 +24,15 @@ def studio(arguments: Sequence[str]) -> int:
     add("--most_waiting", type=int, default=100, help="jobs in the queue")
     add("--most_pixels", type=int, default=2048 * 2048, help="of one picture")
     add("--most_seconds", type=float, default=3600.0, help="of one job")
+    add("--watermark", action="store_true", help="mark pictures invisibly; see docs/provenance.md")
+    add("--credentials", action="store_true", help="sign pictures by a local key (C2PA)")
     found = parser.parse_args(arguments)
     return _reported(lambda: _serve(found))
 
 
 def _serve(found: Any) -> int:
     from jaxdiff.studio.folders import Folders  # noqa: PLC0415 - these take seconds
+    from jaxdiff.studio.provenance import finish_in  # noqa: PLC0415
     from jaxdiff.studio.service import app as apps  # noqa: PLC0415
     from jaxdiff.studio.service.studio import Limits, Studio  # noqa: PLC0415
 
@@ -43,7 +46,8 @@ def _serve(found: Any) -> int:
     )
     # Graphs open released models by the same names; runs are no graphs' models.
     released = {name: path for name, path in paths.items() if not _is_run(path)}
-    whole = Studio(Folders(found.folder, released).made(), paths, limits)
+    finish = finish_in(found.folder / "keys", mark=found.watermark, sign=found.credentials)
+    whole = Studio(Folders(found.folder, released).made(), paths, limits, finish)
     start = time.perf_counter()
     if paths:
         whole.source()
@@ -119,6 +123,6 @@ def _reported(command: Any) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         print(f"error: {error}; pip install 'jaxdiff[studio]'", file=sys.stderr)
         return 1

@@ -96,8 +96,8 @@ class Folders:
         suffixes = WEIGHTS if folder in MODELS else PICTURES
         for path in sorted(root.rglob("*"))[:MOST] if root.is_dir() else []:
             name = path.relative_to(root).as_posix()
-            within = not any((root / each / INDEX).is_file() for each in _above(name))
-            model = path.is_dir() and (path / INDEX).is_file()
+            within = not any(_is_model(root / each) for each in _above(name))
+            model = path.is_dir() and _is_model(path)
             file = path.is_file() and path.suffix.lower() in suffixes
             if within and (model or file) and _leads_inside(root, name):
                 found.append(name)
@@ -133,6 +133,11 @@ class Folders:
         taken = [int(match[1]) for match in matches if match]
         start = max(taken, default=0) + 1
         return [f"{prefix}_{n:05d}_{suffix}" for n in range(start, start + count)]
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder is a model: of diffusers, or with a config.json, as its parts and runs."""
+    return any((folder / each).is_file() for each in (INDEX, "config.json"))
 
 
 def _above(name: str) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from jaxdiff.config.kinds import suggest
 from jaxdiff.studio import pixels
-from jaxdiff.studio.sources import Request
+from jaxdiff.studio.requests import Request
 
 FIELDS = ("seed", "steps", "guidance_scale", "solver", "timesteps", "strength", "prompt", "model")
 MOST = 400

@@ -22,7 +22,7 @@ STRENGTH = 1.6
 """Deviation of the mark, of 255, where the picture is of middling texture."""
 BAND = (0.04, 0.22)
 """Frequencies of the pattern, in cycles a pixel."""
-SCALES = tuple(np.round(np.geomspace(0.5, 2.0, 41), 4))
+SCALES = tuple(np.round(np.geomspace(0.5, 2.0, 29), 4))
 """Sizes of the picture, beside its size when it was marked, that are tried."""
 THRESHOLD = 6.5
 """The score from which a picture counts as marked."""

@@ -1,7 +1,7 @@
 """Samples from a diffusion model: options checked, one program, batches over the devices."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,8 +78,8 @@ class Sampler:
         measurement: Any = None,
         operator: Any = None,
         inverse: Any = None,
-        seed: int = 0,
-        first: int = 0,
+        seed: int | Sequence[int] = 0,
+        first: int | Sequence[int] = 0,
         negative: Mapping[str, Any] | None = None,
         trajectory: bool = False,
         watch: Callable[[int, int, Any], bool] | None = None,
@@ -103,8 +103,8 @@ class Sampler:
                 or a function of a batch.
             inverse: a name of `jaxdiff.diffusion.inverse`; by default "KnownPixels" with a mask and
                 "DPS" with a measurement.
-            seed: of the noise.
-            first: the index of the first sample.
+            seed: of the noise; or one for each sample, below 2^32.
+            first: the index of the first sample; with several seeds, each sample's own index.
             negative: one value for all, which guidance leads away from in place of no condition.
             trajectory: whether to return x at every time, the noise first: [steps + 1, num, ...].
             watch: called after each step with its number, that of all, and x0 [b, ...] as it is
@@ -221,10 +221,9 @@ class Sampler:
         guide = guidance_of(chosen, self._model, self._shape, self._guided)
         times = self.times(weights, options=chosen)
         size = min(num, chosen.batch_size)
-        key = random.stream(jax.random.key(seed), "sample")
         parts = []
         for index, _ in full_batches(num, size):
-            keys = random.example_keys(key, jnp.asarray(index + first))
+            keys = random.sample_keys(seed, first, index)
             inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
             problem = known and known.problem(index, self._model.process, solver)
             problem, inputs = self._devices.spread((problem, inputs))

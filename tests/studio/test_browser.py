@@ -1,23 +1,19 @@
 """The page as a person uses it, in Chromium; pictures of it go to $SCREENSHOTS, if that is set."""
 
-# ruff: noqa: E402 - what follows needs the extras
 import os
 import shutil
 import socket
-import threading
+import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
-uvicorn = pytest.importorskip("uvicorn")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-from jaxdiff.studio.folders import Folders
-from jaxdiff.studio.service.app import application
-from jaxdiff.studio.service.studio import Studio
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,19 +27,24 @@ PATIENCE = 240_000
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    studio = Studio(Folders(tmp_path_factory.mktemp("browser")).made(), {"student": STUDENT})
+    """The command as a person types it, in a process without the checks of tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    config = uvicorn.Config(application(studio), port=port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    flags = [f"--model={STUDENT}", f"--folder={tmp_path_factory.mktemp('browser')}"]
+    command = [sys.executable, "-m", "jaxdiff", "studio", *flags, f"--port={port}"]
+    process = subprocess.Popen(command, cwd=STUDENT.parents[1])
+    found = f"http://127.0.0.1:{port}"
+    for _ in range(PATIENCE // 250):
+        try:
+            urllib.request.urlopen(f"{found}/healthz").read()
+            break
+        except OSError:
+            assert process.poll() is None
+            time.sleep(1)
+    yield found
+    process.terminate()
+    process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,19 @@ def test_a_graph_draws_what_the_pipeline_draws(engine):
     assert np.abs(np.stack(pixels(engine, other)) - np.stack(pixels(engine, eager))).max() <= 1
 
 
+def test_samples_of_several_seeds_are_those_of_each(engine):
+    """Fails if a sample's noise depends on the others of its batch: the queue joins requests."""
+    pipeline = engine.opened(engine.folders.path("checkpoints", "sd"))
+    options = {"steps": STEPS, "guidance_scale": 3.0, "solver": "Euler", "negative": "blue"}
+    options["timesteps"] = Linspace(1000, round=False)
+    two = pipeline.sample(2, {"text": ["a red cat", "dog"]}, seed=[5, 9], first=[0, 3], **options)
+    alone = [
+        pipeline.sample(2, "a red cat", seed=5, **options)[0],
+        pipeline.sample(2, "dog", seed=9, first=3, **options)[0],
+    ]
+    np.testing.assert_allclose(two, alone, atol=1e-4)
+
+
 def test_sampling_in_two_parts_is_sampling(engine):
     """Fails if leftover noise is scaled wrongly, or a step is lost or done twice."""
     whole = engine.run(txt2img())["7"]

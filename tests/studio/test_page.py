@@ -10,11 +10,11 @@ gradio = pytest.importorskip("gradio")
 from fastapi.testclient import TestClient
 
 from jaxdiff.studio.graph.graph import Graph, Link, Node
-from jaxdiff.studio.page import drawing, graphs, parts, pictures, plots, realtime
+from jaxdiff.studio.page import drawing, graphs, models, parts, pictures, plots, realtime
 from jaxdiff.studio.pixels import png_bytes
+from jaxdiff.studio.requests import Request
 from jaxdiff.studio.service.app import application
 from jaxdiff.studio.service.studio import Studio
-from jaxdiff.studio.sources import Request
 from tests.studio.test_service import Drawer
 
 HERE = "http://127.0.0.1:7860"
@@ -98,6 +98,19 @@ def test_a_plot_is_one_job(studio):
     assert len(sheets) == 1
     assert line == "3 pictures"
     assert "for seed in [1, 2, 3]" in code
+
+
+def test_adapters_have_cards(studio):
+    """Fails if a header that is no table of words ends the panel."""
+    numpy = pytest.importorskip("safetensors.numpy")
+    header = {"ss_network_dim": "4", "ss_tag_frequency": '{"a": {"cat ": 3, "dog": 5}}'}
+    tensors = {"lora_unet_x.alpha": np.ones(1, np.float32)}
+    numpy.save_file(tensors, studio.folders.folder("loras") / "ink.safetensors", header)
+    (studio.folders.folder("loras") / "broken.safetensors").write_bytes(b"x")
+    broken, ink = models.cards(studio.folders, "loras")
+    assert ink[:5] == ["ink.safetensors", "<lora:ink:1>", "", "4", "dog, cat"]
+    assert "is no whole safetensors file" in broken[2]
+    assert models.frequent('{"a": [1]}') == models.frequent("{") == []
 
 
 def test_noise_between_two_keeps_its_variance():

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdiff.config import trusted
 from jaxdiff.studio import gallery, pixels, plots, watermark, wildcards
 from jaxdiff.studio.commands import models_of
 from jaxdiff.studio.folders import Folders, inside
 from jaxdiff.studio.graph import picture
+from jaxdiff.studio.graph.checking import GraphError
+from jaxdiff.studio.graph.engine import Engine, NodeError
 from jaxdiff.studio.graph.graph import Graph, Link, Node
-from jaxdiff.studio.sources import Request
+from jaxdiff.studio.requests import Request
+from jaxdiff.studio.training import Trainings
 
 BAD = (
     "", ".", "..", "../a", "a/../../b", "/a", "/etc/passwd", "a//../b", "C:/a", "C:a", "a\\b",
@@ -129,6 +133,50 @@ def test_a_graph_is_drawn_without_its_markup():
     root = ET.fromstring(svg)
     assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 2
     assert len(root.findall("{http://www.w3.org/2000/svg}path")) == 2
+
+
+def test_a_node_of_ones_own_is_a_function(tmp_path, monkeypatch):
+    """Fails if a workflow imports a module that nobody allowed, or a port is not checked."""
+    monkeypatch.setattr(trusted, "_trusted", {"jaxdiff"})
+    own = "tests.studio.own_nodes:Brighter"
+    graph = Graph(
+        {
+            "1": Node("EmptyImage", {"width": 2, "height": 2, "color": 0}),
+            "2": Node(own, {"image": Link("1"), "amount": 1}),
+            "3": Node("PreviewImage", {"images": Link("2")}),
+            "4": Node("PrimitiveInt", {"value": 3}),
+        }
+    )
+    engine = Engine(Folders(tmp_path).made())
+    with pytest.raises(GraphError, match=r"node 2 .*of a module that is not jaxdiff's"):
+        engine.run(graph)
+    trusted.trust("tests")
+    with pytest.raises(GraphError, match="amount: is 2; expected a number from 0"):
+        engine.run(graph.changed({"2.amount": 2}))
+    (saved,) = engine.run(graph).values()
+    assert Image.open(engine.folders.folder("temp") / saved.names[0]).getpixel((0, 0)) == (128,) * 3
+    # Numbers come by links, too: 3 is out of the range, and is so before the function runs.
+    with pytest.raises(NodeError, match=r"node 2 .*amount is 3\.0; expected"):
+        engine.run(graph.changed({"2.amount": Link("4")}))
+
+
+def test_trainings_are_recipes_in_their_folder(tmp_path):
+    """Fails if a field can name a module, or a name a folder elsewhere; nothing is launched."""
+    trainings = Trainings(tmp_path)
+    command = trainings.command("digits:edm", "a", ["train.steps=3", "network.channels=(8,)"])
+    assert command[:5] == ["python", "-m", "jaxdiff", "train", "--config=digits:edm"]
+    assert command[6:] == ["--config.train.steps=3", "--config.network.channels=(8,)"]
+    for recipe, name, change in (
+        ("digit", "a", "train.steps=3"),
+        ("../digits", "a", "train.steps=3"),
+        ("digits:a b", "a", "train.steps=3"),
+        ("digits", "../a", "train.steps=3"),
+        ("digits", "a", "network.name=os:system"),
+        ("digits", "a", "--trust=os"),
+    ):
+        with pytest.raises(ValueError, match=r"no recipe|no name of a file|no field with a value"):
+            trainings.command(recipe, name, [change])
+    assert trainings.state("a") == ("", [], None)
 
 
 def test_models_have_names():

@@ -15,11 +15,13 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 from jaxdiff.pipelines import infotext
+from jaxdiff.studio.graph.graph import read
+from jaxdiff.studio.provenance import Finish
+from jaxdiff.studio.requests import Request, alike, divided, joined
 from jaxdiff.studio.service.app import application, check_host
 from jaxdiff.studio.service.guard import Guard
 from jaxdiff.studio.service.jobs import CancelledError, FullError, Job, Worker
 from jaxdiff.studio.service.studio import Limits, Studio
-from jaxdiff.studio.sources import Request
 
 HERE = "http://127.0.0.1:7860"
 
@@ -31,6 +33,7 @@ class Drawer:
     pause = 0.0
 
     def __init__(self):
+        self.batches = []
         self.defaults = {
             "solver": "DDIM", "timesteps": "Uniform", "steps": 4, "guidance_scale": 1.0,
             "size": (16, 16),
@@ -52,6 +55,12 @@ class Drawer:
             return pictures
         anew = request.mask[None, ..., None] > 0.5
         return np.where(anew, pictures, request.image).astype(np.float32)
+
+    def together(self, requests, watch=None):
+        self.batches.append(len(requests))
+        pictures = [self.draw(each) for each in requests]
+        watch(1, 1, np.concatenate(pictures))
+        return pictures
 
     def code(self, request):
         return "", ""
@@ -98,7 +107,8 @@ def test_text_to_image_as_clients_ask_for_it(client, folders):
     found = infotext.parsed(images[1].info["parameters"])
     assert (found.prompt, found.negative) == ("a red cat", "blue")
     assert found.fields["Sampler"] == "DPM++ 2M"
-    assert (found.fields["Seed"], found.fields["Image index"]) == ("7", "1")
+    # As with other tools, a picture of a batch is drawn again by its own seed alone.
+    assert (found.fields["Seed"], found.fields.get("Image index")) == ("8", None)
     info = client.post("/sdapi/v1/png-info", json={"image": answer["images"][0]}).json()
     assert info["parameters"]["Steps"] == "3"
     assert info["info"] == images[0].info["parameters"]
@@ -316,7 +326,7 @@ def test_bodies_are_limited(studio):
         assert client.post("/prompt", content=parts).status_code == 413
 
 
-def test_many_clients_lose_nothing(client):
+def test_many_clients_lose_nothing(client, studio):
     """Fails if a picture goes to another request, or one is lost."""
     found = {}
 
@@ -332,15 +342,44 @@ def test_many_clients_lose_nothing(client):
     for each in threads:
         each.join()
     assert found == {10 * a + b: 10 * a + b for a in range(8) for b in range(5)}
+    # Requests that are alike are drawn as one, those of another number of steps are not.
+    gate = threading.Event()
+    studio.worker.submit(Job(lambda job: gate.wait(10.0)))
+    before = len(studio.drawer.batches)
+    jobs = [studio.submit(Request(seed=i, steps=2 + i % 2), client=str(i)) for i in range(4)]
+    gate.set()
+    assert [job.wait(10.0)[0].text.count(f"Seed: {i},") for i, job in enumerate(jobs)] == [1] * 4
+    assert studio.drawer.batches[before:] == [2, 2]
 
 
 def test_a_hook_decides_what_is_shown(folders):
-    studio = Studio(folders, allows=lambda picture: picture.mean() < 0)
+    """Fails if a picture that is refused is shown, by a graph or half-drawn either."""
+    studio = Studio(folders, finish=Finish(lambda picture: picture.mean() < 0))
     studio._sources["sd"] = Drawer()
-    kept = [studio.draw(Request(seed=seed), save=False)[0].pixels.mean() for seed in (9, 200)]
-    assert kept[0] == pytest.approx(9 / 127.5 - 1)
-    assert kept[1] == -1
+    drawn = [studio.draw(Request(seed=seed), save=False)[0].content for seed in (9, 200)]
+    assert [Image.open(io.BytesIO(each)).getpixel((0, 0))[0] for each in drawn] == [9, 0]
+    (saved,) = studio.engine.run(read(graph(0xFFFFFF))).values()
+    path = studio.folders.folder("output") / saved.names[0]
+    assert Image.open(path).getpixel((0, 0)) == (0, 0, 0)
+    job = Job(lambda job: studio.draw(Request(seed=9), save=False, job=job))
+    previews = []
+    studio.listeners.append(lambda job: previews.append(job.preview))
+    studio.worker.submit(job).wait(10.0)
+    assert len(previews) > 3
+    assert set(previews) == {None}
     studio.close()
+
+
+def test_pictures_of_several_requests_are_divided():
+    """Fails if a request gets another's picture, or a batch has another size for each number."""
+    requests = [Request("a", seed=5), Request("b", seed=7, num=2, first=3)]
+    batch = joined(requests)
+    assert batch == (["a", "b", "b", "b"], [5, 7, 7, 7], [0, 3, 4, 4])
+    found = divided(np.arange(4.0).reshape(4, 1, 1, 1), requests)
+    assert [each.ravel().tolist() for each in found] == [[0], [1, 2]]
+    assert alike(Request("a", seed=1)) == alike(Request("b", seed=2, num=3))
+    assert alike(Request("a")) != alike(Request("a", steps=3))
+    assert alike(Request("a <lora:x:1>")) is None
 
 
 def test_requests_name_their_fields():

@@ -14,6 +14,7 @@ from jaxdiff.studio.graph import ports
 from jaxdiff.studio.graph.checking import check, taken
 from jaxdiff.studio.graph.graph import Graph, Link, Node
 from jaxdiff.studio.graph.values import Saved, Studio, Watch
+from jaxdiff.studio.provenance import Finish
 
 Started = Callable[[str, bool], None]
 """Called with a node's id before it runs, and with True if its outputs were kept instead."""
@@ -51,10 +52,12 @@ class Engine:
     Attributes:
         folders: the files that nodes may read and write.
         open: from a path to a model; by default `jaxdiff.released`.
+        finish: makes files of pictures.
     """
 
     folders: Folders
     open: Callable[[Path], Pipeline] = released
+    finish: Finish = field(default_factory=Finish)
     _kept: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False)
     _models: dict[str, Pipeline] = field(default_factory=dict, init=False)
     _watcher: _Watcher = field(default_factory=_Watcher, init=False)
@@ -93,7 +96,7 @@ class Engine:
         texts = texts or {"prompt": json.dumps(graph.to_api())}
         self._watcher.watch, self._watcher.ended = watch, False
         watcher = self._watcher if watch else None
-        studio = Studio(self.folders, self.opened, watcher, tuple(texts.items()))
+        studio = Studio(self.folders, self.opened, watcher, tuple(texts.items()), self.finish)
         outputs: dict[str, tuple[Any, ...]] = {}
         keys, ends = self.keys(graph, order), {}
         for key in order:
@@ -101,8 +104,7 @@ class Engine:
             kept = None if definition.ends else self._kept.get(keys[key])
             started(key, kept is not None)
             if kept is None:
-                inputs = inputs_of(node, definition, outputs)
-                kept = call(key, node, definition, inputs, studio)
+                kept = call(key, node, definition, outputs, studio)
                 if self._watcher.ended:
                     raise InterruptedRunError(f"node {key} ({node.kind}): interrupted")
             if definition.ends:
@@ -141,9 +143,9 @@ def inputs_of(
         value = node.inputs[name]
         linked = isinstance(value, Link)
         value = outputs[value.node][value.slot] if linked else value
-        if port.widget:
-            value = float(value) if linked and port.type == "FLOAT" else taken(port, value)
-        inputs[name] = value
+        if linked and port.type == "FLOAT":
+            value = float(value)
+        inputs[name] = taken(port, value) if port.widget else value
     return inputs
 
 
@@ -151,17 +153,17 @@ def call(
     key: str,
     node: Node,
     definition: ports.Definition,
-    inputs: Mapping[str, Any],
+    outputs: Mapping[str, tuple[Any, ...]],
     studio: Studio,
 ) -> tuple[Any, ...]:
-    """Calls a node's function, and returns its outputs.
+    """Calls a node's function with outputs of others, and returns its own.
 
     Raises:
         NodeError: it failed.
     """
     given = {definition.given: studio} if definition.given else {}
     try:
-        result = definition.function(**inputs, **given)
+        result = definition.function(**inputs_of(node, definition, outputs), **given)
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
         raise NodeError(key, node, error) from error
     return tuple(result) if definition.several else (result,)

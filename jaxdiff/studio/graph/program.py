@@ -14,7 +14,7 @@ import jax
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.graph import ports
 from jaxdiff.studio.graph.checking import check, taken
-from jaxdiff.studio.graph.engine import Engine, call, inputs_of
+from jaxdiff.studio.graph.engine import Engine, call
 from jaxdiff.studio.graph.graph import Graph, Link
 from jaxdiff.studio.graph.ports import Prepared, mark_of
 from jaxdiff.studio.graph.values import Saved, Studio
@@ -67,12 +67,14 @@ def run(graph: Graph, engine: Engine, texts: Mapping[str, str] | None = None) ->
         NodeError: a node failed.
     """
     plan = planned(graph, engine.folders)
-    studio = Studio(engine.folders, engine.opened, None, tuple((texts or {}).items()))
+    studio = Studio(
+        engine.folders, engine.opened, None, tuple((texts or {}).items()), engine.finish
+    )
     outputs: dict[str, tuple[Any, ...]] = {}
 
     def run_on_host(key):
         node, definition = graph.nodes[key], ports.find(graph.nodes[key].kind)
-        return call(key, node, definition, inputs_of(node, definition, outputs), studio)
+        return call(key, node, definition, outputs, studio)
 
     for key in plan.before:
         outputs[key] = run_on_host(key)

@@ -1,7 +1,7 @@
 """The values that go from node to node, and their types in workflows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import jax
@@ -13,6 +13,7 @@ from jaxdiff.options import Between, Range
 from jaxdiff.pipelines.pipeline import Parts, Pipeline
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.graph.ports import ENDS, Beside, Given, Kind, Prepared
+from jaxdiff.studio.provenance import Finish
 from jaxdiff.tasks.model import Model as Network
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Condition, Params
@@ -30,12 +31,14 @@ class Studio:
         opened: a model by its path; it is kept.
         watch: called after every step.
         texts: chunks for the files that are saved, {"prompt": ..., "workflow": ...}.
+        finish: makes files of pictures.
     """
 
     folders: Folders
     opened: Callable[[Any], Pipeline]
     watch: Watch | None = None
     texts: tuple[tuple[str, str], ...] = ()
+    finish: Finish = field(default_factory=Finish)
 
 
 @pytree(data=("params",))

@@ -28,7 +28,7 @@ def blocks(studio: Studio) -> Any:
     """Returns the page."""
     import gradio  # noqa: PLC0415 - takes seconds
 
-    from jaxdiff.studio.page import drawing, graphs, models, pictures, plots, realtime  # noqa: PLC0415
+    from jaxdiff.studio.page import drawing, graphs, models, pictures, plots, realtime, training  # noqa: PLC0415
 
     with gradio.Blocks(title="jaxdiff studio", analytics_enabled=False) as page:
         with gradio.Row():
@@ -45,7 +45,9 @@ def blocks(studio: Studio) -> Any:
                 "PNG info": pictures.info_panel,
                 "Gallery": pictures.gallery_panel,
                 "Graph": graphs.panel,
+                "Adapters": models.adapters_panel,
                 "Merge": models.merge_panel,
+                "Train": training.panel,
                 "Runs": models.runs_panel,
             }.items():
                 with gradio.Tab(title):

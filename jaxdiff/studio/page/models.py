@@ -1,13 +1,16 @@
-"""The panels of models: checkpoints merged, and runs compared."""
+"""The panels of models: checkpoints merged, runs compared, adapters."""
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gradio
 
 from jaxdiff.pipelines.saving import save_file
+from jaxdiff.pretrained.files import header_of
 from jaxdiff.runs import compare
-from jaxdiff.studio.folders import inside
+from jaxdiff.studio.folders import Folders, inside
 from jaxdiff.studio.merging import merged
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
@@ -103,3 +106,44 @@ def compared(folder: str, metric: str) -> tuple[str, str]:
     best = compare.over_seeds(found, metric)
     text = compare.markdown(best) + "\n" + compare.markdown([each.row() for each in found])
     return text, f"python -m jaxdiff compare --workdir={folder} --metric={metric}"
+
+
+def adapters_panel(studio: Studio) -> None:
+    """Adapters: LoRA files and embeddings, with what their headers say."""
+    folder = gradio.Radio(["loras", "embeddings"], value="loras", label="Folder")
+    table = gradio.Dataframe(
+        headers=["name", "in a prompt", "base", "rank", "words", "size"], label="Files", wrap=True
+    )
+    folder.change(lambda name: cards(studio.folders, name), folder, table)
+    gradio.Button("Show").click(lambda name: cards(studio.folders, name), folder, table)
+
+
+def cards(folders: Folders, folder: str) -> list[list[str]]:
+    """Returns a row for each file of a folder, of what its header says about its training."""
+    rows = []
+    for name in folders.listed(folder):
+        path = folders.path(folder, name)
+        try:
+            header = header_of(path)
+        except ValueError as error:
+            rows.append([name, "", str(error), "", "", ""])
+            continue
+        stem = Path(name).stem
+        base = header.get("ss_sd_model_name") or header.get("modelspec.architecture", "")
+        rank = header.get("ss_network_dim", "")
+        words = ", ".join(frequent(header.get("ss_tag_frequency", "")))
+        prompt = f"<lora:{stem}:1>" if folder == "loras" else stem
+        rows.append([name, prompt, base, rank, words, f"{path.stat().st_size / 2**20:.1f} MiB"])
+    return rows
+
+
+def frequent(text: str, most: int = 8) -> list[str]:
+    """Returns the most frequent words of a training, of the table that its header has as JSON."""
+    try:
+        tables = json.loads(text).values()
+        counts: Counter[str] = Counter()
+        for each in tables:
+            counts.update({str(word).strip(): int(count) for word, count in each.items()})
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return []
+    return [word for word, _ in counts.most_common(most)]

@@ -11,9 +11,9 @@ from PIL import Image
 
 from jaxdiff.studio import pixels, wildcards
 from jaxdiff.studio.graph.names import OWN
+from jaxdiff.studio.requests import Request
 from jaxdiff.studio.service import previews
 from jaxdiff.studio.service.studio import Studio
-from jaxdiff.studio.sources import Request
 
 OWN_CHOICE = "the model's own"
 SIDE = 256

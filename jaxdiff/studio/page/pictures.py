@@ -6,6 +6,7 @@ import gradio
 
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import gallery, pixels
+from jaxdiff.studio.provenance import found_in
 from jaxdiff.studio.service.studio import Studio
 
 
@@ -16,7 +17,14 @@ def info_panel(studio: Studio) -> None:
         with gradio.Column():
             text = gradio.Textbox(label="Text in the file", lines=6, buttons=["copy"])
             table = gradio.Dataframe(headers=["field", "value"], label="Settings", wrap=True)
-    file.upload(read, file, [text, table])
+            said = gradio.Markdown("")
+
+    def run(content: bytes | None) -> tuple[Any, ...]:
+        text, rows = read(content)
+        about = found_in(content, studio.finish) if content else []
+        return text, rows, " ".join(about)
+
+    file.upload(run, file, [text, table, said])
 
 
 def read(content: bytes | None) -> tuple[str, list[list[str]]]:

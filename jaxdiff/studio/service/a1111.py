@@ -15,11 +15,11 @@ from PIL import Image
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import pixels
 from jaxdiff.studio.graph.names import OWN
+from jaxdiff.studio.requests import Request
 from jaxdiff.studio.service import previews
 from jaxdiff.studio.service.jobs import CancelledError, FullError, Job
-from jaxdiff.studio.service.payloads import SCHEDULES, image_of, number_of, request_of
+from jaxdiff.studio.service.payloads import SCHEDULES, image_of, number_of, requests_of
 from jaxdiff.studio.service.studio import Studio
-from jaxdiff.studio.sources import Request
 
 Payload = Annotated[dict[str, Any], Body()]
 
@@ -165,25 +165,20 @@ def router(studio: Studio) -> APIRouter:
 
 async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) -> dict[str, Any]:
     """Draws what a payload asks for, and answers as clients expect."""
+    save = bool(payload.get("save_images", False))
+    jobs: list[Job] = []
     try:
         model = (payload.get("override_settings") or {}).get("sd_model_checkpoint")
-        requests = [request_of(payload, start, i) for i in range(number_of(payload, "n_iter", 1))]
-        jobs = [
-            studio.submit(
-                request,
-                model=model,
-                save=bool(payload.get("save_images", False)),
-                client="a1111",
-            )
-            for request in requests
-        ]
-    except FullError as error:
-        raise HTTPException(503, str(error)) from None
-    except (ValueError, FileNotFoundError) as error:
-        raise HTTPException(422, str(error)) from None
+        requests = requests_of(payload, start, studio.limits.pictures)
+        for request in requests:
+            jobs.append(studio.submit(request, model=model, save=save, client="a1111"))
+    except (FullError, ValueError, FileNotFoundError) as error:
+        for job in jobs:
+            studio.worker.cancel(job.key)
+        raise HTTPException(503 if isinstance(error, FullError) else 422, str(error)) from None
     drawn = [picture for job in jobs for picture in await run_in_threadpool(_result, job)]
     if payload.get("enable_hr") and start is None:
-        drawn = await _larger(studio, payload, requests[0], drawn)
+        drawn = await _larger(studio, payload, requests, drawn)
     texts = [picture.text for picture in drawn]
     first = requests[0]
     info = {
@@ -192,7 +187,7 @@ async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) 
         "negative_prompt": first.negative,
         "all_negative_prompts": [first.negative] * len(drawn),
         "seed": first.seed,
-        "all_seeds": [first.seed + i for i in range(len(drawn))],
+        "all_seeds": [each.seed for each in requests],
         "subseed": 0,
         "all_subseeds": [0] * len(drawn),
         "width": drawn[0].pixels.shape[1],
@@ -200,13 +195,13 @@ async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) 
         "sampler_name": str(payload.get("sampler_name") or ""),
         "cfg_scale": first.guidance_scale,
         "steps": first.steps,
-        "batch_size": first.num,
+        "batch_size": payload.get("batch_size") or 1,
         "sd_model_name": studio.chosen,
         "denoising_strength": first.strength,
         "infotexts": texts,
         "index_of_first_image": 0,
     }
-    images = [base64.b64encode(picture.png()).decode() for picture in drawn]
+    images = [base64.b64encode(picture.content).decode() for picture in drawn]
     sent = images if payload.get("send_images", True) else []
     kept = {k: v for k, v in payload.items() if k not in ("init_images", "mask")}
     return {"images": sent, "parameters": kept, "info": json.dumps(info)}
@@ -222,11 +217,11 @@ def _result(job: Job) -> Any:
 
 
 async def _larger(
-    studio: Studio, payload: Mapping[str, Any], request: Request, drawn: list[Any]
+    studio: Studio, payload: Mapping[str, Any], requests: list[Request], drawn: list[Any]
 ) -> list[Any]:
     """Returns pictures made larger, and drawn on from there: "hires fix"."""
     found = []
-    for i, picture in enumerate(drawn):
+    for request, picture in zip(requests, drawn, strict=True):
         small = pixels.picture_of(picture.pixels)
         wide, high = (number_of(payload, f"hr_resize_{side}", 0) for side in "xy")
         if not (wide and high):
@@ -239,8 +234,6 @@ async def _larger(
                 request,
                 image=pixels.array_of(image),
                 size=(high, wide),
-                num=1,
-                first=request.first + i,
                 steps=steps,
                 strength=float(payload.get("denoising_strength", 0.75)),
             ),

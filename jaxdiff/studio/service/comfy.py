@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException, Request, WebSocket
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.websockets import WebSocketDisconnect
@@ -14,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from jaxdiff.studio import pixels
 from jaxdiff.studio.folders import MODELS, inside
 from jaxdiff.studio.graph import ports
-from jaxdiff.studio.graph.checking import GraphError, check
+from jaxdiff.studio.graph.checking import check
 from jaxdiff.studio.graph.graph import read
 from jaxdiff.studio.service.described import described
 from jaxdiff.studio.service.jobs import FullError
@@ -29,19 +31,13 @@ def router(studio: Studio, prompts: Prompts) -> APIRouter:  # noqa: PLR0915 - a 
     routes = APIRouter(tags=["ComfyUI"])
 
     @routes.post("/prompt")
-    def submit(payload: Payload) -> JSONResponse:
+    async def submit(request: Request) -> JSONResponse:
+        # Clients of the standard library do not say that it is JSON.
         try:
-            graph = read({"prompt": payload.get("prompt")})
-            check(graph, studio.folders)
-        except GraphError as error:
+            payload = json.loads(await request.body())
+        except (ValueError, RecursionError) as error:
             return JSONResponse(_refused(error), 400)
-        except (ValueError, KeyError, TypeError) as error:
-            return JSONResponse(_refused(error), 400)
-        try:
-            prompt = prompts.submit(payload, front=bool(payload.get("front")))
-        except FullError as error:
-            raise HTTPException(503, str(error)) from None
-        return JSONResponse({"prompt_id": prompt.key, "number": prompt.number, "node_errors": {}})
+        return await run_in_threadpool(_submitted, studio, prompts, payload)
 
     @routes.get("/prompt")
     def waiting() -> dict[str, Any]:
@@ -165,6 +161,18 @@ def router(studio: Studio, prompts: Prompts) -> APIRouter:  # noqa: PLR0915 - a 
             prompts.leave(client, hear)
 
     return routes
+
+
+def _submitted(studio: Studio, prompts: Prompts, payload: Any) -> JSONResponse:
+    """Checks a graph, and puts it into the queue."""
+    try:
+        check(read({"prompt": payload.get("prompt")}), studio.folders)
+        prompt = prompts.submit(payload, front=bool(payload.get("front")))
+    except FullError as error:
+        raise HTTPException(503, str(error)) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return JSONResponse(_refused(error), 400)
+    return JSONResponse({"prompt_id": prompt.key, "number": prompt.number, "node_errors": {}})
 
 
 SHOWN = {

@@ -1,6 +1,7 @@
 """One thread that draws, and its queue: progress, interruption, cancellation, limits, fairness."""
 
 import itertools
+import logging
 import threading
 import time
 import uuid
@@ -8,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 MOST_WAITING = 100
 KEPT = 200
@@ -31,12 +34,16 @@ class Job:
         client: by whom; clients take turns.
         about: what it is, for those who list the queue.
         limit: seconds after its start at which it is interrupted.
+        alike: what a job must have in common with others to be done with them, by `together`,
+            which returns a result for each; None for nothing.
     """
 
     work: Callable[["Job"], Any]
     client: str = ""
     about: Any = None
     limit: float = 3600.0
+    alike: Any = None
+    together: Callable[[list["Job"]], list[Any]] | None = None
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     number: int = 0
     state: str = "waiting"
@@ -94,7 +101,8 @@ class Worker:
     """The thread and its queue.
 
     Attributes:
-        running: the job in progress.
+        running: the job in progress, the first of those that are done together.
+        most_together: the number of jobs that are done together.
         changed: called with a job whenever its state changed or a step was done.
     """
 
@@ -102,9 +110,11 @@ class Worker:
         self,
         most_waiting: int = MOST_WAITING,
         changed: Callable[[Job], None] = lambda job: None,
+        most_together: int = 4,
     ):
-        self.most_waiting, self.changed = most_waiting, changed
+        self.most_waiting, self.changed, self.most_together = most_waiting, changed, most_together
         self.running: Job | None = None
+        self._beside: list[Job] = []
         self._waiting: OrderedDict[str, list[Job]] = OrderedDict()
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._condition = threading.Condition()
@@ -137,6 +147,11 @@ class Worker:
             turns = itertools.zip_longest(*self._waiting.values())
             return [job for turn in turns for job in turn if job is not None]
 
+    def in_progress(self) -> list[Job]:
+        """Returns the jobs that are being done, one or several alike."""
+        with self._condition:
+            return [*([self.running] if self.running else []), *self._beside]
+
     def ended(self) -> list[Job]:
         """Returns the jobs that are over, the oldest first."""
         with self._condition:
@@ -144,12 +159,12 @@ class Worker:
 
     def find(self, key: str) -> Job | None:
         """Returns a job that is running, waiting or over."""
-        every = [*([self.running] if self.running else []), *self.waiting(), *self.ended()]
+        every = [*self.in_progress(), *self.waiting(), *self.ended()]
         return next((job for job in every if job.key == key), None)
 
     def interrupt(self) -> None:
-        """Ends the job in progress after its step."""
-        if (job := self.running) is not None:
+        """Ends what is in progress after its step."""
+        for job in self.in_progress():
             job.stop()
 
     def cancel(self, key: str | None = None) -> None:
@@ -157,9 +172,9 @@ class Worker:
         for job in self.waiting():
             if key in (None, job.key):
                 self._take(job)
-        running = self.running
-        if running is not None and key == running.key:
-            running.stop()
+        for job in self.in_progress():
+            if key == job.key:
+                job.stop()
 
     def forget(self, key: str | None = None) -> None:
         """Drops a job that is over from memory, or all of them."""
@@ -188,35 +203,60 @@ class Worker:
             self._over(job, "cancelled")
         self.changed(job)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> list[Job] | None:
         with self._condition:
             while not self._waiting:
                 if self._closed:
                     return None
                 self._condition.wait()
-            client, mine = next(iter(self._waiting.items()))
-            job = mine.pop(0)
-            # The client's next job comes after one of each other client.
-            del self._waiting[client]
-            if mine:
-                self._waiting[client] = mine
-            job.state, job.started = "running", time.time()
-            self.running = job
-            return job
+            job = self._first()
+            found = [job]
+            for other in self.waiting() if job.alike is not None else []:
+                if other.alike == job.alike and len(found) < self.most_together:
+                    self._waiting[other.client].remove(other)
+                    if not self._waiting[other.client]:
+                        del self._waiting[other.client]
+                    found.append(other)
+            for each in found:
+                each.state, each.started = "running", time.time()
+            self.running, *self._beside = found
+            return found
+
+    def _first(self) -> Job:
+        """Takes the next job; the client's next one comes after one of each other client."""
+        client, mine = next(iter(self._waiting.items()))
+        job = mine.pop(0)
+        del self._waiting[client]
+        if mine:
+            self._waiting[client] = mine
+        return job
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self.changed(job)
-            state = "done"
+        while (jobs := self._next()) is not None:
+            for job in jobs:
+                self._tell(job)
+            error = None
             try:
-                job.result = job.work(job)
-                state = "interrupted" if job.stopped else "done"
-            except Exception as error:
-                job.error, state = error, "interrupted" if job.stopped else "failed"
+                whole = jobs[0].together
+                results = whole(jobs) if whole and len(jobs) > 1 else [jobs[0].work(jobs[0])]
+                for job, result in zip(jobs, results, strict=True):
+                    job.result = result
+            except Exception as caught:  # the clients are told, and the thread lives
+                error = caught
             with self._condition:
-                self.running = None
-                self._over(job, state)
+                self.running, self._beside = None, []
+                for job in jobs:
+                    job.error = error
+                    ended = "failed" if error is not None else "done"
+                    self._over(job, "interrupted" if job.stopped else ended)
+            for job in jobs:
+                self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        try:
             self.changed(job)
+        except Exception:  # a listener's error must not end the thread
+            logger.exception("job %s: a listener failed", job.key)
 
     def _over(self, job: Job, state: str) -> None:
         job.state, job.ended, job.preview = state, time.time(), None

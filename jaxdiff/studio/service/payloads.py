@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import pixels
-from jaxdiff.studio.sources import Request
+from jaxdiff.studio.requests import Request
 
 SCHEDULES = {
     "automatic": None,
@@ -27,9 +27,23 @@ SCHEDULES = {
 """Grids of times by the names of schedules there."""
 
 
-def request_of(payload: Mapping[str, Any], start: str | None, index: int) -> Request:
-    """Returns the request that a payload means; picture i has the seed's example i."""
-    num = number_of(payload, "batch_size", 1)
+def requests_of(payload: Mapping[str, Any], start: str | None, most: int) -> list[Request]:
+    """Returns the requests that a payload means: one for each picture, whose seed is one higher.
+
+    Raises:
+        ValueError: a field has a value that means nothing; there are more than `most` pictures.
+    """
+    num = number_of(payload, "batch_size", 1) * number_of(payload, "n_iter", 1)
+    if not 1 <= num <= most:
+        raise ValueError(
+            f"batch_size and n_iter ask for {num} pictures; from 1 to {most} are drawn"
+        )
+    first = request_of(payload, start)
+    return [replace(first, seed=first.seed + i) for i in range(num)]
+
+
+def request_of(payload: Mapping[str, Any], start: str | None) -> Request:
+    """Returns the request for the first picture of a payload."""
     seed = number_of(payload, "seed", -1)
     seed = int.from_bytes(np.random.default_rng().bytes(4)) % 2**31 if seed < 0 else seed
     sampler = payload.get("sampler_name") or payload.get("sampler_index") or None
@@ -45,8 +59,6 @@ def request_of(payload: Mapping[str, Any], start: str | None, index: int) -> Req
         prompt=str(payload.get("prompt") or ""),
         negative=str(payload.get("negative_prompt") or ""),
         seed=seed,
-        first=index * num,
-        num=num,
         steps=None if payload.get("steps") is None else number_of(payload, "steps", 0),
         guidance_scale=None if scale is None else float(scale),
         solver=infotext.solver_of(sampler) if sampler and sampler != "Automatic" else None,

@@ -50,7 +50,7 @@ def colours(x0: Float[np.ndarray, "n h w c"], found: Map | None) -> Float[np.nda
 def jpeg(x0: Any, found: Map | None, upwards: bool = True) -> bytes:
     """Returns the first picture of a batch as a JPEG file, with a side of at most 512."""
     x0 = np.asarray(x0, np.float32)
-    if x0.ndim != 4 or (found is None and x0.shape[-1] not in (1, 3)):
+    if x0.ndim != 4 or len(x0) == 0 or (found is None and x0.shape[-1] not in (1, 3)):
         return b""
     image = pixels.picture_of(colours(x0[:1], found)[0]).convert("RGB")
     scale = min(LARGEST / max(image.size), 8)

@@ -137,7 +137,7 @@ class Prompts:
 
         limit = self._studio.limits.seconds
         work = lambda job: self._run(self._studio, prompt, job, tell)
-        job = Job(work, prompt.client, prompt.content, limit, prompt.key)
+        job = Job(work, client=prompt.client, about=prompt.content, limit=limit, key=prompt.key)
         with self._lock:
             self._open[prompt.key] = (prompt, job)
         try:

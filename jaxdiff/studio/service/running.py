@@ -55,9 +55,11 @@ def run(studio: Studio, prompt: Prompt, job: Job, tell: Any) -> dict[str, Any]:
             tell("executing", {"node": key, "display_node": key, **about})
 
     def watch(step: int, steps: int, x0: Any) -> bool:
+        if studio.finish.checks:
+            x0 = None
         goes_on = job.report(step, steps, x0)
         tell("progress", {"value": step, "max": steps, "node": current[0], **about})
-        content = previews.jpeg(x0, studio.preview_map(x0.shape[-1]))
+        content = b"" if x0 is None else previews.jpeg(x0, studio.preview_map(x0.shape[-1]))
         if content:
             tell(None, struct.pack(">II", PREVIEW, JPEG) + content)
         return goes_on

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from jaxdiff.config.kinds import suggest
-from jaxdiff.studio import pixels
+from jaxdiff.files import atomic_write
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.graph.engine import Engine
+from jaxdiff.studio.provenance import Finish
 from jaxdiff.studio.service import previews
 from jaxdiff.studio.service.jobs import Job, Worker
-from jaxdiff.studio.sources import Released, Request, Source, open_source
+from jaxdiff.studio.sources import Released, Request, Source, alike, open_source
 from jaxdiff.studio.texts import written
 
 
@@ -46,19 +47,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was drawn, with the text of its settings, and its file if it was saved."""
+    """A picture that was drawn: its pixels, settings as a text, PNG file, and the file's name.
+
+    `file` is None where it was not saved.
+    """
 
     pixels: Any
     text: str
+    content: bytes
     file: str | None = None
-
-    def png(self) -> bytes:
-        """Returns a PNG file with the settings in it."""
-        return pixels.png_bytes(pixels.picture_of(self.pixels), {"parameters": self.text})
-
-
-Allows = Callable[[Any], bool]
-"""Whether a picture [h, w, c] may be shown."""
 
 
 @dataclass(eq=False)
@@ -69,25 +66,25 @@ class Studio:
         folders: the files that may be read and written.
         paths: of models beside those in the folder `checkpoints`, by name.
         limits: of one request.
-        allows: asked before a picture is saved or shown; a black one is put in the place of others.
+        finish: makes files of pictures: checked, marked, signed.
         options: of `jaxdiff.released` and `jaxdiff.load`, such as devices.
     """
 
     folders: Folders
     paths: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
-    allows: Allows = lambda picture: True
+    finish: Finish = field(default_factory=Finish)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         self.worker = Worker(self.limits.waiting, self._changed)
-        self.engine = Engine(self.folders, self._pipeline)
+        self.engine = Engine(self.folders, self._pipeline, self.finish)
         self.listeners: list[Callable[[Job], None]] = []
         self.started = time.time()
         self._sources: dict[str, Source] = {}
         self._opening = threading.Lock()
         self._chosen = next(iter(self.names()), "")
-        self._watched: Job | None = None
+        self._watched: list[Job] = []
         self._map: Any = None
 
     def names(self) -> list[str]:
@@ -144,7 +141,14 @@ class Studio:
         name, save = self._known(model or self._chosen), options.pop("save", True)
         if name in self._sources:
             self.limits.check(request, self._sources[name].defaults["size"])
-        options = {"limit": self.limits.seconds, "about": {"request": request}, **options}
+        alone = alike(request)
+        options = {
+            "limit": self.limits.seconds,
+            "about": {"request": request},
+            "alike": None if alone is None else (name, save, alone),
+            "together": lambda jobs: self.drawn_together(jobs, name, save),
+            **options,
+        }
         return self.worker.submit(Job(lambda job: self.draw(request, name, save, job), **options))
 
     def draw(
@@ -157,21 +161,37 @@ class Studio:
         """
         source = self.source(name)
         self.limits.check(request, source.defaults["size"])
-        self._watched, self._map = job, _map_of(source) if job is not None else None
+        self._watch(source, [job] if job is not None else [])
         images = source.draw(request, self._report if job is not None else None)
+        return self._kept(source, request, images, save)
+
+    def drawn_together(self, jobs: list[Job], name: str, save: bool) -> list[list[Picture]]:
+        """Draws the requests of several jobs, which are alike, as one."""
+        source, requests = self.source(name), [job.about["request"] for job in jobs]
+        for each in requests:
+            self.limits.check(each, source.defaults["size"])
+        self._watch(source, jobs)
+        found = source.together(requests, self._report)
+        pairs = zip(requests, found, strict=True)
+        return [self._kept(source, request, images, save) for request, images in pairs]
+
+    def _watch(self, source: Source, jobs: list[Job]) -> None:
+        shows = bool(jobs) and not self.finish.checks
+        self._watched, self._map = jobs, _map_of(source) if shows else None
+
+    def _kept(self, source: Source, request: Request, images: Any, save: bool) -> list[Picture]:
         texts = [written(request, source, i, images.shape[1:3]) for i in range(len(images))]
         return [self.kept(image, text, save) for image, text in zip(images, texts, strict=True)]
 
     def kept(self, image: Any, text: str, save: bool = True) -> Picture:
         """Returns a picture, which is written into the output folder if it is to be saved."""
-        if not self.allows(image):
-            image = np.full_like(image, -1.0)
+        content = self.finish.png(image, {"parameters": text})
         if not save:
-            return Picture(image, text)
+            return Picture(image, text, content)
         name = self.folders.fresh("output", time.strftime("%Y-%m-%d/jaxdiff"), ".png", 1)[0]
-        path = self.folders.folder("output") / name
-        pixels.save_png(path, pixels.picture_of(image), {"parameters": text})
-        return Picture(image, text, name)
+        with atomic_write(self.folders.folder("output") / name) as draft:
+            draft.write_bytes(content)
+        return Picture(image, text, content, name)
 
     def preview_map(self, channels: int) -> Any:
         """Returns the map from latents to colours of the model that draws; None for pixels.
@@ -186,12 +206,16 @@ class Studio:
 
     def _report(self, step: int, steps: int, x0: Any) -> bool:
         # One function for all jobs: another would be another compiled program.
-        job = self._watched
-        if job is None:
-            return True
-        goes_on = job.report(step, steps, np.asarray(x0))
-        self._changed(job)
-        return goes_on
+        # Nothing half-drawn is kept where pictures are checked.
+        x0 = None if self.finish.checks else np.asarray(x0)
+        going, begin = [], 0
+        for job in self._watched:
+            count = job.about["request"].num if len(self._watched) > 1 else None
+            part = x0 if x0 is None or count is None else x0[begin : begin + count]
+            begin += count or 0
+            going.append(job.report(step, steps, part))
+            self._changed(job)
+        return any(going) or not going
 
     def _changed(self, job: Job) -> None:
         for listener in list(self.listeners):

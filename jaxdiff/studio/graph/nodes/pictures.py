@@ -107,7 +107,9 @@ def SaveVideo(
     studio: Here = None,
 ) -> Output:
     """Writes a clip as MP4."""
-    write = lambda path: _encoded(path, video.frames, video.fps, "mp4", "libx264", {"crf": "18"})
+    write = lambda path: _encoded(
+        path, _finished(studio, video.frames), video.fps, "mp4", "libx264", {"crf": "18"}
+    )
     return _one(studio, filename_prefix, ".mp4", write, "video")
 
 
@@ -121,7 +123,9 @@ def SaveWEBM(
 ) -> Output:
     """Writes pictures as a clip in WebM."""
     options = {"crf": f"{crf:g}", "b": "0"}
-    write = lambda path: _encoded(path, images, fps, "webm", "libvpx-vp9", options)
+    write = lambda path: _encoded(
+        path, _finished(studio, images), fps, "webm", "libvpx-vp9", options
+    )
     return _one(studio, filename_prefix, ".webm", write, "video")
 
 
@@ -129,8 +133,8 @@ def _saved(studio: Studio, folder: str, images: Any, prefix: str) -> Saved:
     images = np.asarray(images)
     names = studio.folders.fresh(folder, prefix, ".png", len(images))
     for name, image in zip(names, images, strict=True):
-        path = studio.folders.folder(folder) / name
-        pixels.save_png(path, pixels.picture_of(image), dict(studio.texts))
+        with atomic_write(studio.folders.folder(folder) / name) as draft:
+            draft.write_bytes(studio.finish.png(image, dict(studio.texts)))
     return Saved(folder, tuple(names))
 
 
@@ -146,16 +150,21 @@ def _one(
 def _moving(
     studio: Studio, images: Any, prefix: str, suffix: str, fps: float, options: dict[str, Any]
 ) -> Saved:
-    first, *others = [pixels.picture_of(each) for each in np.asarray(images)]
+    first, *others = [studio.finish.image(each) for each in np.asarray(images)]
     once = {"save_all": True, "append_images": others, "duration": int(1000 / fps), "loop": 0}
     write = lambda path: first.save(path, **once, **options)
     return _one(studio, prefix, suffix, write, "images")
 
 
+def _finished(studio: Studio, frames: Any) -> list[Any]:
+    """Returns frames as pictures, checked and marked."""
+    return [studio.finish.image(each).convert("RGB") for each in np.asarray(frames)]
+
+
 def _encoded(
-    path: Path, frames: Any, fps: float, container: str, codec: str, options: dict[str, str]
+    path: Path, frames: list[Any], fps: float, container: str, codec: str, options: dict[str, str]
 ) -> None:
-    """Writes frames [f, h, w, c] in [-1, 1]; sides are cut to even numbers.
+    """Writes pictures as a clip; sides are cut to even numbers.
 
     Raises:
         ValueError: PyAV is not installed.
@@ -165,12 +174,11 @@ def _encoded(
     except ImportError:
         raise ValueError("clips need the extra `scenes`: pip install 'jaxdiff[scenes]'") from None
 
-    frames = np.asarray(frames)
-    height, width = (n // 2 * 2 for n in frames.shape[1:3])
+    width, height = (n // 2 * 2 for n in frames[0].size)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:
-            rgb = np.asarray(pixels.picture_of(frame[:height, :width]).convert("RGB"))
+            rgb = np.asarray(frame)[:height, :width].copy()
             file.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         file.mux(stream.encode())

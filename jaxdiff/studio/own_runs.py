@@ -1,0 +1,129 @@
+"""Runs of our own as sources of pictures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxdiff.runs.run import Run
+from jaxdiff.studio import pixels
+from jaxdiff.studio.requests import (
+    Images,
+    Request,
+    Watch,
+    defaults_of,
+    divided,
+    flag,
+    joined,
+    pictures_given,
+    sampling_of,
+)
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """A run of our own: of classes, with their names, of texts, or without conditions."""
+
+    name: str
+    run: Run
+    names: tuple[str, ...] = ()
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Returns those of the run's config."""
+        sampling = self.run.config.sampling
+        classes = self.names or tuple(map(str, range(self.run.num_classes)))
+        size = self.run.shape[:2]
+        return {**defaults_of(sampling, size), "classes": classes if self.condition else ()}
+
+    @property
+    def condition(self) -> str:
+        """Returns what the prompt is: "label", "text", or "" for nothing."""
+        named = self.run.config.conditions
+        return next((name for name in ("text", "label") if name in named), "")
+
+    def draw(self, request: Request, watch: Watch | None = None) -> Images:
+        """Returns pictures in [-1, 1]."""
+        size = tuple(self.run.shape[:2])
+        if request.size not in (None, size):
+            raise ValueError(f"size={request.size}: this run draws {size} only")
+        extra: dict[str, Any] = {}
+        if request.image is not None:
+            image = pixels.with_channels(np.asarray(request.image), self.run.shape[-1])
+            extra["image"] = np.broadcast_to(image, (request.num, *self.run.shape))
+            if request.strength is not None and request.strength < 1:
+                extra["t_start"] = float(request.strength)
+        if request.mask is not None:
+            extra["mask"] = np.asarray(request.mask) < 0.5
+        negative = self.cond(request.negative)
+        return self.run.sample(
+            request.num,
+            self.cond(request.prompt),
+            negative=negative or None,
+            watch=watch,
+            **extra,
+            **sampling_of(request),
+        )
+
+    def together(self, requests: Sequence[Request], watch: Watch | None = None) -> list[np.ndarray]:
+        """Returns the pictures of each request, drawn as one."""
+        one, batch = requests[0], joined(requests)
+        conds = [self.cond(prompt) for prompt in batch.prompts]
+        cond = {name: [each[name] for each in conds] for name in conds[0]}
+        pictures = self.run.sample(
+            len(batch.seeds),
+            cond,
+            negative=self.cond(one.negative) or None,
+            watch=watch,
+            **{**sampling_of(one), "seed": batch.seeds, "first": batch.places},
+        )
+        return divided(pictures, requests)
+
+    def cond(self, prompt: str) -> dict[str, Any]:
+        """Returns the condition that a prompt names.
+
+        Raises:
+            ValueError: there is no such class; the run has no conditions.
+        """
+        prompt = prompt.strip()
+        if not prompt:
+            return {}
+        if self.condition == "text":
+            return {"text": prompt}
+        if self.condition == "label":
+            names = {name.lower(): i for i, name in enumerate(self.names)}
+            if prompt.lower() in names:
+                return {"label": names[prompt.lower()]}
+            if prompt.isdigit() and int(prompt) < self.run.num_classes:
+                return {"label": int(prompt)}
+            known = ", ".join(self.names) or f"0 to {self.run.num_classes - 1}"
+            raise ValueError(f"prompt={prompt!r}: this run draws classes: {known}")
+        raise ValueError(f"prompt={prompt!r}: this run draws without conditions; leave it empty")
+
+    def code(self, request: Request) -> tuple[str, str]:
+        """Returns the Python, and the command line, that draw the same."""
+        settings = request.settings()
+        for name in ("prompt", "negative", "size", "first", "strength"):
+            settings.pop(name, None)
+        num, cond = settings.pop("num"), self.cond(request.prompt)
+        given = "".join(f", {name}={value!r}" for name, value in settings.items())
+        if request.strength is not None and request.strength < 1:
+            given += f", t_start={request.strength}"
+        given += pictures_given(request)
+        lines = ["import jaxdiff", "", f"run = jaxdiff.load({str(self.run.folder)!r})"]
+        lines.append(f"pictures = run.sample({num}, {cond!r}{given})")
+        flags = [f"--workdir={self.run.folder}", f"--num={num}"]
+        flags += [f"--{name}={json.dumps(value)}" for name, value in cond.items()]
+        flags += [flag(name, value) for name, value in settings.items()]
+        return "\n".join(lines), " ".join(["python -m jaxdiff sample", *flags])
+
+
+def class_names(run: Run) -> tuple[str, ...]:
+    """Returns the names of a run's classes, where its data are known by name."""
+    return CLASSES.get(str(run.config.data.name).split("(")[0].lower(), ())
+
+
+FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag")
+CLASSES = {name: (*FASHION, "boot") for name in ("fashion_mnist", "fashion_mnist_idx")}

@@ -1,0 +1,112 @@
+"""Released models as sources of pictures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdiff.pipelines.pipeline import Pipeline
+from jaxdiff.studio.folders import Folders
+from jaxdiff.studio.requests import (
+    LORA,
+    Images,
+    Request,
+    Watch,
+    defaults_of,
+    divided,
+    flag,
+    joined,
+    pictures_given,
+    sampling_of,
+)
+
+
+@dataclass(frozen=True)
+class Released:
+    """A released model; prompts may hold adapters, <lora:name:0.8>."""
+
+    name: str
+    path: Path
+    pipeline: Pipeline
+    folders: Folders | None = None
+    _adapted: dict[Any, Pipeline] = field(default_factory=dict, repr=False)
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Returns those of the pipeline."""
+        return defaults_of(self.pipeline.parts.options, self.pipeline.parts.size)
+
+    def draw(self, request: Request, watch: Watch | None = None) -> Images:
+        """Returns pictures in [-1, 1]."""
+        pipeline, prompt = self.adapted(request.prompt)
+        known = None if request.mask is None else np.asarray(request.mask) < 0.5
+        return pipeline.sample(
+            request.num,
+            prompt,
+            negative=request.negative or None,
+            size=request.size,
+            image=request.image,
+            strength=request.strength,
+            mask=known,
+            watch=watch,
+            **sampling_of(request),
+        )
+
+    def together(self, requests: Sequence[Request], watch: Watch | None = None) -> list[np.ndarray]:
+        """Returns the pictures of each request, drawn as one."""
+        one, batch = requests[0], joined(requests)
+        pictures = self.pipeline.sample(
+            len(batch.seeds),
+            {"text": batch.prompts},
+            negative=one.negative or None,
+            size=one.size,
+            watch=watch,
+            **{**sampling_of(one), "seed": batch.seeds, "first": batch.places},
+        )
+        return divided(pictures, requests)
+
+    def adapted(self, prompt: str) -> tuple[Pipeline, str]:
+        """Returns the pipeline with the adapters of a prompt, and the prompt without them."""
+        wanted = tuple((name, float(weight or 1)) for name, weight in LORA.findall(prompt))
+        prompt = LORA.sub("", prompt).strip()
+        if not wanted:
+            return self.pipeline, prompt
+        if wanted not in self._adapted:
+            pipeline = self.pipeline
+            for name, weight in wanted:
+                pipeline = pipeline.with_lora(_lora_path(self.folders, name), weight)
+            self._adapted.clear()
+            self._adapted[wanted] = pipeline
+        return self._adapted[wanted], prompt
+
+    def code(self, request: Request) -> tuple[str, str]:
+        """Returns the Python, and the command line, that draw the same."""
+        chosen = replace(request, prompt=LORA.sub("", request.prompt).strip())
+        settings = chosen.settings()
+        prompt, num = settings.pop("prompt"), settings.pop("num")
+        settings = {n: v for n, v in settings.items() if v not in ("", 0)}
+        adapters = [(n, float(w or 1)) for n, w in LORA.findall(request.prompt)]
+        lines = ["import jaxdiff", "", f"pipeline = jaxdiff.released({str(self.path)!r})"]
+        flags = [f"--model={self.path}", f"--prompt={json.dumps(prompt, ensure_ascii=False)}"]
+        for name, weight in adapters:
+            path = _lora_path(self.folders, name)
+            lines.append(f"pipeline = pipeline.with_lora({str(path)!r}, {weight:g})")
+            flags.append(f"--lora={path}:{weight:g}")
+        given = "".join(f", {name}={value!r}" for name, value in settings.items())
+        given += pictures_given(request)
+        lines.append(f"pictures = pipeline.sample({num}, {prompt!r}{given})")
+        written = {**settings, "num": num} if num > 1 else settings
+        flags += [flag(name, value) for name, value in written.items()]
+        flags += [] if request.image is None else ["--image=in.png"]
+        flags += [] if request.mask is None else ["--mask=mask.png"]
+        return "\n".join(lines), " ".join(["python -m jaxdiff generate", *flags])
+
+
+def _lora_path(folders: Folders | None, name: str) -> Path:
+    if folders is None:
+        raise ValueError(f"<lora:{name}>: there is no folder of adapters")
+    listed = {Path(each).stem: each for each in folders.listed("loras")}
+    return folders.path("loras", listed.get(name, name))
