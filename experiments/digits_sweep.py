@@ -32,7 +32,7 @@ from jaxdiff.training import together
 from jaxdiff.weights.devices import Devices, make_mesh
 
 PROCESSES = ("Cosine", "RectifiedFlow")
-PARAMETERIZATIONS = ("v", "velocity", "x0")
+PARAMETERIZATIONS = ("v", "x0")
 SOLVERS = {"Euler": 16, "Heun": 8, "DPMpp2M": 16}
 """Steps of each, so that the network is asked sixteen times."""
 SEEDS = 3

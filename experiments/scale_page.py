@@ -14,7 +14,9 @@ HEAD = """# At scale
 What paper-scale recipes of `configs/` need, found on a machine that has none of these chips.
 `experiments/scale.py` writes this page; `experiments/compile_report.py` does the same for one
 recipe, with a price.
+"""
 
+COMPILED = """
 ## Compiled for TPU v5e
 
 The whole training step, frozen encoders included, as XLA's TPU compiler makes it for {topologies}.
@@ -39,7 +41,9 @@ Not compiled: operations of the whole step are counted in its jaxpr, forward, ba
 parts; bytes are those of the state under `fsdp`, by the rules that place it. Activations come on
 top, so a state that fits need not be a step that fits. Days of the whole run assume {low:.0%} to
 {high:.0%} of the chips' peak in bfloat16; the frozen autoencoder of most recipes computes in
-float32 and is slower than that.
+float32 and is slower than that. A recipe that is not here has not been counted yet:
+`experiments/scale.py --count=NAME --compile=` adds it, and without flags the script compiles the
+steps of `ROWS` for TPU topologies, which takes minutes each.
 
 {states}
 
@@ -48,8 +52,9 @@ Days of the whole run:
 {days}
 
 Of public trainings, fast-DiT's README reports 0.84 steps a second for DiT-XL/2 at batch 256 on one
-A100 (312 TFLOP/s), from latents that were computed before: {dit}. The model card of Stable
-Diffusion 1 reports 150,000 hours of A100 for its runs together, at lower resolutions as well.
+A100 (312 TFLOP/s), from latents that were computed before; {dit}. The
+model card of Stable Diffusion 1 reports 150,000 hours of A100 for its runs together, at lower
+resolutions as well.
 """
 
 
@@ -60,11 +65,13 @@ def page(
     chips: Mapping[str, Any],
 ) -> str:
     """Returns the page as Markdown."""
-    topologies = sorted({each["topology"] for each in compiled.values()})
-    text = HEAD.format(
-        topologies=" and ".join(f"`{each}`" for each in topologies) or "no topology yet",
-        compiled=_compiled(compiled),
-    )
+    text = HEAD
+    if compiled:
+        topologies = sorted({each["topology"] for each in compiled.values()})
+        text += COMPILED.format(
+            topologies=" and ".join(f"`{each}`" for each in topologies),
+            compiled=_compiled(compiled),
+        )
     if any("compiler" in name for name in compiled):
         text += FREE
     known = counted.get("imagenet256_dit_xl2")

@@ -14,21 +14,32 @@ from typing import Any
 
 from jax import lax
 
+KERNELS = ("auto", "xla", "blocks", "cudnn")
+"""Of attention: in blocks on one CPU device and XLA's elsewhere; XLA's, which keeps all weights in
+memory; in blocks, which computes them again; cuDNN's fused one, on NVIDIA GPUs in 16 bits."""
+
+_kernel = contextvars.ContextVar("kernel", default="auto")
 _cpu_loops = contextvars.ContextVar("cpu_loops", default=True)
 
 
 @contextlib.contextmanager
-def use(*, cpu_loops: bool) -> Iterator[None]:
-    """Chooses the algorithm for networks that are traced inside of this context.
+def use(*, cpu_loops: bool, kernel: str = "auto") -> Iterator[None]:
+    """Chooses the algorithms for networks that are traced inside of this context.
 
     The choice is made at tracing: a compiled function keeps the algorithm it was traced with. On a
     GPU or TPU it changes nothing.
     """
-    token = _cpu_loops.set(cpu_loops)
+    tokens = _cpu_loops.set(cpu_loops), _kernel.set(kernel)
     try:
         yield
     finally:
-        _cpu_loops.reset(token)
+        _cpu_loops.reset(tokens[0])
+        _kernel.reset(tokens[1])
+
+
+def kernel() -> str:
+    """Returns the name of attention's implementation, of `KERNELS`."""
+    return _kernel.get()
 
 
 def choose(loop: Callable[..., Any], plain: Callable[..., Any], *args: Any) -> Any:

@@ -46,12 +46,16 @@ def attend(
 def _attend(
     query: Array, key: Array, value: Array, mask: Any, bias: Any, scale: float | None
 ) -> Array:
-    plain = functools.partial(jax.nn.dot_product_attention, scale=scale)
+    kernel = algorithms.kernel()
+    named: Any = kernel if kernel in ("xla", "cudnn") else None
+    plain = functools.partial(jax.nn.dot_product_attention, scale=scale, implementation=named)
     if mask is not None or bias is not None:
         return plain(query, key, value, bias=bias, mask=mask)
-    if key.shape[1] < BLOCK:  # fits the cache anyway
-        return plain(query, key, value)
     in_blocks = functools.partial(_attend_in_blocks, scale)
+    if kernel == "blocks":
+        return in_blocks(query, key, value)
+    if named or key.shape[1] < BLOCK:  # which fits the cache anyway
+        return plain(query, key, value)
     return algorithms.choose(in_blocks, plain, query, key, value)
 
 

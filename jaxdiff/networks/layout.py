@@ -70,14 +70,17 @@ def divided(x: Float[Array, "b *shape"], *, channels: Any = FREE) -> Float[Array
     """Divides features by example, and from three axes on by their second axis along "sequence".
 
     The last axis is left to the compiler, which follows the weights; None keeps it whole. An axis
-    that its devices do not divide is kept whole.
+    that its devices do not divide is kept whole. So are rows of pixels beside channels that are
+    divided over "tensor": XLA's partitioner gets a convolution wrong that is divided along both.
     """
     layout = current()
     if layout is None or x.ndim < 2 or len(x) % layout.size(*EXAMPLES):
         return x
     second = FREE
     if x.ndim > 2:
-        second = "sequence" if x.shape[1] % layout.size("sequence") == 0 else None
+        channels_too = x.ndim > 3 and layout.size("tensor") > 1
+        divides = x.shape[1] % layout.size("sequence") == 0 and not channels_too
+        second = "sequence" if divides else None
     middle = (second, *(FREE for _ in x.shape[2:-1])) if x.ndim > 2 else ()
     return _constrained(x, layout, (EXAMPLES, *middle, channels))
 

@@ -75,7 +75,11 @@ class Devices:
     def algorithms(self) -> Iterator[None]:
         """Gives the context in which networks are traced for these devices."""
         mesh = self.mesh if self.layout.constrained and not self.layout.mapped else None
-        with algorithms.use(cpu_loops=self.count == 1), layout.use(mesh, self.layout.attention):
+        one, kernel = self.count == 1, self.layout.kernel
+        with (
+            algorithms.use(cpu_loops=one, kernel=kernel),
+            layout.use(mesh, self.layout.attention),
+        ):
             yield
 
     def shardings(self, state: Any) -> Any:

@@ -37,6 +37,7 @@ class Mesh:
         slices: groups of devices with slower links between them, over which `data` is divided.
         attention: over "sequence": "heads" exchanges tokens for heads (Jacobs et al., 2023),
             "keys" gathers all keys and values, "ring" sends them around (Liu et al., 2023).
+        kernel: attention's implementation on each device, of `networks.algorithms.KERNELS`.
         whole_below: MiB; frozen parts that are smaller are kept whole on each device, since
             gathering them at each use costs more than keeping them.
         rules: pairs of a pattern (`re.search` in "network/blocks/mlp/out/kernel") and the mesh's
@@ -57,6 +58,7 @@ class Mesh:
     sequence: Count = 1
     slices: Size = 1
     attention: Literal["heads", "keys", "ring"] = "heads"
+    kernel: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     whole_below: Count = 512
     rules: Sequence[Any] = ()
     constrained: bool = True
@@ -104,6 +106,13 @@ class Mesh:
             ValueError: the sizes do not fit the devices, or the batch of a process would not be its
                 own.
         """
+        if self.kernel == "cudnn" and devices[0].platform not in ("gpu", "cuda"):
+            raise ValueError(f"parallel: kernel='cudnn' on {devices[0].platform}; it needs a GPU")
+        if self.kernel == "blocks" and len(devices) > 1:
+            raise ValueError(
+                f"parallel: kernel='blocks' on {len(devices)} devices: it goes example by example,"
+                " so each would wait for the others; use 'auto'"
+            )
         sizes = self.sizes(len(devices))
         types = (AxisType.Auto,) * len(AXES)
         of_process = sum(each.process_index == devices[0].process_index for each in devices)

@@ -1,5 +1,7 @@
 """The step on meshes of eight devices is that of one; what is sent between them is counted."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,17 +10,18 @@ from ml_collections import ConfigDict
 
 from jaxdiff import Experiment
 from jaxdiff.cost.collectives import messages
-from jaxdiff.networks import layout
+from jaxdiff.networks import algorithms, layout
 from jaxdiff.networks.attention import attend
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.weights import placement
 from jaxdiff.weights.devices import Devices, make_mesh
 from jaxdiff.weights.layouts import Mesh
-from tests.support.frozen_parts import latent_text_config
+from tests.support.frozen_parts import SIZES, latent_text_config
 from tests.support.tiny import tiny_config
 
 ALL = "Mesh(fsdp=2, tensor=2, sequence=2)"
 WIDE = "Mesh(data=2, fsdp=2, tensor=2)"
+ROWS = "Mesh(data=2, sequence=4)"
 DIT = {"name": "DiT", "features": 16, "depth": 2, "num_heads": 4, "time_features": 8}
 UNET = {"name": "UNet", "channels": (16, 16), "layers_per_block": 1, "attention_at": (4,)}
 
@@ -41,13 +44,25 @@ def config_of(network):
         "Autoencoder": DIT,
     }[network]
     if network == "Autoencoder":
-        config.task = {"name": "Autoencoder"}
+        config.task = {
+            "name": "Autoencoder",
+            "autoencoder": {**SIZES, "channels": (8, 8), "middle_attention": True},
+            "discriminator": None,
+            "adversary_from": 0,
+        }
     return config
 
 
 def experiment_on(config, parallel, count=8):
     config = ConfigDict(config.to_dict() | {"parallel": parallel})
     return Experiment(config, Devices(make_mesh(jax.devices()[:count]), parallel))
+
+
+def value_of(rng, shape):
+    """A pixel, a label or a token, or that a token is there."""
+    if shape.dtype == jnp.float32:
+        return np.tanh(rng.standard_normal(shape.shape)).astype(np.float32)
+    return rng.integers(0 if shape.dtype != bool else 1, 10, shape.shape).astype(shape.dtype)
 
 
 def taken(experiment):
@@ -59,11 +74,12 @@ def taken(experiment):
     drawn = lambda s: draw(s) if s.dtype == jnp.float32 else np.ones(s.shape, s.dtype)
     frozen = jax.tree.map(drawn, abstract.frozen)
     state = experiment._state(params).replace(frozen=frozen)
-    state = jax.tree.map(lambda a, s: jax.device_put(a, s.sharding), state, abstract)
-    data, losses = experiment.batches(), []
+    # Copies, since arrays that are donated must not be two leaves of the state.
+    state = jax.tree.map(lambda a, s: jax.device_put(np.array(a), s.sharding), state, abstract)
+    losses = []
     for number in range(2):
-        batch = next(data)
-        batch = {name: batch[name] for name in (*experiment.task.fields, "position")}
+        batch = jax.tree.map(functools.partial(value_of, rng), experiment.task.example(8))
+        batch["position"] = np.arange(8, dtype=np.int32) + 8 * number
         state, metrics = experiment.runner.step(state, experiment.devices.put(batch), number)
         losses.append(float(metrics["loss"]))
     return losses, state, messages(experiment.runner._step.as_text())
@@ -113,7 +129,7 @@ def test_all_axes_at_once(alone):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["UNet", "MMDiT", "Autoencoder"])
-@pytest.mark.parametrize("parallel", ["jit", "fsdp", "pmap", WIDE, ALL])
+@pytest.mark.parametrize("parallel", ["jit", "fsdp", "pmap", WIDE, ALL, ROWS])
 def test_every_network_on_every_layout(network, parallel):
     """Fails if a network computes something else on a mesh, or data parallelism sends features."""
     config = config_of(network)
@@ -125,8 +141,29 @@ def test_every_network_on_every_layout(network, parallel):
         assert {each.kind for each in found[2]} == {"all-reduce"}
 
 
-@pytest.mark.parametrize("attention", ["heads", "keys", "ring"])
-def test_attention_over_devices_is_attention(attention):
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [ALL, "Mesh(data=1, fsdp=2, sequence=4, attention='ring')"])
+def test_samples_on_a_mesh_are_those_of_one_device(parallel):
+    """Guided, in a batch that divides and in one that does not."""
+    config = config_of("DiT")
+    config.sampling.guidance_scale = 2.0
+    found = []
+    for way, count in (("jit", 1), (parallel, 8)):
+        experiment = experiment_on(config, way, count)
+        rng = np.random.default_rng(0)
+        draw = lambda s, rng=rng: (0.2 * rng.standard_normal(s.shape)).astype(np.float32)
+        put = lambda s, draw=draw: jax.device_put(draw(s), s.sharding)
+        weights = jax.tree.map(put, experiment.abstract_state().ema)
+        sample = lambda num, e=experiment, w=weights: e.sampler(
+            w, num, {"label": np.arange(num) % 10}, solver="DDIM", steps=3
+        )
+        found.append([sample(8), sample(3)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["heads", "keys", "ring", "xla", "blocks"])
+def test_attention_over_devices_and_by_name_is_attention(attention):
     """Value and gradient in float32; fails if the ring loses a turn or its softmax a factor."""
     mesh = Devices(make_mesh(jax.devices()[:8]), "Mesh(data=2, sequence=4)").mesh
     rng = np.random.default_rng(0)
@@ -137,8 +174,12 @@ def test_attention_over_devices_is_attention(attention):
 
     both = lambda: jax.jit(jax.value_and_grad(square, (0, 1, 2)))(query, key, value)
     expected = both()
-    with layout.use(mesh, attention):
-        found = both()
+    if attention in ("xla", "blocks"):
+        with algorithms.use(cpu_loops=False, kernel=attention):
+            found = both()
+    else:
+        with layout.use(mesh, attention):
+            found = both()
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -158,6 +199,8 @@ def test_attention_over_devices_is_attention(attention):
             "Mesh(tensor=8)",
             r"query/bias has shape \(2, 12\), and its axis of 12 does not divide over",
         ),
+        ("Mesh(kernel='cudnn')", "kernel='cudnn' on cpu; it needs a GPU"),
+        ("Mesh(kernel='blocks')", "kernel='blocks' on 8 devices: it goes example by example"),
         ("Mesh(sequence=2, mapped=True)", "mapped=True needs all axes but data to be 1"),
     ],
 )
