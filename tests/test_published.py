@@ -12,15 +12,19 @@ PUBLISHED = sorted(path.name for path in (ROOT / "pretrained").iterdir())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_model_is_small_whole_and_of_no_machine(name):
-    """Fails if a file is missing or damaged, or a config names a folder of the one who made it."""
+def test_a_published_model_is_small_whole_and_of_no_machine(name, monkeypatch, tmp_path):
+    """Fails if a file is missing or damaged, or a config names a folder of the one who made it.
+
+    It is opened by its name, from another folder.
+    """
     folder = ROOT / "pretrained" / name
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 25e6
     places = (b"/tmp/", b"/home/", b"/root/", b"/work/")
     assert not [file for file in files if any(place in file.read_bytes() for place in places)]
     assert name in (folder / "README.md").read_text()
-    weights = jaxdiff.load(folder).weights
+    monkeypatch.chdir(tmp_path)
+    weights = jaxdiff.load(f"pretrained/{name}").weights
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 
@@ -38,3 +42,15 @@ def test_the_demo_of_few_steps_draws(scripts, tmp_path):
     assert printed.count("ms an image") == 3
     with Image.open(tmp_path / "demo.png") as image:
         assert np.asarray(image.convert("L")).std() > 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("scenes_text" not in PUBLISHED, reason="no model of words is published")
+def test_the_demo_of_words_draws(scripts, tmp_path):
+    """A row for each prompt; fails if the codec is not found, or the picture is empty."""
+    out = tmp_path / "demo.png"
+    flags = ["--prompt=a red heart", "--prompt=two blue cats", "--num=2", "--steps=3"]
+    code, printed = scripts("experiments/demo_text.py", f"--out={out}", *flags)
+    assert code == 0, printed
+    with Image.open(out) as image:
+        assert np.asarray(image.convert("L")).std() > 10
