@@ -8,7 +8,7 @@ Without flags it is of the published models. What is not there is left out, and 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ import jax
 import latent_page_text as page
 import numpy as np
 from absl import flags
+from latent_page_cost import of_step, seconds
 
 import jaxdiff
-from jaxdiff import Experiment, Run
-from jaxdiff.config.recipes import load_recipe
-from jaxdiff.cost.flops import flops
+from jaxdiff import Run
 from jaxdiff.data.scenes.still import EmojiScenes
 from jaxdiff.evaluation import attributes
 from jaxdiff.evaluation.frechet import frechet_distance
@@ -32,7 +31,6 @@ from jaxdiff.evaluation.retrieval import found_share
 from jaxdiff.evaluation.similarity import psnr, ssim
 from jaxdiff.files import check_writable, write_json
 from jaxdiff.tasks.contrastive_runs import coarse_maps_of_run, embedder_of_run, features_of_run
-from jaxdiff.training.step import make_step
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "pretrained"
 AUTOENCODER = flags.DEFINE_multi_string("autoencoder", [], "NAME=FOLDER; may be repeated.")
@@ -116,7 +114,7 @@ def main() -> None:
             page.save_guidance(out.with_name("latent_guidance.png"), figures["guidance"]["scales"])
     if TIMED.value:
         codec = next(iter(autoencoders.values()), "")
-        figures["steps"] = {name: of_step(name, codec) for name in RECIPES.value}
+        figures["steps"] = {name: of_step(name, codec, TIMED.value) for name in RECIPES.value}
     write_json(out.with_suffix(".json"), figures)
     page.write(out, figures)
     print(out)
@@ -187,17 +185,6 @@ def of_autoencoders(folders: Mapping[str, str], judge: Judge | None, out: Path) 
         rows[f"{name}: {row['psnr']:.1f} dB, SSIM {row['ssim']:.3f}"] = found[:SHOWN]
     save_png(out.with_name("latent_autoencoders.png"), prompted(list(rows.values()), list(rows)))
     return figures
-
-
-def seconds(function: Callable, *arguments: Any) -> float:
-    """Returns the fastest of three calls, after one that compiles."""
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def of_text(name: str, run: Run, judge: Judge, out: Path) -> dict[str, Any]:
@@ -275,36 +262,6 @@ def guidance(run: Run, judge: Judge) -> dict[str, Any]:
         images, _ = drawn(run, texts, guidance_scale=float(scale))
         by_scale[scale] = judge.of(images, "test")
     return by_scale
-
-
-def of_step(recipe: str, codec: str) -> dict[str, float]:
-    """Returns operations, seconds and memory of a training step of 16 scenes."""
-    config: Any = load_recipe(recipe)
-    config.batch_size = 16
-    if config.codec.name != "Pixels":
-        if not codec:
-            return {}
-        config.weights.codec = codec
-    experiment = Experiment(config)
-    state, batches = experiment.init(), experiment.batches()
-    names = (*experiment.task.fields, "position")
-    batch = experiment.devices.put({name: next(batches)[name] for name in names})
-    with experiment.devices.algorithms():
-        counted = flops(make_step(experiment.recipe), state, batch, experiment.recipe.numbers(0))
-    compiled = experiment.runner.lower(state, batch).compile()
-    memory: Any = compiled.memory_analysis()
-    times = []
-    for number in range(TIMED.value + 1):
-        start = time.perf_counter()
-        state, metrics = compiled(state, batch, experiment.recipe.numbers(number))
-        jax.block_until_ready(metrics)
-        times.append(time.perf_counter() - start)
-    return {
-        "operations": counted,
-        "seconds": min(times[1:]),
-        "temporary_bytes": float(getattr(memory, "temp_size_in_bytes", float("nan"))),
-        "numbers": float(np.prod(experiment.task.latent_shape)),
-    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdiff.data.emoji_files import ATTRIBUTION
 from jaxdiff.evaluation.attributes import ATTRIBUTES
 from jaxdiff.evaluation.figures import ACCENT, INK, new_figure, save_figure
 from jaxdiff.files import atomic_write
@@ -42,6 +43,7 @@ def write(out: Path, figures: Mapping[str, Any]) -> None:
     parts = [introduction, "## Autoencoders\n", *autoencoders(figures)]
     parts += ["## Words\n", *words(figures), "## Guidance\n", *guidance(figures)]
     parts += ["## Copies\n", *copies(figures), "## Pixels or latents\n", *costs(figures)]
+    parts += [ATTRIBUTION]
     with atomic_write(out) as draft:
         draft.write_text("\n".join(parts).rstrip() + "\n")
 

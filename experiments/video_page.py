@@ -17,6 +17,7 @@ import numpy as np
 
 import jaxdiff
 from jaxdiff import Run
+from jaxdiff.data.emoji_files import ATTRIBUTION
 from jaxdiff.data.scenes.captions import moving_caption
 from jaxdiff.data.scenes.moving import MovingScenes
 from jaxdiff.evaluation import films, motion, pictures
@@ -43,8 +44,8 @@ BATCH = 8
 
 INTRODUCTION = """# Words to clips
 
-Written by `experiments/video_page.py`, with figures in `{json}`. The data are `moving_scenes`: one
-to three emoji that move, turn, grow, or fall and bounce, before a camera.
+Written by `experiments/video_page.py`, with figures in `{json}`. The data are `moving_scenes`:
+one to three emoji that move, turn, grow, or fall and bounce, before a camera.
 
 {settings}
 """
@@ -237,7 +238,7 @@ def page(figures: Mapping[str, Any], out: Path) -> str:
                 f" {100 * row['share_that_accelerates']:.0f} % accelerate downwards; the median is"
                 f" {row['median']:.5f}"
             )
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, "", ATTRIBUTION]).rstrip() + "\n"
 
 
 if __name__ == "__main__":
