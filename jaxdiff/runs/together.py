@@ -102,6 +102,8 @@ def _trained(launches: Sequence[Launch], until: int | None) -> bool:
         group = together.Group([each.recipe for each in experiments])
         if experiments[0].abstract_state().frozen:
             raise ValueError("they have frozen weights")
+        if hasattr(experiments[0].source(), "buckets"):
+            raise ValueError("their data have several shapes")
         _traced(experiments[0], group)
     except Exception as error:  # such as a number that decides which operations there are
         why = str(error).strip().splitlines()

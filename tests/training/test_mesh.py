@@ -82,7 +82,8 @@ def taken(experiment):
         batch["position"] = np.arange(8, dtype=np.int32) + 8 * number
         state, metrics = experiment.runner.step(state, experiment.devices.put(batch), number)
         losses.append(float(metrics["loss"]))
-    return losses, state, messages(experiment.runner._step.as_text())
+    (program,) = experiment.runner._steps.values()
+    return losses, state, messages(program.as_text())
 
 
 def assert_same(found, expected):
