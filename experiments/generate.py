@@ -4,6 +4,8 @@ python experiments/generate.py --model=path/to/it --prompt="an astronaut riding 
     --negative=blurry --steps=30 --solver=DPMpp2M --guidance_scale=7 --size=768x512 --num=4
 python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in.png --strength=0.6
 python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in.png --mask=mask.png
+python experiments/generate.py --model=path/to/it --prompt="a castle" \\
+    --controlnet=canny.safetensors:0.8 --control_image=edges.png --control_steps=0:0.5
 python experiments/generate.py --again=out.png
 
 A mask is white where the image is painted anew; all other pixels stay exactly. Each PNG holds its
@@ -43,6 +45,15 @@ cli.flag("image", cli.Text, None, "An image to begin from, or to keep where --ma
 cli.flag("strength", cli.Share, None, "The share of the steps that is done from --image.")
 cli.flag("mask", cli.Text, None, "White where --image is painted anew.")
 flags.DEFINE_multi_string("lora", [], "An adapter and its weight, style.safetensors:0.8; several.")
+flags.DEFINE_multi_string("controlnet", [], "A ControlNet and its strength, canny:0.8; several.")
+flags.DEFINE_multi_string("control_image", [], "The map of each ControlNet, of the picture's size.")
+flags.DEFINE_multi_string("control_steps", [], "The share of the steps at which each acts, 0:0.5.")
+cli.flag("ip_adapter", cli.Text, None, "An IP-Adapter and its strength, adapter.safetensors:0.6.")
+cli.flag("image_encoder", cli.Text, None, "The folder of the IP-Adapter's image encoder.")
+cli.flag("image_prompt", cli.Text, None, "A picture that the IP-Adapter follows.")
+flags.DEFINE_bool("emphasis", False, "Whether prompts have (weights:1.3), BREAK, [cat:dog:0.5].")
+cli.flag("windows", cli.Size, None, "CLIP's windows that a prompt may fill, of 75 tokens each.")
+cli.flag("clip_skip", cli.Count, None, "CLIP's last layers to skip, beyond the model's own.")
 cli.flag("dtype", cli.Text, "float32", "float32 or bfloat16.")
 cli.flag("config", cli.Text, None, "Of a single file: a diffusers folder with its settings.")
 cli.flag("tokenizer", cli.Text, None, "Of a single file: the folder of CLIP's tokenizer.")
@@ -54,8 +65,9 @@ OWN = "jaxdiff"
 
 NAMES = (
     "model", "prompt", "negative", "steps", "solver", "timesteps", "guidance_scale", "size", "num",
-    "seed", "first", "batch_size", "image", "strength", "mask", "lora", "dtype", "config",
-    "tokenizer", "scheduler",
+    "seed", "first", "batch_size", "image", "strength", "mask", "lora", "controlnet",
+    "control_image", "control_steps", "ip_adapter", "image_encoder", "image_prompt", "emphasis",
+    "windows", "clip_skip", "dtype", "config", "tokenizer", "scheduler",
 )  # fmt: skip
 
 
@@ -77,7 +89,16 @@ def main() -> None:
     if mask is not None and image is None:
         raise ValueError("mask: give the image whose other pixels are kept")
 
+    nets, maps, spans = controls_of(given, size)
+    picture = _picture("image_prompt", given["image_prompt"], 3, None)
+    if given["ip_adapter"] and not given["image_encoder"]:
+        raise ValueError("image_encoder: name the folder of the IP-Adapter's image encoder")
+    if picture is not None and not given["ip_adapter"]:
+        raise ValueError("image_prompt: name the IP-Adapter that reads it, --ip_adapter")
+    if maps and size is None and image is None:
+        size = maps[0].shape[:2]
     from jaxdiff.pipelines import released  # noqa: PLC0415 - takes seconds
+    from jaxdiff.tasks.controls import Map  # noqa: PLC0415 - takes seconds
 
     scheduler = _table(given["scheduler"])
     pipeline = released(
@@ -86,24 +107,38 @@ def main() -> None:
         config=given["config"],
         tokenizer=given["tokenizer"],
         scheduler=scheduler,
+        controlnet=[path for path, _ in nets],
     )
-    for path, weight in map(_lora, given["lora"] or ()):
+    control = [
+        Map((values + 1) / 2, strength, *span)
+        for (_, strength), values, span in zip(nets, maps, spans, strict=True)
+    ]
+    for path, weight in [_weighted("lora", each) for each in given["lora"] or ()]:
         pipeline = pipeline.with_lora(path, weight)
+    if given["emphasis"] or given["windows"] or given["clip_skip"]:
+        named = ("emphasis", "windows", "clip_skip")
+        pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
+    cond: dict[str, Any] = {"text": given["prompt"] or ""}
+    if given["ip_adapter"]:
+        path, weight = _weighted("ip_adapter", given["ip_adapter"])
+        pipeline = pipeline.with_ip_adapter(path, given["image_encoder"], weight)
+        cond |= {} if picture is None else {"image_prompt": picture}
     options = ("steps", "solver", "timesteps", "guidance_scale", "seed", "first", "batch_size")
     pictures = pipeline.sample(
         given["num"],
-        given["prompt"] or "",
+        cond,
         negative=given["negative"] or None,
         size=size,
         image=image,
         strength=given["strength"],
         mask=None if mask is None else mask[..., 0] < 0,
+        control=control or None,
         **{name: given[name] for name in options},
     )
-    for i, picture in enumerate(pictures):
+    for i, drawn in enumerate(pictures):
         file = out if given["num"] == 1 else out.with_stem(f"{out.stem}-{i}")
         one = {**given, "num": 1, "first": given["first"] + i}
-        save(file, picture, one, pipeline.parts.options)
+        save(file, drawn, one, pipeline.parts.options)
         print(file)
 
 
@@ -185,7 +220,25 @@ def _picture(name: str, path: str | None, channels: int, size: tuple[int, int] |
     return pixels.astype(np.float32) / 127.5 - 1
 
 
-def _lora(text: str) -> tuple[str, float]:
+def controls_of(
+    given: Mapping[str, Any], size: tuple[int, int] | None
+) -> tuple[list[tuple[str, float]], list[Any], list[tuple[float, ...]]]:
+    """Returns each ControlNet's path and strength, its map [h, w, 3] and its span of the steps.
+
+    Raises:
+        ValueError: the numbers of flags differ, or one cannot be read.
+    """
+    nets = [_weighted("controlnet", each) for each in given["controlnet"] or ()]
+    paths, spans = given["control_image"] or (), given["control_steps"] or ()
+    if len(paths) != len(nets):
+        raise ValueError(f"control_image: {len(paths)} for {len(nets)} of --controlnet")
+    if len(spans) not in (0, len(nets)):
+        raise ValueError(f"control_steps: {len(spans)} for {len(nets)} of --controlnet")
+    maps = [_picture("control_image", path, 3, size) for path in paths]
+    return nets, maps, [_span(each) for each in spans] or [()] * len(nets)
+
+
+def _weighted(name: str, text: str) -> tuple[str, float]:
     """Returns the path and the weight of "style.safetensors:0.8"."""
     path, colon, weight = text.rpartition(":")
     if not colon or Path(text).exists():
@@ -193,7 +246,15 @@ def _lora(text: str) -> tuple[str, float]:
     try:
         return path, float(weight)
     except ValueError:
-        raise ValueError(f"lora={text!r}: write a path, or a path and a weight, a:0.8") from None
+        raise ValueError(f"{name}={text!r}: write a path, or a path and a weight, a:0.8") from None
+
+
+def _span(text: str) -> tuple[float, float]:
+    start, colon, end = text.partition(":")
+    try:
+        return float(start), float(end if colon else "none")
+    except ValueError:
+        raise ValueError(f"control_steps={text!r}: write shares of the steps, 0:0.5") from None
 
 
 def _table(text: str | None) -> Mapping[str, Any]:

@@ -128,6 +128,11 @@ class Fields:
     network: Annotated[Any, Part("networks"), "The network."] = field(
         default_factory=lambda: {"name": "UNet"}
     )
+    control: Annotated[
+        Mapping[str, Any],
+        "A network that steers the other, which is frozen, by maps: the number of their `channels`;"
+        " `depth`, of a DiT the number of copied blocks. {} for none.",
+    ] = field(default_factory=dict)
     compute_dtype: Annotated[FloatType, "Of the network's arithmetic."] = "float32"
     conditions: Annotated[tuple[Text, ...], "The data's fields that condition the network."] = ()
     condition_dropout: Annotated[float, Range(ge=0, lt=1), "How often each is left out."] = 0.1

@@ -1,8 +1,9 @@
 """Transforms of examples, as in configs: `"Resize(size=64)"`, `"RandomFlip"`.
 
 They act on `x`, an image uint8 [h, w, c] or a clip [frames, h, w, c], where all frames are treated
-alike. `shape` maps the shape before to the shape after, with None for a side that varies from image
-to image. The pipeline maps to [-1, 1] after the last transform. `Caption` makes a text.
+alike. `shape` maps the shape before to the shape after, with None for a side that varies from
+image to image. The pipeline maps to [-1, 1] after the last transform. `Caption` makes a text,
+`ControlMap` a map for a control network.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,21 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxdiff.data.images import from_pillow, to_pillow
+from jaxdiff.data.maps import ControlMap
 from jaxdiff.options import Between, Filled, Share, Width, checked
+
+__all__ = [
+    "RGB",
+    "Caption",
+    "CaptionLine",
+    "CenterCrop",
+    "ControlMap",
+    "Grayscale",
+    "RandomCrop",
+    "RandomFlip",
+    "Resize",
+    "ResizeCrop",
+]  # fmt: skip
 
 Shape = tuple[int | None, ...]
 Method = Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxdiff.evaluation import pictures
 from jaxdiff.evaluation.classification import class_accuracy
+from jaxdiff.evaluation.control import ControlGrid
 from jaxdiff.evaluation.reference import Reference, check_comparable, distances
 from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.evaluation.similarity import psnr, ssim
@@ -34,6 +35,7 @@ class Evaluator(Protocol):
 
 
 __all__ = [
+    "ControlGrid",
     "Evaluator",
     "HeldOutLoss",
     "ModeCoverage",

@@ -127,11 +127,14 @@ class MultiHead:
         mask: Bool[Array, "#b #heads #n m"] | None = None,
         bias: Float[Array, "#b #heads #n m"] | None = None,
         rotation: Float[Array, "#b n pairs"] | None = None,
+        image: Float[Array, "b k d2"] | None = None,
     ) -> Float[Array, "b n c"]:
         """Returns attention of the tokens to the context, by default to themselves.
 
         Context tokens where `mask` is False are ignored. `rotation` holds an angle for each pair of
-        channels of a query and of a key; the context must then be the tokens.
+        channels of a query and of a key; the context must then be the tokens. Attention to the
+        tokens of an `image`, by keys and values of its own, is added before the last map (Ye et
+        al., 2023).
         """
         context = x if context is None else context
         width = x.shape[-1]
@@ -139,6 +142,9 @@ class MultiHead:
         key = self.project("key", context, width, rotation)
         value = self.project("value", context, width)
         mixed = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
+        if image is not None:
+            key, value = (self.project(f"image_{n}", image, width) for n in ("key", "value"))
+            mixed += attend(query, key, value, scale=self.scale)
         return self.merge("out", mixed, width)
 
     def project(

@@ -174,6 +174,18 @@ def read_text(
     return read(cond, batch)
 
 
+def read_image(inputs: Inputs, cond: Cond, batch: int, dtype: Any) -> Float[Array, "b n d"] | None:
+    """Returns the tokens of cond["image_prompt"]; None for no image prompts.
+
+    Raises:
+        ValueError: it is missing, or has another shape than `inputs` names.
+    """
+    if inputs.image_features is None:
+        return None
+    name, options = "image_prompt", (dtype, inputs.learned_null)
+    return TokenCondition(name, inputs.image_features, *options, name="image")(cond, batch)[0]
+
+
 def with_maps(
     inputs: Inputs, x: Float[Array, "b *space c"], cond: Cond, dtype: Any
 ) -> Float[Array, "b *space d"]:

@@ -22,6 +22,8 @@ class Inputs:
             "guidance_scale". Its embedding is zero at first, so that a network which gains one
             begins as it was; it is never dropped.
         text_features: width of the tokens cond["text"] [b, n, d]; None for no text.
+        image_features: width of the tokens cond["image_prompt"] [b, n, d], to which a U-Net attends
+            beside the text; None for no image prompts.
         pooled_features: width of the pooled vector [b, p] of cond["text"], the first part of the
             joint embedding; None for none.
         joint_vectors: name and width of each vector [b, d] of the joint embedding.
@@ -39,6 +41,7 @@ class Inputs:
     scalars: Mapping[str, float] = field(default_factory=dict)
     text_features: Width | None = None
     pooled_features: Width | None = None
+    image_features: Width | None = None
     joint_vectors: Mapping[str, Width] = field(default_factory=dict)
     joint_numbers: Mapping[str, Width] = field(default_factory=dict)
     number_features: Width = 256

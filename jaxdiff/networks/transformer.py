@@ -39,6 +39,7 @@ class SpatialTransformer(nn.Module):
         x: Float[Array, "b h w c"],
         text: Float[Array, "b n d"] | None = None,
         text_mask: Bool[Array, "b n"] | None = None,
+        image: Float[Array, "b k d2"] | None = None,
     ) -> Float[Array, "b h w c"]:
         """Returns the image; without text the blocks attend to the image alone."""
         c = x.shape[-1]
@@ -48,7 +49,8 @@ class SpatialTransformer(nn.Module):
         tokens = rearrange(h, "b h w c -> b (h w) c")
         tokens = Dense(c, dtype=self.dtype, name="in")(tokens)
         for i in range(self.depth):
-            tokens = TransformerBlock(heads, self.dtype, name=f"block_{i}")(tokens, text, text_mask)
+            block = TransformerBlock(heads, self.dtype, name=f"block_{i}")
+            tokens = block(tokens, text, text_mask, image)
         out = Dense(c, kernel_init=zero_init, dtype=self.dtype, name="out")(tokens)
         return x + out.reshape(x.shape)
 
@@ -65,14 +67,18 @@ class TransformerBlock(nn.Module):
         x: Float[Array, "b n c"],
         text: Float[Array, "b m d"] | None = None,
         text_mask: Bool[Array, "b m"] | None = None,
+        image: Float[Array, "b k d2"] | None = None,
     ) -> Float[Array, "b n c"]:
-        """Returns tokens of the same width; without text, attention to text is left out."""
+        """Returns tokens of the same width; without text, attention to text is left out.
+
+        With the tokens of an `image`, the attention to text attends to these beside it.
+        """
         norm = lambda name: LayerNorm(dtype=self.dtype, name=name)
         heads = MultiHead(self.num_heads, use_bias=False, dtype=self.dtype)
         mask = None if text_mask is None else text_mask[:, None, None]
         x += Attention(heads, name="self")(norm("norm_self")(x))
         if text is not None:
-            x += Attention(heads, name="text")(norm("norm_text")(x), text, mask=mask)
+            x += Attention(heads, name="text")(norm("norm_text")(x), text, mask=mask, image=image)
         return x + GEGLU(dtype=self.dtype, name="mlp")(norm("norm_mlp")(x))
 
 

@@ -11,43 +11,20 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.attention import SelfAttention, num_heads
 from jaxdiff.networks.blocks import ResidualBlock
-from jaxdiff.networks.conditioning import embed, read_text, with_maps
+from jaxdiff.networks.conditioning import embed, read_image, read_text, with_maps
 from jaxdiff.networks.dit.stack import Remat, recomputed
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
+from jaxdiff.networks.residuals import Residuals, sums
 from jaxdiff.networks.temporal import NAME, TemporalLayer, by_frame
 from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 
 
-class Residuals(NamedTuple):
-    """The output of the encoder of a U-Net, or arrays of the same shapes to be added to it.
-
-    Attributes:
-        middle: features at the smallest size, after the middle blocks.
-        skips: features for the skip connections, in the order of the encoder's layers.
-    """
-
-    middle: Float[Array, "b h w c"]
-    skips: Sequence[Float[Array, "b _ _ _"]]
-
-    def plus(self, other: "Residuals") -> "Residuals":
-        """Returns the sums.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        shapes = lambda each: [a.shape for a in (each.middle, *each.skips)]
-        if shapes(self) != shapes(other):
-            raise ValueError(f"residuals have shapes {shapes(other)}; expected {shapes(self)}")
-        skips = tuple(map(jnp.add, self.skips, other.skips))
-        return Residuals(self.middle + other.middle, skips)
-
-
 class _BlockInputs(NamedTuple):
-    """The inputs of all blocks beside the image: the embedding, the text, and dropout keys.
+    """The inputs of all blocks beside the image: embedding, text, image prompt, dropout keys.
 
     `frames` of a clip; they are examples of the batch, one clip after another.
     """
@@ -55,6 +32,7 @@ class _BlockInputs(NamedTuple):
     vector: Array
     text: Array | None
     text_mask: Array | None
+    image: Array | None
     dropout_keys: Array | None
     frames: int = 1
 
@@ -143,7 +121,9 @@ class UNet(nn.Module):
         inputs = self._block_inputs(time, cond, dropout_keys)
         if x.ndim == 5:
             return self._of_clip(x, inputs, cond)
-        encoded = self._encode(with_maps(self.inputs, x, cond, self.dtype), inputs)
+        levels = () if residuals is None else residuals.levels
+        x_in = with_maps(self.inputs, x, cond, self.dtype)
+        encoded = self._encode(x_in, inputs, levels=levels)
         if residuals is not None:
             encoded = encoded.plus(residuals)
         return self._decode(encoded, inputs, self.out_channels or x.shape[-1])
@@ -155,7 +135,7 @@ class UNet(nn.Module):
         if self.inputs.maps:
             raise ValueError("inputs.maps: of images only, and x is a clip")
         frames, keys = x.shape[1], inputs.dropout_keys
-        inputs = _BlockInputs(*by_frame(inputs[:3], frames), None, frames)
+        inputs = _BlockInputs(*by_frame(inputs[:4], frames), None, frames)
         if keys is not None:
             each = jax.vmap(lambda key: jax.random.split(key, frames))(keys)
             inputs = inputs._replace(dropout_keys=each.reshape(-1))
@@ -168,27 +148,45 @@ class UNet(nn.Module):
         embed_time = time_embedding(self, self.time_sinusoids, features, features // 4)
         vector = embed(self.inputs, embed_time, time, cond)
         text, text_mask = read_text(self.inputs, cond, len(time), self.dtype)
-        return _BlockInputs(vector, text, text_mask, dropout_keys)
+        image = read_image(self.inputs, cond, len(time), self.dtype)
+        return _BlockInputs(vector, text, text_mask, image, dropout_keys)
 
-    def _encode(self, x: Array, inputs: _BlockInputs) -> Residuals:
-        """Returns the features at the smallest size after the middle blocks, and the skips."""
+    def _encode(
+        self,
+        x: Array,
+        inputs: _BlockInputs,
+        hint: Array | None = None,
+        levels: Sequence[Array] = (),
+    ) -> Residuals:
+        """Returns the features at the smallest size after the middle blocks, and the skips.
+
+        A `hint` is added to the features of the first convolution, `levels` at the end of each
+        level: before the size is halved where the level attends to text, after it elsewhere.
+        """
+        waiting = list(levels)
+        add = lambda h: sums([h], [waiting.pop(0)])[0] if waiting else h
         self._check(level_sizes(x.shape[1:3], len(self.channels)))
         h = Conv(self.channels[0], dtype=self.dtype, name="conv_in")(x)
+        h = h if hint is None else h + hint
         skips = [h]
         for level in range(len(self.channels)):
             for i in range(self.layers_per_block):
                 h = self._layer(h, level, f"down_{level}_{i}", inputs)
                 skips.append(h)
+            if self._depths[level]:
+                skips[-1] = h = add(h)
             if level < len(self.channels) - 1:
                 h = self._resample(h, "down", f"down_{level}", inputs)
                 skips.append(h)
+            if not self._depths[level]:
+                skips[-1] = h = add(h)
 
         h = self._residual(h, h.shape[-1], "middle_0", inputs)
         if self.middle_attention:
             h = self._attend(h, len(self.channels) - 1, self._middle_depth, "middle", inputs)
         h = self._residual(h, h.shape[-1], "middle_1", inputs)
         h = self._across_frames(h, len(self.channels) - 1, "middle", inputs)
-        return Residuals(h, tuple(skips))
+        return Residuals(add(h), tuple(skips))
 
     def _decode(self, encoded: Residuals, inputs: _BlockInputs, out_channels: int) -> Array:
         h, skips = encoded.middle, list(encoded.skips)
@@ -239,7 +237,7 @@ class UNet(nn.Module):
             transformer = recomputed(SpatialTransformer, self.remat)(
                 depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
             )
-            return transformer(h, inputs.text, inputs.text_mask)
+            return transformer(h, inputs.text, inputs.text_mask, inputs.image)
         attention = SelfAttention(
             *heads, self.num_groups, self.eps, self.skip_scale, self.dtype,
             name=f"{name}_attention",

@@ -9,8 +9,9 @@ from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.encoders import TextEncoder, ZeroTokens
 from jaxdiff.diffusion.preconditioning import Unscaled
 from jaxdiff.networks.dit import MMDiT
-from jaxdiff.pipelines.pipeline import Parts
+from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler
+from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.weights.devices import Devices
@@ -67,6 +68,8 @@ TASKS = ("", "Img2Img", "Inpaint")
 FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for task in TASKS}
 """Families by the names of their pipelines in diffusers, which has one for each use."""
 
+FAMILIES["StableDiffusionDepth2ImgPipeline"] = SD
+
 
 def joined(family: Family, each: list[TextEncoder | None], network: Any, *, zero_null: bool) -> Any:
     """Returns the text encoder of a pipeline, of those of its parts.
@@ -113,4 +116,5 @@ def together(
         size=(side[0] * factor, side[1] * factor),
         multiple=factor * inner,
         devices=devices,
+        learns=students.CONSISTENCY if solver == "LCM" else students.DENOISER,
     )

@@ -13,7 +13,7 @@ from jaxdiff.config.build import suggest
 from jaxdiff.files import read_json
 from jaxdiff.networks.text.t5 import T5Settings
 from jaxdiff.pipelines.families import FAMILIES, T5_TOKENS, Family, joined, together
-from jaxdiff.pipelines.pipeline import Parts
+from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
 from jaxdiff.pretrained.config import Config, read_config
 from jaxdiff.pretrained.families import describe, read_network

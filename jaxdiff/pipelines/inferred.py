@@ -1,7 +1,7 @@
 """The settings of released models, for a file that has none of its own."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from jaxdiff.conditioning.encoders import TextEncoder
 from jaxdiff.networks import released
 from jaxdiff.networks.autoencoder import AutoencoderKL, sd3_vae, sd_vae, sdxl_vae
 from jaxdiff.networks.dit import CentredGrid, MMDiT, SinCosPositions
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.text.clip import CLIPTextSettings, clip_vit_l_14, openclip_bigg_14
 from jaxdiff.networks.text.t5 import t5_v1_1_xxl
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pipelines.families import PENULTIMATE, SD, SD3, SDXL, T5_TOKENS, joined, together
 from jaxdiff.pipelines.layouts import CLIP_HF, NETWORK, Layout, Tensors
-from jaxdiff.pipelines.pipeline import Parts
+from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
 from jaxdiff.pretrained import resolve
 from jaxdiff.pretrained.config import Config
+from jaxdiff.pretrained.peers import MAPS
 from jaxdiff.weights.devices import Devices
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -108,15 +110,15 @@ def network_of(layout: Layout, tensors: Tensors, name: str) -> UNet | MMDiT:
             positions=SinCosPositions(CentredGrid(extent=64.0, most=most)),
         )
     channels = tensors[f"{NETWORK}input_blocks.0.0.weight"].shape[1]
-    if channels != 4:
+    if channels not in MAPS:
         raise ValueError(
-            f"{name} reads {channels} channels: a model for inpainting, depth or editing, which"
-            " cannot be expressed"
+            f"{name} reads {channels} channels: a model for editing, which cannot be expressed"
         )
-    if layout.family is SDXL:
-        return released.sdxl()
     first = layout.encoders == (CLIP_HF,)
-    return released.stable_diffusion_15() if first else released.stable_diffusion_2()
+    second = released.stable_diffusion_15 if first else released.stable_diffusion_2
+    network = (released.sdxl if layout.family is SDXL else second)()
+    inputs = {f.name: getattr(network.inputs, f.name) for f in fields(network.inputs)}
+    return network.clone(inputs=Inputs(**{**inputs, "maps": dict(MAPS[channels])}))
 
 
 def encoders_of(layout: Layout, file: Path, dtype: str, tokenizer: str) -> list[TextEncoder | None]:

@@ -1,7 +1,7 @@
 """A released model from a path: a diffusers folder, a single file, or a name on the hub."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxdiff.options import FloatType, check
 from jaxdiff.pipelines.folders import INDEX, from_folder
-from jaxdiff.pipelines.pipeline import Parts, Pipeline
+from jaxdiff.pipelines.parts import Parts
+from jaxdiff.pipelines.pipeline import Pipeline
 from jaxdiff.pipelines.single_files import from_file
 from jaxdiff.pretrained import resolve
 from jaxdiff.pretrained.families import network_shapes
@@ -25,6 +26,7 @@ def released(
     scheduler: Mapping[str, Any] = MappingProxyType({}),
     config: str | os.PathLike | None = None,
     tokenizer: str | os.PathLike | None = None,
+    controlnet: str | os.PathLike | Sequence[str | os.PathLike] = (),
 ) -> Pipeline:
     """Opens a released model: Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3.
 
@@ -41,6 +43,7 @@ def released(
             whose weights are those of parts that the file does not have.
         tokenizer: of a single file without `config`, the folder of CLIP's tokenizer, or one with
             folders "tokenizer" and, for T5, "tokenizer_3"; by default the file's.
+        controlnet: a ControlNet, as in `Pipeline.with_controlnet`, or several.
 
     Raises:
         ValueError: files are missing, damaged or of another model; names the file and the field,
@@ -70,7 +73,11 @@ def released(
             f"{str(path)!r} is no folder of a diffusers pipeline (it has no {INDEX}), and no"
             " .safetensors file"
         )
-    return Pipeline(parts, load(parts, dtype))
+    pipeline = Pipeline(parts, load(parts, dtype))
+    single = isinstance(controlnet, str | os.PathLike)
+    for each in [controlnet] if single else controlnet:
+        pipeline = pipeline.with_controlnet(each)
+    return pipeline
 
 
 def load(parts: Parts, dtype: Any) -> dict[str, Any]:

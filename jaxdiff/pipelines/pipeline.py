@@ -4,10 +4,9 @@ pipeline = jaxdiff.released("path/to/stable-diffusion")
 pictures = pipeline.sample(4, "an astronaut riding a horse", steps=30)
 """
 
-import functools
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,108 +15,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import random
-from jaxdiff.codecs.latents import Latents
-from jaxdiff.conditioning.conditions import Conditions
-from jaxdiff.conditioning.encoders import Numbers
-from jaxdiff.options import Share, check
+from jaxdiff.pipelines.calls import conditions_of, part_of_grid
+from jaxdiff.pipelines.controls import read_control
 from jaxdiff.pipelines.embeddings import with_word
+from jaxdiff.pipelines.image_prompts import read_ip_adapter
 from jaxdiff.pipelines.lora import check_used, read_lora, with_changes
-from jaxdiff.tasks.model import Model
-from jaxdiff.tasks.sampler import Sampler
-from jaxdiff.tasks.sampling_options import Options
-from jaxdiff.typing import Cond, Denoiser, Encoder, Params
-from jaxdiff.weights.devices import Devices
-from jaxdiff.weights.table import Table, Weights
+from jaxdiff.pipelines.painting import MASK, known_of, maps_of
+from jaxdiff.pipelines.parts import Parts, Size
+from jaxdiff.pipelines.prompts import later_of, reading
+from jaxdiff.typing import Cond, Denoiser, Params
 
 Images = Float[np.ndarray, "n h w c"]
-Size = Sequence[int]
-"""Height and width in pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """A released model as its files describe it, before its weights are read.
-
-    Attributes:
-        family: "StableDiffusionPipeline", ...: the name of the pipeline in diffusers.
-        model: the network in its process; `codec`, the autoencoder; `text`, the encoder of prompts.
-        sources: where the weights "network", "codec" and "text" are read from.
-        options: how samples are drawn where a call does not say.
-        size: height and width of pictures where a call does not say.
-        multiple: heights and widths are multiples of it.
-        devices: where weights and samples lie.
-    """
-
-    family: str
-    model: Model
-    codec: Latents
-    text: Any
-    sources: Mapping[str, Any]
-    options: Options
-    size: tuple[int, int]
-    multiple: int
-    devices: Devices
-    _samplers: dict[tuple[int, int], Sampler] = field(default_factory=dict, init=False)
-
-    def table(self, network_shapes: Params) -> Table:
-        """Returns the table of weights."""
-        shapes = {
-            "network": lambda: network_shapes,
-            "codec": self.codec.shapes,
-            "text": self.text.shapes,
-        }
-        return Table(
-            {
-                name: Weights(shapes=shapes[name], source=source, trained=False, config_field=name)
-                for name, source in self.sources.items()
-            }
-        )
-
-    def sampler(self, size: Size | None = None) -> Sampler:
-        """Returns the sampler of pictures of a size; it keeps its compiled programs.
-
-        Raises:
-            ValueError: the size is not made of the network's multiples.
-        """
-        height, width = self._checked(size or self.size)
-        if (height, width) not in self._samplers:
-            factor, channels = self.codec.network.settings.factor, self.codec.network.settings
-            self._samplers[height, width] = Sampler(
-                self.model,
-                self.codec,
-                (height, width, channels.image_channels),
-                (height // factor, width // factor, channels.latent_channels),
-                conditions=self._conditions(height, width),
-                options=self.options,
-                devices=self.devices,
-            )
-        return self._samplers[height, width]
-
-    def _conditions(self, height: int, width: int) -> Conditions:
-        encoders: dict[str, Encoder] = {"text": self.text}
-        if self.model.network.inputs.joint_numbers:
-            encoders["size"] = Numbers((height, width, 0, 0, height, width))
-        return Conditions(tuple(encoders), encoders, learned_null=False)
-
-    def _checked(self, size: Size) -> tuple[int, int]:
-        each = self.multiple
-        if len(size) != 2 or any(n < each or n % each for n in size):
-            near = tuple(max(round(n / each), 1) * each for n in size)
-            raise ValueError(
-                f"size={tuple(size)}: height and width must be multiples of {each}, such as {near}"
-            )
-        height, width = size
-        return int(height), int(width)
-
-    @functools.cached_property
-    def encode(self) -> Any:
-        """Returns the compiled encoder of images."""
-        return jax.jit(self.codec.encode)
-
-    @functools.cached_property
-    def decode(self) -> Any:
-        """Returns the compiled decoder of latents."""
-        return jax.jit(self.codec.decode)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -180,6 +88,71 @@ class Pipeline:
         text, params = with_word(self.parts.text, self.weights["text"], source, word)
         return Pipeline(replace(self.parts, text=text), {**self.weights, "text": params})
 
+    def with_controlnet(self, source: str | os.PathLike) -> "Pipeline":
+        """Returns the pipeline with a ControlNet, for `sample(control=map)`; this one stays.
+
+        Args:
+            source: a diffusers folder, of a T2I-Adapter too, or a ControlNet's .safetensors file in
+                its layout or in the authors'. Several are added one after another.
+
+        Raises:
+            ValueError: the file is missing, damaged, of another kind, or of another model.
+        """
+        parts, model = self.parts, self.parts.model
+        place = lambda shapes: parts.devices.placed({"frozen": shapes})["frozen"]
+        dtype = jax.tree.leaves(self.weights["network"])[0].dtype
+        factor = parts.codec.network.settings.factor
+        network, params = read_control(source, model.network, factor, place, dtype)
+        name = f"control_{len(model.controls)}"
+        model = replace(model, controls=(*model.controls, (name, network)))
+        return Pipeline(replace(parts, model=model), {**self.weights, name: params})
+
+    def with_prompts(
+        self,
+        *,
+        emphasis: bool | None = None,
+        windows: int | None = None,
+        clip_skip: int | None = None,
+    ) -> "Pipeline":
+        """Returns the pipeline that reads prompts otherwise; this one stays as it is.
+
+        Args:
+            emphasis: whether "(word:1.3)", "[word]", "BREAK" and "[cat:dog:0.5]" have a meaning;
+                see `conditioning.emphasis`.
+            windows: number of CLIP's windows that a prompt may fill, of 75 tokens each.
+            clip_skip: number of CLIP's last layers that are skipped, beyond those that the model
+                skips in any case; 1 is the "clip skip 2" of other tools.
+
+        Raises:
+            ValueError: an option is out of range.
+        """
+        options = {"emphasis": emphasis, "windows": windows, "clip_skip": clip_skip}
+        text = reading(self.parts.text, self.parts.family, **options)
+        params = {**self.weights["text"], "empty": jax.device_put(text.prepare([""]))}
+        return Pipeline(replace(self.parts, text=text), {**self.weights, "text": params})
+
+    def with_ip_adapter(
+        self, source: str | os.PathLike, image_encoder: str | os.PathLike, weight: float = 1.0
+    ) -> "Pipeline":
+        """Returns the pipeline with image prompts; this one stays as it is.
+
+        Then `sample(1, {"text": "a castle", "image_prompt": picture})`, a picture [h, w, 3] in
+        [-1, 1]. Without it, samples are those of no image.
+
+        Args:
+            source: a .safetensors file of an IP-Adapter.
+            image_encoder: the folder of the CLIP image encoder that it was trained with.
+            weight: how strong image prompts are.
+
+        Raises:
+            ValueError: a file is missing, damaged, of another kind, or of another model.
+        """
+        model, params = self.parts.model, self.weights["network"]
+        found = read_ip_adapter(source, image_encoder, model.network, params, weight)
+        network, params, prompt, of_prompt = found
+        parts = replace(self.parts, model=replace(model, network=network), image_prompt=prompt)
+        return Pipeline(parts, {**self.weights, "network": params, "image_prompt": of_prompt})
+
     def sample(
         self,
         num: int = 1,
@@ -189,6 +162,8 @@ class Pipeline:
         image: Any = None,
         strength: float | None = None,
         negative: str | Mapping[str, Any] | None = None,
+        mask: Any = None,
+        depth: Any = None,
         **options: Any,
     ) -> Images:
         """Draws pictures [num, h, w, c] in [-1, 1]; values beyond are to be clipped.
@@ -202,24 +177,37 @@ class Pipeline:
             image: [h, w, c] or [num, h, w, c] in [-1, 1], to begin from or to keep under a mask.
             strength: the share of the steps that is done, from an image noised that far.
             negative: a prompt that guidance leads away from, or conditions.
-            **options: those of `Sampler.__call__`: solver, steps, guidance_scale, mask, seed, ...
+            mask: True where `image` is known and kept, [h, w] or [num, h, w].
+            depth: of a model that reads depth, a map [h, w], larger is nearer, of any range.
+            **options: those of `Sampler.__call__`: solver, steps, guidance_scale, control,
+                seed, ...
 
         Raises:
             ValueError: an argument is out of range, or does not fit the others.
             NonFiniteError: samples are not finite.
         """
-        cond, negative = _conditions(cond), _conditions(negative)
+        cond, later = later_of(self.parts.text, conditions_of(cond))
+        negative = conditions_of(negative)
         if image is not None:
             image = np.asarray(image)
             image = np.broadcast_to(image, (num, *image.shape[-3:])) if image.ndim >= 3 else image
             size = size or image.shape[1:3]
         sampler = self.parts.sampler(size)
         if strength is not None:
-            options |= _part_of_grid(sampler, self.weights, image, strength, options)
+            options |= part_of_grid(sampler, self.weights, image, strength, options)
         if "size" in cond and np.ndim(cond["size"]) == 1:
             # The unguided prediction is of a picture of the same size.
             negative = {"size": cond["size"], **negative}
-        return sampler(self.weights, num, cond, image=image, negative=negative, **options)
+        given = {"negative": negative, "later": later, "always": {}, **options}
+        maps, side = self.parts.model.network.inputs.maps, sampler.size
+        factor = self.parts.codec.network.settings.factor
+        pictures = {"image": image, "mask": mask, "depth": depth}
+        given["always"] = maps_of(maps, num, side, factor, self.encode, **pictures)
+        if MASK not in maps:
+            return sampler(self.weights, num, cond, image=image, mask=mask, **given)
+        begin = None if strength is None else image
+        painted = sampler(self.weights, num, cond, image=begin, **given)
+        return np.where(known_of(mask, num, side)[..., None], image, painted)
 
     def invert(
         self, image: Any, cond: str | Mapping[str, Any] | None = None, **options: Any
@@ -233,7 +221,7 @@ class Pipeline:
         """
         image = np.asarray(image)
         sampler = self.parts.sampler(image.shape[1:3])
-        return sampler.invert(self.weights, image, _conditions(cond), **options)
+        return sampler.invert(self.weights, image, conditions_of(cond), **options)
 
     def denoiser(
         self,
@@ -255,7 +243,7 @@ class Pipeline:
         Raises:
             ValueError: a name is unknown, or values are of another number or kind.
         """
-        return self.parts.sampler(size).encode(self.weights, num, _conditions(cond))
+        return self.parts.sampler(size).encode(self.weights, num, conditions_of(cond))
 
     def encode(self, images: Any, seed: int = 0) -> Float[Array, "n h w c"]:
         """Returns the latents of images [n, h, w, c] in [-1, 1], drawn from the posterior."""
@@ -266,27 +254,3 @@ class Pipeline:
     def decode(self, latents: Any) -> Float[Array, "n h w c"]:
         """Returns the images [n, h, w, c] of latents; values beyond [-1, 1] are to be clipped."""
         return self.parts.decode(self.weights["codec"], jnp.asarray(latents))
-
-
-def _conditions(cond: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(cond, str):
-        return {"text": cond}
-    return dict(cond or {})
-
-
-def _part_of_grid(
-    sampler: Sampler, weights: Any, image: Any, strength: float, options: Mapping[str, Any]
-) -> dict[str, float]:
-    """Returns the ends of the last steps of a grid: a share `strength` of them, rounded down."""
-    check("strength", Share, strength)
-    if image is None:
-        raise ValueError(f"strength={strength}: give the image to begin from")
-    if {"t_start", "t_end"} & set(options):
-        raise ValueError("strength stands for t_start and t_end: give either")
-    grid = {k: v for k, v in options.items() if k in ("timesteps", "steps", "solver")}
-    times = np.asarray(sampler.times(weights, **grid))
-    steps = len(times) - 1
-    done = int(steps * strength)
-    if done < 1:
-        raise ValueError(f"strength={strength} of {steps} steps is none: take more steps")
-    return {"t_start": float(times[steps - done]), "t_end": float(times[-1])}

@@ -45,6 +45,8 @@ class _Kind(NamedTuple):
     """Whether noise levels are spread over the whole schedule, not over those of the spacing."""
     alpha_to_one: bool | None = None
     """Whether the last step leads to the data by default, where the class has the field for it."""
+    skips: bool = False
+    """Whether its times are some of those on which a consistency model was distilled."""
     flow: str = "euler"
     """How the times of a rectified flow are counted."""
 
@@ -121,6 +123,10 @@ def _schedule(config: Config) -> Schedule:
 
 def _grid(config: Config, kind: _Kind, steps: int) -> timesteps.Timesteps:
     spacing = config.get("timestep_spacing", kind.spacing)
+    if kind.skips:
+        # The network's output is x0 to within 1e-5: c_skip of the first time with this factor.
+        config.only(steps_offset=0, timestep_scaling=10.0, clip_sample=False)
+        return timesteps.Skipping(steps, config.get("original_inference_steps", 50))
     end = int(_ends_early(config, kind))
     offset = config.get("steps_offset", 0)
     match spacing:
@@ -217,6 +223,7 @@ KINDS = {
     "DPMSolverMultistepScheduler": _Kind(_dpm, **_MULTISTEP, flow="dpm"),
     "UniPCMultistepScheduler": _Kind(_unipc, **_MULTISTEP, flow="unipc"),
     "DEISMultistepScheduler": _Kind(_always("DEIS"), **_MULTISTEP),
+    "LCMScheduler": _Kind(_always("LCM"), "leading", skips=True),
     "FlowMatchEulerDiscreteScheduler": _Kind(_always("Euler")),
     "FlowMatchHeunDiscreteScheduler": _Kind(_always("Heun")),
 }
@@ -230,6 +237,8 @@ SPREADS = {
 }
 
 IGNORED = (
+    "original_inference_steps",
+    "timestep_scaling",
     "base_image_seq_len",
     "base_shift",
     "clip_sample",

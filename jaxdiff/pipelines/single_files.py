@@ -10,7 +10,7 @@ from jaxdiff.pipelines import inferred
 from jaxdiff.pipelines.families import SD3, T5_TOKENS
 from jaxdiff.pipelines.folders import from_folder
 from jaxdiff.pipelines.layouts import layout_of, sources_of
-from jaxdiff.pipelines.pipeline import Parts
+from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pretrained import open_tensors
 from jaxdiff.weights.devices import Devices
 

@@ -42,6 +42,10 @@ class Config:
         value = self._fields.get(name, default)
         return tuple(value) if isinstance(value, list) else value
 
+    def implied(self, **fields: Any) -> "Config":
+        """Returns a config with further fields, which the class of this one implies."""
+        return Config({**fields, **self._fields}, self._file)
+
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 

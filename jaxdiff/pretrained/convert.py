@@ -97,7 +97,8 @@ def to_ours(
     """Returns the tensors of a checkpoint as a tree like `target`, in its types and shardings.
 
     `target` is a tree of arrays or of shapes (`jax.eval_shape`). `tensors` have a shape and are
-    read by `numpy.asarray`, one at a time, after all names and shapes were compared.
+    read by `numpy.asarray`, one at a time, after all names and shapes were compared. Those in files
+    are cast and turned on the way from the file, so that the host has each once.
 
     Raises:
         ValueError: keys are missing, have another shape or are in no rule; no rule matches a name.
@@ -111,7 +112,9 @@ def to_ours(
 
     def place(name: str, value: Any) -> None:
         leaf = leaves[name]
-        ours[name] = jax.device_put(value.astype(leaf.dtype), getattr(leaf, "sharding", None))
+        # A copy: the device may take it over, and must not take over the file.
+        whole = np.array(value, leaf.dtype, order="C")
+        ours[name] = jax.device_put(whole, getattr(leaf, "sharding", None))
 
     for pair in found:
         if not pair.theirs:
@@ -119,7 +122,7 @@ def to_ours(
             continue
         layout = pair.rule.layout
         keys = pair.theirs[:1] if pair.rule.tied else pair.theirs
-        whole = join([np.asarray(tensors[key]) for key in keys])
+        whole = join([_mapped(tensors[key]) for key in keys])
         sizes = [_outputs(jax.eval_shape(layout.to_theirs, parts[name])) for name in pair.ours]
         for name, part in zip(pair.ours, divide(whole, sizes), strict=True):
             value = layout.to_ours(part, parts[name].shape)
@@ -202,6 +205,11 @@ def _check(table, tensors, parts, found, source):
             + _listed("not copies of each other, as they must be", different)
             + _listed("in no checkpoint, so that the target must hold arrays", abstract)
         )
+
+
+def _mapped(tensor: Any) -> np.ndarray:
+    """Returns a tensor's numbers, of one in a file as they lie there."""
+    return tensor.mapped() if hasattr(tensor, "mapped") else np.asarray(tensor)
 
 
 def _outputs(x: Any) -> int:

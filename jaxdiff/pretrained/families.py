@@ -21,7 +21,7 @@ from jaxdiff.networks.layers import fitting_groups
 from jaxdiff.networks.unet import UNet
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder
-from jaxdiff.pretrained import peers
+from jaxdiff.pretrained import control_peers, peers
 from jaxdiff.pretrained.config import Config, read_config
 from jaxdiff.pretrained.convert import names, to_ours
 from jaxdiff.pretrained.files import open_tensors, resolve
@@ -38,6 +38,8 @@ Autoencoder = AutoencoderKL | AutoencoderVQ | VideoAutoencoder
 FAMILIES: Mapping[str, Callable[[Config, Any], Described]] = {
     "UNet2DModel": peers.unet2d,
     "UNet2DConditionModel": peers.unet2d_condition,
+    "ControlNetModel": control_peers.controlnet,
+    "T2IAdapter": control_peers.t2i_adapter,
     "DiTTransformer2DModel": peers.dit,
     "Transformer2DModel": peers.dit,
     "PixArtTransformer2DModel": peers.pixart,
@@ -111,7 +113,8 @@ def describe(file: Path, dtype: Any = jnp.float32) -> Described:
         )
     config = Config(fields, str(file))
     described = FAMILIES[kind](config, dtype)
-    config.finish()
+    if kind != "ControlNetModel":  # its fields are those of two networks
+        config.finish()
     return described
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.files import atomic_write
@@ -37,21 +39,42 @@ KEPT = ("*.safetensors", "*.json", "*.txt")
 """The files fetched from the hub: weights, settings, vocabularies."""
 
 
+TYPES = {
+    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16,
+    "U32": np.uint32, "I32": np.int32, "U64": np.uint64, "I64": np.int64, "F16": np.float16,
+    "F32": np.float32, "F64": np.float64, "BF16": jnp.bfloat16, "F8_E4M3": jnp.float8_e4m3fn,
+    "F8_E5M2": jnp.float8_e5m2,
+}  # fmt: skip
+"""The types of arrays by their names in a file."""
+
+
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file; `numpy.asarray` reads it."""
+    """A tensor in a file, `at` its first byte; `numpy.asarray` reads it."""
 
     key: str
     shape: tuple[int, ...]
-    handle: Any = field(repr=False)
+    kind: str
+    file: Path = field(repr=False)
+    at: int = field(repr=False)
+
+    def mapped(self) -> np.ndarray:
+        """Returns the tensor as it lies in the file, whose pages are read when they are used.
+
+        Raises:
+            ValueError: its type is not known.
+        """
+        if self.kind not in TYPES:
+            raise ValueError(f"{self.key!r} is stored as {self.kind}, which cannot be read")
+        kind = np.dtype(TYPES[self.kind])
+        if not all(self.shape):
+            return np.zeros(self.shape, kind)
+        count = math.prod(self.shape)
+        data = np.memmap(self.file, np.uint8, "r", self.at, (count * kind.itemsize,))
+        return np.asarray(data).view(kind).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        try:
-            value = self.handle.get_tensor(self.key)
-        except (AttributeError, TypeError) as error:  # a type that numpy does not have
-            kind = self.handle.get_slice(self.key).get_dtype()
-            raise ValueError(f"{self.key!r} is stored as {kind}: {error}") from None
-        return value if dtype is None else value.astype(dtype)
+        return np.array(self.mapped(), dtype)
 
 
 def load(table: Table, source: str | os.PathLike, target: Params) -> Params:
@@ -224,15 +247,18 @@ def _open_file(file: Path) -> dict[str, Stored]:
     refuse_pickled(file)
     safetensors = _safetensors()
     try:
-        handle = safetensors.safe_open(file, framework="numpy")
-        return {
-            key: Stored(key, tuple(handle.get_slice(key).get_shape()), handle)
-            for key in handle.keys()  # noqa: SIM118 - a handle is no mapping
-        }
+        with safetensors.safe_open(file, framework="numpy"), file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
             f"{str(file)!r} is cut off, or is not a safetensors file: {error}"
         ) from None
+    header.pop("__metadata__", None)
+    return {
+        key: Stored(key, tuple(one["shape"]), one["dtype"], file, 8 + size + one["data_offsets"][0])
+        for key, one in header.items()
+    }
 
 
 def _safetensors() -> Any:

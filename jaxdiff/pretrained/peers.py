@@ -3,7 +3,7 @@
 A field that changes the network and cannot be expressed here is an error that names it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxdiff.networks import autoencoder, video_autoencoder
@@ -22,6 +22,14 @@ class Described(NamedTuple):
 
     network: Any
     shape: tuple[int, ...]
+
+
+MAPS: Mapping[int, Mapping[str, int]] = {
+    4: {},
+    5: {"depth": 1},
+    9: {"mask": 1, "masked_image": 4},
+}
+"""The maps that a Stable Diffusion reads beside four channels of latents, by the number of all."""
 
 
 def unet2d(config: Config, dtype: Any) -> Described:
@@ -87,6 +95,11 @@ def unet2d_condition(config: Config, dtype: Any) -> Described:
         }
     elif kind is not None:
         raise config.error("addition_embed_type", kind, "only 'text_time' can be expressed")
+    channels, out = config.need("in_channels"), options["out_channels"]
+    maps = MAPS.get(channels, {}) if out == 4 else {}
+    if channels > out and not maps:
+        known = "only 5, with depth, and 9, for inpainting, can be expressed beside 4"
+        raise config.error("in_channels", channels, known)
     network = UNet(
         **options,
         transformer_depth=tuple(
@@ -95,11 +108,15 @@ def unet2d_condition(config: Config, dtype: Any) -> Described:
         middle_depth=each(depths)[-1],
         num_heads=heads,
         inputs=Inputs(
-            text_features=config.need("cross_attention_dim"), learned_null=False, **joint
+            text_features=config.need("cross_attention_dim"),
+            maps=dict(maps),
+            learned_null=False,
+            **joint,
         ),
         dtype=dtype,
     )
-    return Described(network, _square(config, config.get("sample_size"), 2 ** (levels - 1)))
+    *side, _ = _square(config, config.get("sample_size"), 2 ** (levels - 1))
+    return Described(network, (*side, channels - sum(maps.values())))
 
 
 def dit(config: Config, dtype: Any) -> Described:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxdiff import codecs, random
+from jaxdiff import config as configs
 from jaxdiff.codecs.posterior import latents
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.conditions import Conditions, filled
@@ -20,7 +21,7 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.temporal import NAME as TEMPORAL
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
-from jaxdiff.tasks import students
+from jaxdiff.tasks import control_training, students
 from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of, encoder_of
 from jaxdiff.tasks.model import build_model, build_objective, model_of_run
 from jaxdiff.tasks.sampler import Sampler
@@ -68,6 +69,8 @@ class Diffusion:
             raise ValueError("encoders has 'codec', which is the autoencoder's name")
         parts = {"codec": self.codec, **self.conditions.encoders}
         self._frozen = {n: part for n, part in parts.items() if isinstance(part, Frozen)}
+        steered = configs.plain(config.control), self.model.network, self.shape, self.latent_shape
+        self.model = dataclasses.replace(self.model, controls=control_training.of_config(*steered))
         self.objective = build_objective(config, self.model, self.latent_shape)
         self.teacher = self._teacher(config.weights.get("teacher", ""))
         students.check_objective(self.objective, self.model, self.teacher, config)
@@ -83,7 +86,7 @@ class Diffusion:
             students.check_beginning(config.weights.teacher, config)
         # Further data of the examples, such as the picture that was not chosen.
         self._pairs = tuple(getattr(self.objective, "pairs", ()))
-        self.fields = ("x", *self._pairs, *self.conditions.names)
+        self.fields = ("x", *self._pairs, *self.conditions.names, *dict(self.model.controls))
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
         traced, self._network_shapes = jax.make_jaxpr(self._init_network, return_shape=True)(
@@ -116,6 +119,9 @@ class Diffusion:
             new += (TEMPORAL,) if getattr(self.model.network, "temporal", False) else ()
             source = dataclasses.replace(source, new=(*source.new, *new))
             entries["network"] = dataclasses.replace(entries["network"], source=source)
+        entries |= control_training.entries(
+            self.model.controls, entries["network"], self.config, self._zeros()
+        )
         for name in self._companions:
             entries[name] = dataclasses.replace(
                 entries["network"], source=sources.Like("network"), averaged=False
@@ -155,10 +161,12 @@ class Diffusion:
             **dict.fromkeys(self._pairs, data),
             "position": jax.ShapeDtypeStruct((batch,), jnp.int32),
             **self.conditions.inputs(batch),
+            **control_training.inputs(self.model.controls, batch, self.latent_shape),
         }
 
     def prepare(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a batch, on the host, in which texts are token ids."""
+        control_training.check_maps(self.model.controls, batch, self.latent_shape)
         return self.conditions.prepare(batch)
 
     def begin(self) -> dict[str, Any]:
@@ -186,10 +194,11 @@ class Diffusion:
         cond = self.conditions.drop(self.conditions.encode(weights, inputs), keys)
         empty = self.conditions.empty(weights)
         dropout_keys = random.stream(keys, "dropout")
-        student = self.model.bind(weights, dropout_keys=dropout_keys)
+        bind = control_training.binding(self.model, batch)
+        student = bind(weights, dropout_keys=dropout_keys)
         roles = Roles(
             filled(student, empty),
-            target=filled(self.model.bind(average), empty),
+            target=filled(bind(average), empty),
             decode=functools.partial(self.codec.decode, codec_params),
         )
         if self.teacher is not None:
@@ -206,6 +215,8 @@ class Diffusion:
             cond = {**cond, name: self.codec.encode(codec_params, batch[name], codec_keys)}
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
+        changes = control_training.gains(self.model, weights, empty, x0, cond, draw, batch)
+        metrics = {**metrics, **changes}
         by_player = loss if isinstance(loss, Mapping) else {next(iter(self.players)): loss}
         total = sum(by_player.values(), jnp.zeros(()))
         observed = learned.observe(objective, draw, total, metrics, OBJECTIVE)
@@ -262,7 +273,8 @@ class Diffusion:
         return [(p, part) for p, part in parts.items() if isinstance(part, learned.LearnedPart)]
 
     def _trained(self):
-        return ("network", *(place for place, _ in self._learned()), *self.config.adapters)
+        networks = [name for name, _ in self.model.controls] or ["network"]
+        return (*networks, *(place for place, _ in self._learned()), *self.config.adapters)
 
     def _teacher(self, path):
         """Returns the model of the run that `config.weights.teacher` names, of the same data."""

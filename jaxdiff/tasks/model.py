@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -20,8 +21,10 @@ from jaxdiff.diffusion import (
     weighting,
 )
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.networks.control import added
 from jaxdiff.networks.features import default_layers, features_of
 from jaxdiff.networks.inputs import Inputs
+from jaxdiff.tasks.controls import Control
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Params, Prediction
 from jaxdiff.weights import learned, sources
@@ -30,13 +33,17 @@ from jaxdiff.weights import learned, sources
 @pytree()
 @dataclass(frozen=True)
 class Model:
-    """`network` with `init` and `apply`, called as `network(x, time, cond, dropout_keys)`."""
+    """`network` with `init` and `apply`, called as `network(x, time, cond, dropout_keys)`.
+
+    `controls` are networks that steer it by maps, with the names of their weights.
+    """
 
     network: Any
     process: Process
     parameterization: Parameterization
     input_scaling: Callable[[Process, Array, Array], Array]
     time_input: Callable[[Process, Array], Array]
+    controls: tuple[tuple[str, Any], ...] = ()
 
     @property
     def scalars(self) -> Mapping[str, float]:
@@ -53,28 +60,38 @@ class Model:
         *,
         name: str = "network",
         dropout_keys: Key[Array, " b"] | None = None,
+        control: Mapping[str, Any] = MappingProxyType({}),
     ) -> "BoundModel":
         """Returns the denoiser that some weights make; without keys, without dropout.
 
-        The network's are those of `name`; a learned schedule's are under its place.
+        The network's are those of `name`; a learned schedule's are under its place. `control` holds
+        the maps of control networks by name, as `controls.check` returns them; one without steers
+        nothing.
         """
+        steered = tuple(
+            Control(network, weights[each], **control[each])
+            for each, network in self.controls
+            if each in control
+        )
         places = [place for place, _ in learned.parts(self.process, learned.PROCESS)]
         values = {place: weights[place] for place in places if place in weights}
-        return BoundModel(self, weights[name], values, dropout_keys)
+        return BoundModel(self, weights[name], values, dropout_keys, steered)
 
 
-@pytree(data=("params", "learned", "dropout_keys"))
+@pytree(data=("params", "learned", "dropout_keys", "controls"))
 @dataclass(frozen=True)
 class BoundModel:
     """A model with its weights: a denoiser that goes through `jax.jit` as an argument.
 
-    `params` are the network's, `learned` those of a learned schedule, by place.
+    `params` are the network's, `learned` those of a learned schedule, by place; `controls` are
+    control networks with their maps, one for each example.
     """
 
     model: Model
     params: Params
     learned: Mapping[str, Params] = field(default_factory=dict)
     dropout_keys: Key[Array, " b"] | None = None
+    controls: tuple[Control, ...] = ()
 
     @property
     def process(self) -> Process:
@@ -88,7 +105,11 @@ class BoundModel:
 
         A flow map that is not asked until when is the denoiser at `t`.
         """
-        y = self.model.network.apply({"params": self.params}, *self._inputs(x, t, cond))
+        inputs = self._inputs(x, t, cond)
+        steered = {}
+        if self.controls:
+            steered["residuals"] = added([each.residuals(t, *inputs) for each in self.controls])
+        y = self.model.network.apply({"params": self.params}, *inputs, **steered)
         y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
         prediction = self.process.solve(self.model.parameterization, y, x, t)
         return prediction._replace(variance=share)

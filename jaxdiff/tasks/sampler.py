@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -17,11 +18,18 @@ from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.diffusion import sampling
 from jaxdiff.diffusion.watching import watched
 from jaxdiff.progress import announced, full_batches
-from jaxdiff.tasks import students
+from jaxdiff.tasks import controls, students
 from jaxdiff.tasks.known import checked_array, known_of
 from jaxdiff.tasks.model import Model
-from jaxdiff.tasks.sampling_options import Grid, Options, guidance_of, solver_of, times_of
-from jaxdiff.training.loop import NonFiniteError
+from jaxdiff.tasks.phases import kept, phased, since
+from jaxdiff.tasks.sampling_options import (
+    Grid,
+    Options,
+    check_finite,
+    guidance_of,
+    solver_of,
+    times_of,
+)
 from jaxdiff.trees import as_argument, from_argument
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Solver
 from jaxdiff.weights import learned
@@ -66,6 +74,11 @@ class Sampler:
         guidance_of(options, model, shape, guided)
         self.times({}, options=options)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Returns the height and the width of samples that are images."""
+        return self._shape[0], self._shape[1]
+
     def __call__(
         self,
         weights: Weights,
@@ -81,6 +94,9 @@ class Sampler:
         seed: int | Sequence[int] = 0,
         first: int | Sequence[int] = 0,
         negative: Mapping[str, Any] | None = None,
+        later: Sequence[tuple[float, Mapping[str, Any]]] = (),
+        always: Mapping[str, Any] = MappingProxyType({}),
+        control: Any = None,
         trajectory: bool = False,
         watch: Callable[[int, int, Any], bool] | None = None,
         **options: Any,
@@ -106,6 +122,11 @@ class Sampler:
             seed: of the noise; or one for each sample, below 2^32.
             first: the index of the first sample; with several seeds, each sample's own index.
             negative: one value for all, which guidance leads away from in place of no condition.
+            later: conditions that stand in place of those in `cond` from a share of the steps on,
+                as [(0.5, {"text": "a dog"})], in their order.
+            always: conditions that guidance does not drop, arrays [num, ...] by name.
+            control: a map in [0, 1] for the model's control network, or a `controls.Map` with its
+                strength and the steps at which it acts; a list of them for several networks.
             trajectory: whether to return x at every time, the noise first: [steps + 1, num, ...].
             watch: called after each step with its number, that of all, and x0 [b, ...] as it is
                 diffused; False ends the batch with this x0. One function is one compiled program.
@@ -123,6 +144,12 @@ class Sampler:
         # Away from the empty prompt is away from no condition.
         leading = {n: v for n, v in (negative or {}).items() if not isinstance(v, str) or v.strip()}
         negative = self._conditions.check(1, leading)
+        times = self.times(weights, options=chosen)
+        maps = self._model.controls, control, self._latent_shape
+        given["control"] = controls.check(num, *maps, times)
+        given["always"] = {n: np.asarray(value, np.float32) for n, value in always.items()}
+        checked = lambda share, new: (since(num, share, times), self._conditions.check(num, new))
+        given["later"] = [checked(*each) for each in later]
         loop = watched(watch) if watch else sampling.sample
         loop = sampling.trajectory if trajectory else loop
         x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)
@@ -152,6 +179,7 @@ class Sampler:
         given = {
             "start": self._start(num, image, None, chosen),
             "cond": self._conditions.check(num, cond or {}),
+            **{"control": {}, "always": {}, "later": []},
         }
         return self._run(sampling.invert, weights, num, given, {}, seed, first, chosen, None)
 
@@ -195,8 +223,12 @@ class Sampler:
         # Here, so that the solver's loop does not encode them at every step.
         cond = self._conditions.encode(weights, given["cond"])
         negative = self._conditions.encode(weights, negative)
-        denoiser = filled(self._model.bind(weights), self._conditions.empty(weights, negative))
+        bound = self._model.bind(weights, control=given["control"])
+        denoiser = filled(bound, self._conditions.empty(weights, negative))
+        denoiser = kept(denoiser, given["always"])
         denoiser = learned.bind(guide, weights, "guidance")(denoiser)
+        later = [(at, self._conditions.encode(weights, other)) for at, other in given["later"]]
+        denoiser = phased(denoiser, later)
         solver = learned.bind(solver, weights, "solver")
         if problem is not None:
             if not isinstance(self._codec, Pixels):
@@ -243,7 +275,7 @@ class Sampler:
             parts.append(self._devices.gather(x))
         axis = 1 if loop is sampling.trajectory else 0
         joined = np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
-        _check_finite(np.moveaxis(joined, axis, 0), chosen)
+        check_finite(np.moveaxis(joined, axis, 0), chosen)
         return joined
 
     def _start(self, num, image, noise, chosen):
@@ -260,18 +292,6 @@ class Sampler:
                 f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
             )
         return {}
-
-
-def _check_finite(samples: np.ndarray, chosen: Options) -> None:
-    """Raises NonFiniteError, which says how many samples are not finite."""
-    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
-    if not finite.all():
-        raise NonFiniteError(
-            f"{(~finite).sum()} of {len(samples)} samples are not finite, the first at index "
-            f"{np.argmin(finite)}, with solver={chosen.solver!r}, steps={chosen.steps} and "
-            f"guidance_scale={chosen.guidance_scale}: take more steps or another solver, or look "
-            "at the weights"
-        )
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff.config.build import build
@@ -14,6 +15,7 @@ from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.options import Range, Size, Steps, taken
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model, bound_of_run
+from jaxdiff.training.loop import NonFiniteError
 from jaxdiff.trees import replaced
 from jaxdiff.typing import Solver
 
@@ -126,3 +128,15 @@ def _with_weak_model(guide: Any, shape: tuple[int, ...]) -> Any:
     if (inner := getattr(guide, "of", None)) is not None:
         changes["of"] = _with_weak_model(inner, shape)
     return replaced(guide, **changes) if changes else guide
+
+
+def check_finite(samples: np.ndarray, chosen: Options) -> None:
+    """Raises NonFiniteError, which says how many samples are not finite."""
+    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
+    if not finite.all():
+        raise NonFiniteError(
+            f"{(~finite).sum()} of {len(samples)} samples are not finite, the first at index "
+            f"{np.argmin(finite)}, with solver={chosen.solver!r}, steps={chosen.steps} and "
+            f"guidance_scale={chosen.guidance_scale}: take more steps or another solver, or look "
+            "at the weights"
+        )

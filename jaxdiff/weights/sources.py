@@ -105,9 +105,14 @@ class OfRun:
 
 @dataclass(frozen=True)
 class Like:
-    """A copy of another entry, as that entry is when training begins."""
+    """A copy of another entry, as that entry is when training begins.
+
+    `take(fresh, other)` returns the values where the copy is of a part: of random ones and those of
+    the other entry.
+    """
 
     name: str
+    take: Callable[[Params, Params], Params] | None = None
 
 
 @dataclass(frozen=True)

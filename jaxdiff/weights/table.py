@@ -126,6 +126,8 @@ class Table:
             if isinstance(entry.source, Like) and entry.trained != frozen:
                 of = entry.source.name
                 values = made[of] if of in made else self.entries[of].init(key)
+                if (take := entry.source.take) is not None:
+                    values = take(entry.init(key), values)
                 made[name] = jax.tree.map(lambda a: a.copy(), values)
         return {name: made[name] for name, entry in self.entries.items() if entry.trained != frozen}
 

@@ -8,7 +8,7 @@ from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import timesteps
 from tests.support.processes import ALL_SCHEDULES, COUNTS, process_of
 
-OF_OTHERS = ("Measured", "Respaced", "Restarting")
+OF_OTHERS = ("Measured", "Respaced", "Restarting", "Skipping")
 GRIDS = [name for name in names(timesteps) if name not in OF_OTHERS]
 
 
@@ -89,6 +89,7 @@ def test_grids_in_closed_form():
         "SGMUniform()": [1.0, 0.75025, 0.5005, 0.25075, 0.0],
         "Leading(offset=1, end=1)": [0.752, 0.502, 0.252, 0.002, 0.001],
         "Leading(spare=True)": [0.801, 0.601, 0.401, 0.201, 0.0],
+        "Skipping()": [1.0, 0.76, 0.5, 0.26, 0.0],
         "Linspace(spare=True)": [1.0, 0.75, 0.501, 0.251, 0.0],
         "Trailing(end=1)": [1.0, 0.75, 0.5, 0.25, 0.001],
         "Shifted(shift=1.0, train_steps=10)": [1.0, 0.7, 0.4, 0.1, 0.0],

@@ -214,6 +214,7 @@ TABLES += [
         "_class_name": "DPMSolverMultistepScheduler", **ENDS, "beta_schedule": "scaled_linear",
         "use_lu_lambdas": True, "final_sigmas_type": "sigma_min",
     },
+    {"_class_name": "LCMScheduler", **ENDS, "beta_schedule": "scaled_linear"},
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0},
     {

@@ -149,9 +149,9 @@ def test_what_a_file_alone_does_not_say(opened, tmp_path):
     save_tensors(opened_, tmp_path / "two.safetensors")
     with pytest.raises(ValueError, match="does not say whether the network predicts v"):
         released(tmp_path / "two.safetensors", tokenizer=folder / "tokenizer")
-    nine = f"{layouts.NETWORK}input_blocks.0.0.weight"
+    eight = f"{layouts.NETWORK}input_blocks.0.0.weight"
     save_tensors(
-        {**tensors, nine: np.zeros((8, 9, 3, 3), np.float32)}, tmp_path / "nine.safetensors"
+        {**tensors, eight: np.zeros((8, 8, 3, 3), np.float32)}, tmp_path / "eight.safetensors"
     )
-    with pytest.raises(ValueError, match="reads 9 channels: a model for inpainting"):
-        released(tmp_path / "nine.safetensors", tokenizer=folder / "tokenizer")
+    with pytest.raises(ValueError, match="reads 8 channels: a model for editing"):
+        released(tmp_path / "eight.safetensors", tokenizer=folder / "tokenizer")

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxdiff import Experiment
+from jaxdiff.config.build import build
+from jaxdiff.data import transforms
+from jaxdiff.data.scenes.still import EmojiScenes
 from jaxdiff.training.step import make_step
 from jaxdiff.weights.devices import Devices, make_mesh
 
@@ -29,11 +33,16 @@ def test_the_sizes_of_autoencoders_are_those_that_are_trained():
     assert clips.AUTOENCODER == trained.CLIPS
     assert images.AUTOENCODER == clips.OF_IMAGES
     assert {**images.UNET, "temporal": True} == clips.UNET
+    assert recipe("scenes_controlnet").AUTOENCODER == trained.AUTOENCODER
+    base, steered = (recipe(name).get_config() for name in ("scenes_text", "scenes_controlnet"))
+    for field in ("network", "encoders", "process", "parameterization", "conditions"):
+        assert base[field] == steered[field]
 
 
 WHICH = [("openmoji_autoencoder", v) for v in ("", "vq", "adversarial", "clips", "scenes")]
 WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
 WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
+WHICH += [("scenes_controlnet", v) for v in ("edges", "masks", "low_resolution")]
 WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
 WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth")]
 
@@ -61,3 +70,16 @@ def test_data_of_the_recipes_have_the_shapes_that_they_say():
         source = open_data(data, "train", config.transforms)
         assert source[0]["x"].shape == tuple(config.data.shape)
         assert isinstance(source[0]["text"], str)
+
+
+@pytest.mark.parametrize("kind", list(recipe("scenes_controlnet").MAPS))
+def test_maps_of_scenes_are_those_that_control_networks_read(kind):
+    """Fails if a map has other channels than its recipe says, leaves [0, 1], or is empty."""
+    config = recipe("scenes_controlnet").get_config(kind)
+    (transform,) = config.transforms
+    made = build(transforms, transform)
+    source = EmojiScenes("test", fields=config.data.fields)
+    values = made.map(source[3])["control"]
+    assert values.shape == (64, 64, config.control.channels)
+    assert values.dtype == np.float32
+    assert 0 <= values.min() < values.max() <= 1

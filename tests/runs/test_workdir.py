@@ -15,8 +15,7 @@ import jaxdiff
 from jaxdiff import Experiment
 from jaxdiff.runs.run import Run
 from jaxdiff.runs.workdir import check_workdir, locked, open_workdir
-from jaxdiff.tasks import sampler
-from jaxdiff.tasks.sampling_options import Options
+from jaxdiff.tasks.sampling_options import Options, check_finite
 from jaxdiff.training.loop import NonFiniteError
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import points_config
@@ -109,7 +108,7 @@ def test_samples_that_are_not_finite_are_an_error(trained):
     samples = np.zeros((4, 2))
     samples[2, 1] = np.inf
     with pytest.raises(NonFiniteError, match=r"1 of 4 samples .* at index 2"):
-        sampler._check_finite(samples, Options())
+        check_finite(samples, Options())
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path):

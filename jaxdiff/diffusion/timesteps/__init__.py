@@ -15,6 +15,7 @@ from jaxdiff.diffusion.timesteps.by_time import (
     Power,
     SGMUniform,
     Shifted,
+    Skipping,
     Trailing,
     Uniform,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Restarting",
     "SGMUniform",
     "Shifted",
+    "Skipping",
     "Timesteps",
     "Trailing",
     "Uniform",

@@ -130,6 +130,25 @@ class Linspace:
 
 @checked
 @dataclass(frozen=True)
+class Skipping:
+    """Some of `of` even discrete times: those that a consistency model was distilled on.
+
+    A latent consistency model is asked at times of the solver of its teacher (Luo et al., 2023,
+    section 4.3), the last one first.
+    """
+
+    train_steps: TableSize = 1000
+    of: TableSize = 50
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps, self.of)
+        own = np.arange(self.of, 0, -1) * (self.train_steps // self.of)
+        return _times(own[np.arange(steps) * self.of // steps], 0, self.train_steps)
+
+
+@checked
+@dataclass(frozen=True)
 class SGMUniform:
     """Even steps from the last of a model's discrete times to the first, which is left out.
 

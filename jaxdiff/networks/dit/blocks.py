@@ -33,6 +33,7 @@ class BlockInputs(NamedTuple):
         mask: whether a token (first n) attends to another; None for all.
         text: tokens of a text; `text_mask`, whether a token attends to each of them.
         dropout_keys: a key for each row; None for no dropout.
+        residuals: for each layer, features that are added to its output; None for none.
     """
 
     vector: Float[Array, "b s d"]
@@ -43,6 +44,7 @@ class BlockInputs(NamedTuple):
     text: Float[Array, "b m d"] | None = None
     text_mask: Bool[Array, "b #n m"] | None = None
     dropout_keys: Key[Array, " b"] | None = None
+    residuals: Float[Array, "b layers n d"] | None = None
 
     def keys_of(self, layer: Integer[Array, ""]) -> Key[Array, " b"] | None:
         """Returns the dropout keys of a layer."""
@@ -136,7 +138,8 @@ class Block(nn.Module):
         activation = nn.silu if self.gated else nn.gelu
         mlp = FeedForward(self.hidden, activation, self.gated, self.dtype, name="mlp")
         h = self._modulated("mlp", x, mlp_shift, mlp_scale)
-        return add("mlp", x, mlp_gate, mlp(h)), None
+        x = add("mlp", x, mlp_gate, mlp(h))
+        return (x if inputs.residuals is None else x + inputs.residuals[:, layer]), None
 
     def _modulated(self, name: str, x: Array, shift: Array, scale: Array) -> Array:
         norm = f"norm_{name}" if self.rms_norm else None

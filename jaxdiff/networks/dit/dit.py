@@ -1,7 +1,7 @@
 """The diffusion transformer over patches in space and time (Peebles & Xie, 2023)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -93,9 +93,11 @@ class DiT(nn.Module):
         time: Float[Array, "b *f"],
         cond: Cond,
         dropout_keys: Key[Array, " b"] | None = None,
+        residuals: Float[Array, "b layers n d"] | None = None,
     ) -> Float[Array, "b *space out"]:
         """Returns an image or a clip of `out_channels`; without `dropout_keys` there is no dropout.
 
+        `residuals`, such as those of a `ControlDiT`, are added to the outputs of the first blocks.
         Times [b, f] are those of frames; patches must then be one frame long. The clips of a
         `Packed` row have times [b, s] and conditions [b, s, ...]; the output is patches [b, n, p].
 
@@ -105,17 +107,29 @@ class DiT(nn.Module):
         """
         self._check()
         if isinstance(x, Packed):
+            if residuals is not None:
+                raise ValueError("packed rows take no residuals")
             channels = x.patches.shape[-1] // patch_size(self.patch)
             block_inputs = self._inputs_of_packed(x, time, cond, dropout_keys)
             return self._transform(x.patches, x.places, block_inputs, channels)
-        clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
-        patches, grid = to_patches(clip, self.patch)  # [b n p]
-        places = jnp.asarray(self.positions.places(grid))[None]  # [1 n 3]
-        block_inputs = self._inputs_of_blocks(time, cond, grid, dropout_keys)
+        patches, grid, block_inputs = self._enter(x, time, cond, dropout_keys)
+        if residuals is not None:
+            later = self.depth - residuals.shape[1]
+            padded = jnp.pad(residuals, ((0, 0), (0, later), (self.registers, 0), (0, 0)))
+            block_inputs = block_inputs._replace(residuals=padded)
         frames = grid[0] if self.factored else None
+        places = jnp.asarray(self.positions.places(grid))[None]  # [1 n 3]
         out = self._transform(patches, places, block_inputs, x.shape[-1], frames)  # [b n p2]
         clip = from_patches(out, grid, self.patch)  # [b f h w out]
         return clip[:, 0] if x.ndim == 4 else clip
+
+    def _enter(
+        self, x: Array, time: Array, cond: Cond, dropout_keys: Array | None
+    ) -> tuple[Float[Array, "b n p"], Grid, BlockInputs]:
+        """Returns the patches, how many there are along each axis, and the blocks' inputs."""
+        clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
+        patches, grid = to_patches(clip, self.patch)
+        return patches, grid, self._inputs_of_blocks(time, cond, grid, dropout_keys)
 
     def _transform(
         self,
@@ -126,12 +140,31 @@ class DiT(nn.Module):
         frames: int | None = None,
     ) -> Float[Array, "b n out"]:
         """Returns the output for each patch."""
+        h, block_inputs = self._tokens(patches, places, block_inputs)
+        h = self._blocks(Block, frames)(h, block_inputs)[:, self.registers :]
+        owner = block_inputs.owner
+        owner = None if owner is None else owner[:, self.registers :]
+        shared = jnp.tile(block_inputs.vector, 2) if self.shared_modulation else None
+        parts = Modulation(2, self.dtype, name="modulation")(block_inputs.vector, shared, owner)
+        width = (self.out_channels or channels) * patch_size(self.patch)
+        return to_output(h, parts, width, self.eps, self.dtype, self.rms_norm)
+
+    def _tokens(
+        self,
+        patches: Array,
+        places: Array,
+        block_inputs: BlockInputs,
+        hint: Array | None = None,
+    ) -> tuple[Float[Array, "b n d"], BlockInputs]:
+        """Returns the tokens of the patches, plus a `hint`, and registers before them."""
         h = to_tokens(patches, places, self.positions, self.features, self.dtype)
+        h = h if hint is None else h + hint
         rotation = self.positions.rotation(places, self.features // self.num_heads)
         block_inputs = block_inputs._replace(rotation=rotation)
-        if self.registers:
-            h, block_inputs = self._with_registers(h, block_inputs)
-        blocks = stacked(Block, self.depth, self.remat, self.unroll)(
+        return self._with_registers(h, block_inputs) if self.registers else (h, block_inputs)
+
+    def _blocks(self, block: type[nn.Module], frames: int | None, *, each: bool = False) -> Any:
+        return stacked(block, self.depth, self.remat, self.unroll, each=each)(
             self.num_heads,
             self.mlp_features or 4 * self.features,
             self.qk_norm,
@@ -144,13 +177,6 @@ class DiT(nn.Module):
             self.dtype,
             name="blocks",
         )
-        h = blocks(h, block_inputs)[:, self.registers :]
-        owner = block_inputs.owner
-        owner = None if owner is None else owner[:, self.registers :]
-        shared = jnp.tile(block_inputs.vector, 2) if self.shared_modulation else None
-        parts = Modulation(2, self.dtype, name="modulation")(block_inputs.vector, shared, owner)
-        width = (self.out_channels or channels) * patch_size(self.patch)
-        return to_output(h, parts, width, self.eps, self.dtype, self.rms_norm)
 
     def _inputs_of_blocks(
         self, time: Array, cond: Cond, grid: Grid, dropout_keys: Array | None

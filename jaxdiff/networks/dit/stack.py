@@ -11,10 +11,13 @@ from jaxdiff.options import Depth, check
 Remat = Literal["nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"]
 
 
-def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) -> Any:
+def stacked(
+    block: type[nn.Module], depth: int, remat: str | None, unroll: int, *, each: bool = False
+) -> Any:
     """Returns a class of `depth` blocks in a row, called as `(carry, inputs)`.
 
-    Each block is called as `block(carry, layer, inputs)` and returns `(carry, None)`. With `remat`,
+    Each block is called as `block(carry, layer, inputs)` and returns `(carry, None)`; with `each`,
+    a second output in place of None, and the row returns these stacked. With `remat`,
     a policy of `jax.checkpoint_policies`, the gradient recomputes the values that the policy does
     not save. `unroll` layers are compiled one after another, which runs faster on a CPU and
     compiles longer.
@@ -34,7 +37,7 @@ def stacked(block: type[nn.Module], depth: int, remat: str | None, unroll: int) 
 
     def make(*args: Any, **options: Any) -> Any:
         blocks = scanned(*args, **options)
-        return lambda carry, inputs: blocks(carry, jnp.arange(depth), inputs)[0]
+        return lambda carry, inputs: blocks(carry, jnp.arange(depth), inputs)[int(each)]
 
     return make
 

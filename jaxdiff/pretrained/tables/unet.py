@@ -27,6 +27,8 @@ def transformer(projection: Layout) -> Table:
         *within("self", "attn1", HEADS),
         *norm("norm_text", "norm2"),
         *within("text", "attn2", HEADS),
+        *affine("text/image_key", "attn2.processor.to_k_ip.0"),
+        *affine("text/image_value", "attn2.processor.to_v_ip.0"),
         *norm("norm_mlp", "norm3"),
         *affine("mlp/in", "ff.net.0.proj"),
         *affine("mlp/out", "ff.net.2"),

@@ -1,0 +1,172 @@
+"""A text encoder: settings, files, and the way from prompts to a condition."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff.conditioning import loading, tokens
+from jaxdiff.conditioning.emphasis import WeightedIds, emphasized, tokenized, without_weights
+from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
+from jaxdiff.conditioning.prompts import Encoded, TextPipeline
+from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
+from jaxdiff.networks import text as networks
+from jaxdiff.options import FloatType, Width
+from jaxdiff.pretrained import fingerprint, resolve
+from jaxdiff.typing import Condition, Params
+
+
+class PromptEncoder:
+    """Base of the encoders of prompts; subclasses define `tokens` and `states`."""
+
+    rank = 0
+
+    def prepare(self, values: Sequence[Any]) -> Any:
+        """Returns the token ids of prompts, on the host.
+
+        Raises:
+            ValueError: a value is not a text, or is too long; the tokenizer is missing.
+        """
+        wrong = [value for value in values if not isinstance(value, str)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not a text")
+        return self.tokens([str(value) for value in values])
+
+    def encode(self, params: Params, inputs: Any) -> Condition:
+        """Returns the states of tokens [b, n, d], their mask [b, n] and the vectors [b, p]."""
+        return self.states(params["network"], inputs).condition()
+
+    def empty(self, params: Params) -> Condition:
+        """Returns the encoding of the empty prompt."""
+        return self.encode(params, params["empty"])
+
+    def shapes(self) -> Params:
+        """Returns the shapes of the parameters and of the empty prompt's tokens."""
+        return {"network": self.network_shapes(), "empty": self.inputs(1)}
+
+    def load(self, target: Params) -> Params:
+        """Returns the parameters, and the empty prompt's tokens.
+
+        Raises:
+            ValueError: files are missing, damaged or of another network.
+        """
+        put = lambda value, like: jax.device_put(value, getattr(like, "sharding", None))
+        empty = jax.tree.map(put, self.prepare([""]), target["empty"])
+        return {"network": self.read(target["network"]), "empty": empty}
+
+
+@dataclass(frozen=True)
+class TextEncoder(PromptEncoder):
+    """One text encoder, from settings and files.
+
+    Attributes:
+        settings: of `jaxdiff.networks.text`: "minilm_l6", "clip_vit_l_14", "t5_v1_1_xxl", or an
+            object, "CLIPTextSettings(clip_skip=1, final_norm=False)".
+        weights: a folder with *.safetensors, or a name on the hub; read by `load` only.
+        tokenizer: the tokenizer's folder; by default that of the weights, or the one beside it.
+        pad: the padding token; by default as its files say.
+        words: words of one's own, and the number of tokens of each, the last of the vocabulary.
+        window: the number of tokens; by default the network's maximum length (512 for T5).
+        attend_padding: see `prompts.TextPipeline`; by default as in the training of the weights.
+        too_long: "truncate" or "error", for prompts longer than the window.
+        windows: number of windows of each prompt, whose states are joined; with several, a prompt
+            that needs more is an error, and those that it does not fill are of empty text.
+        emphasis: whether prompts have weights and breaks, as `conditioning.emphasis` reads them.
+        dtype: of the arithmetic. `param_dtype`: of the parameters.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
+    """
+
+    settings: Annotated[Any, networks]
+    weights: str = ""
+    tokenizer: str = ""
+    pad: str = ""
+    words: Sequence[tuple[str, Width]] = ()
+    window: Width | None = None
+    attend_padding: bool | None = None
+    too_long: Literal["truncate", "error"] = "truncate"
+    windows: Width = 1
+    emphasis: bool = False
+    dtype: FloatType = "float32"
+    param_dtype: FloatType = "float32"
+
+    def __post_init__(self):
+        if type(self.settings) not in loading.OF_SETTINGS:
+            known = ", ".join(kind.__name__ for kind in loading.OF_SETTINGS)
+            raise ValueError(f"settings={self.settings!r} are not those of a text encoder: {known}")
+        _ = self.pipeline  # checks the window
+
+    @property
+    def pipeline(self) -> TextPipeline:
+        """Returns the network with its options, without the tokenizer."""
+        return self._pipeline(None)
+
+    def inputs(self, batch: int) -> TokenIds | WeightedIds:
+        """Returns the shapes of the tokens of a batch of this size."""
+        shape = (batch, self.windows, self.pipeline.window)
+        of = lambda kind: jax.ShapeDtypeStruct(shape, kind)
+        if self._is_plain:
+            return TokenIds(of(jnp.int32), of(jnp.bool_))
+        return WeightedIds(of(jnp.int32), of(jnp.bool_), of(jnp.float32))
+
+    def tokens(self, prompts: Sequence[str]) -> TokenIds | WeightedIds:
+        """Returns the tokens of prompts; the first call reads the tokenizer."""
+        tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer, self.pad)
+        if self.words:
+            first = self.settings.vocabulary - sum(count for _, count in self.words)
+            tokenizer = tokens.with_words(tokenizer, self.words, first)
+        if self._is_plain:
+            return self._pipeline(tokenizer).tokenize(prompts)
+        sizes = self.pipeline.window, self.windows
+        return tokenized(tokenizer, prompts, *sizes, emphasis=self.emphasis)
+
+    def states(self, params: Params, inputs: TokenIds | WeightedIds) -> Encoded:
+        """Returns the network's states of tokens, times their weights."""
+        if isinstance(inputs, TokenIds):
+            return self.pipeline.encode(params, inputs)
+        encoded = self.pipeline.encode(params, without_weights(inputs))
+        return encoded._replace(tokens=emphasized(encoded.tokens, inputs.weights))
+
+    def network_shapes(self) -> Params:
+        """Returns the shapes of the network's parameters."""
+        return loading.text_shapes(self.settings, jnp.dtype(self.param_dtype))
+
+    def read(self, target: Params) -> Params:
+        """Returns the network's parameters."""
+        return loading.load_text_weights(self.weights, self.settings, target)
+
+    def fingerprint(self) -> str:
+        """Returns hashes of the weights and of the tokenizer's files."""
+        words = tokens.fingerprint(self._tokenizer_folder())
+        return f"{fingerprint(resolve(self.weights))}-{words}"
+
+    @property
+    def _is_plain(self):
+        return self.windows == 1 and not self.emphasis
+
+    @property
+    def _family(self):
+        return loading.OF_SETTINGS[type(self.settings)]
+
+    def _tokenizer_folder(self) -> Path:
+        if not (self.tokenizer or self.weights):
+            raise ValueError("no tokenizer: give the folder of weights, or that of the tokenizer")
+        return resolve(self.tokenizer) if self.tokenizer else find_tokenizer(self.weights)
+
+    def _pipeline(self, tokenizer: Tokenizer | None) -> TextPipeline:
+        family, attend_padding = self._family, self.attend_padding
+        return TextPipeline(
+            network=family.network(self.settings, jnp.dtype(self.dtype)),
+            tokenizer=tokenizer,
+            window=self.window or getattr(self.settings, "positions", T5_WINDOW),
+            attend_padding=family.attend_padding if attend_padding is None else attend_padding,
+            too_long=self.too_long,
+        )
+
+
+_read_tokenizer = functools.lru_cache(maxsize=8)(tokens.read_tokenizer)

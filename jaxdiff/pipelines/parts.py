@@ -1,0 +1,115 @@
+"""The parts of a released model, without its weights."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from jaxdiff.codecs.latents import Latents
+from jaxdiff.conditioning.conditions import Conditions
+from jaxdiff.conditioning.encoders import Numbers
+from jaxdiff.tasks import students
+from jaxdiff.tasks.model import Model
+from jaxdiff.tasks.sampler import Sampler
+from jaxdiff.tasks.sampling_options import Options
+from jaxdiff.typing import Encoder, Params
+from jaxdiff.weights.devices import Devices
+from jaxdiff.weights.table import Table, Weights
+
+Size = Sequence[int]
+"""Height and width in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A released model as its files describe it, before its weights are read.
+
+    Attributes:
+        family: "StableDiffusionPipeline", ...: the name of the pipeline in diffusers.
+        model: the network in its process; `codec`, the autoencoder; `text`, the encoder of prompts.
+        sources: where the weights "network", "codec" and "text" are read from.
+        options: how samples are drawn where a call does not say.
+        size: height and width of pictures where a call does not say.
+        multiple: heights and widths are multiples of it.
+        devices: where weights and samples lie.
+        image_prompt: the encoder of image prompts, if the network reads such.
+        learns: the prediction that the network has learned, as in `tasks.students`.
+    """
+
+    family: str
+    model: Model
+    codec: Latents
+    text: Any
+    sources: Mapping[str, Any]
+    options: Options
+    size: tuple[int, int]
+    multiple: int
+    devices: Devices
+    image_prompt: Any = None
+    learns: str = students.DENOISER
+    _samplers: dict[tuple[int, int], Sampler] = field(default_factory=dict, init=False)
+
+    def table(self, network_shapes: Params) -> Table:
+        """Returns the table of weights."""
+        shapes = {
+            "network": lambda: network_shapes,
+            "codec": self.codec.shapes,
+            "text": self.text.shapes,
+        }
+        return Table(
+            {
+                name: Weights(shapes=shapes[name], source=source, trained=False, config_field=name)
+                for name, source in self.sources.items()
+            }
+        )
+
+    def sampler(self, size: Size | None = None) -> Sampler:
+        """Returns the sampler of pictures of a size; it keeps its compiled programs.
+
+        Raises:
+            ValueError: the size is not made of the network's multiples.
+        """
+        height, width = self._checked(size or self.size)
+        if (height, width) not in self._samplers:
+            factor, channels = self.codec.network.settings.factor, self.codec.network.settings
+            self._samplers[height, width] = Sampler(
+                self.model,
+                self.codec,
+                (height, width, channels.image_channels),
+                (height // factor, width // factor, channels.latent_channels),
+                conditions=self._conditions(height, width),
+                options=self.options,
+                devices=self.devices,
+                learns=self.learns,
+            )
+        return self._samplers[height, width]
+
+    def _conditions(self, height: int, width: int) -> Conditions:
+        encoders: dict[str, Encoder] = {"text": self.text}
+        if self.model.network.inputs.joint_numbers:
+            encoders["size"] = Numbers((height, width, 0, 0, height, width))
+        if self.image_prompt is not None:
+            encoders["image_prompt"] = self.image_prompt
+        return Conditions(tuple(encoders), encoders, learned_null=False)
+
+    def _checked(self, size: Size) -> tuple[int, int]:
+        each = self.multiple
+        if len(size) != 2 or any(n < each or n % each for n in size):
+            near = tuple(max(round(n / each), 1) * each for n in size)
+            raise ValueError(
+                f"size={tuple(size)}: height and width must be multiples of {each}, such as {near}"
+            )
+        height, width = size
+        return int(height), int(width)
+
+    @functools.cached_property
+    def encode(self) -> Any:
+        """Returns the compiled encoder of images."""
+        return jax.jit(self.codec.encode)
+
+    @functools.cached_property
+    def decode(self) -> Any:
+        """Returns the compiled decoder of latents."""
+        return jax.jit(self.codec.decode)

@@ -1,0 +1,119 @@
+"""Control networks in training: they begin as nothing, and are all that is trained."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdiff
+from jaxdiff import Experiment
+from jaxdiff.networks.control import begun
+from jaxdiff.weights.devices import Devices, make_mesh
+from tests.support.tiny import tiny_config
+
+SOURCE = "tests.support.drawn"
+MAP = np.random.default_rng(0).random((8, 8, 1)).astype(np.float32)
+DIT = {
+    "name": "DiT", "features": 8, "depth": 3, "num_heads": 2, "time_features": 4, "registers": 1,
+}  # fmt: skip
+UNET = {"name": "UNet", "channels": (4, 8), "layers_per_block": 1, "num_groups": 2}
+
+
+def experiment(**fields):
+    config = tiny_config()
+    config.objective, config.time_sampling = "Denoising", "Uniform"
+    config.network = DIT
+    config.transforms = ("ControlMap(of='lines')",)
+    config.batch_size = 8
+    config.train.update(steps=3, log_every=1, checkpoint_every=3)
+    config.sampling.update(steps=2, guidance_scale=1.0)
+    config.evaluation.update(num=8, evaluators=({"name": "ControlGrid", "shown": 2},))
+    with config.unlocked():
+        config.control = {"channels": 1, "depth": 2}
+        config.weights.network = f"{SOURCE}:Drawn()"
+        config.update_from_flattened_dict(fields)
+    return Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run beside a random base: the experiment, its first and last state, its folder."""
+    made, folder = experiment(), tmp_path_factory.mktemp("run")
+    return made, jax.device_get(made.init()), jax.device_get(made.train(folder)), folder
+
+
+def test_it_begins_as_the_base_to_the_bit(run):
+    """Fails if a map after a copied block is not zero, or a copy is of another block."""
+    made, first, _, _ = run
+    weights = made.average(first)
+    base = made.sampler(weights, 2, {"label": 3})
+    np.testing.assert_array_equal(made.sampler(weights, 2, {"label": 3}, control=MAP), base)
+    copied = weights["control"]["blocks"]["mlp"]["hidden"]["kernel"]
+    whole = weights["network"]["blocks"]["mlp"]["hidden"]["kernel"]
+    np.testing.assert_array_equal(copied, whole[:2])
+    assert len(whole) == 3
+
+
+def test_the_control_network_alone_is_trained(run):
+    """Fails if a gradient or an average reaches the base, or the map reaches no prediction."""
+    made, first, last, folder = run
+    assert set(last.params) == set(last.ema) == {"control"}
+    jax.tree.map(np.testing.assert_array_equal, first.frozen["network"], last.frozen["network"])
+    weights = made.average(last)
+    base = made.sampler(weights, 2, {"label": 3})
+    steered = made.sampler(weights, 2, {"label": 3}, control=MAP)
+    assert np.abs(steered - base).max() > 1e-5
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    gains = [line["control_gain"] for line in lines if "control_gain" in line]
+    assert gains[0] == 0 < gains[-1]
+
+
+def test_a_run_with_its_maps_is_loaded_and_shown(run, tmp_path):
+    """Fails if the weights are not found again, or the sheet lacks a row."""
+    _, _, last, folder = run
+    one = Devices(make_mesh(jax.devices()[:1]))
+    again = jaxdiff.load(folder, devices=one, trust=(SOURCE,))
+    jax.tree.map(np.testing.assert_array_equal, again.weights["control"], last.ema["control"])
+    sheet = again.evaluate("ControlGrid(shown=2)", tmp_path)["controlled"]
+    assert sheet.shape[0] > 1.9 * sheet.shape[1]
+    assert list(tmp_path.glob("control_*.png"))
+
+
+def test_copies_are_of_the_first_layers():
+    """Fails if a part without a counterpart is lost, or the last layers are taken."""
+    fresh = {"blocks": {"a": np.zeros((2, 3)), "zero": np.zeros(2)}, "map": np.ones(4)}
+    base = {"blocks": {"a": np.arange(12.0).reshape(4, 3)}, "out": np.zeros(9)}
+    found = begun(fresh, base)
+    np.testing.assert_array_equal(found["blocks"]["a"], base["blocks"]["a"][:2])
+    assert found["blocks"]["zero"] is fresh["blocks"]["zero"]
+    assert found["map"] is fresh["map"]
+    assert set(found) == {"blocks", "map"}
+
+
+def test_what_cannot_be_steered_is_named():
+    """Fails if a field of `config.control` is taken as it is, whatever it says."""
+    with pytest.raises(ValueError, match=r"control has \['layers'\]; known: channels, depth"):
+        experiment(control={"channels": 1, "layers": 2})
+    with pytest.raises(ValueError, match=r"control\.channels is"):
+        experiment(control={"depth": 2})
+    with pytest.raises(ValueError, match=r"control\.depth=4: the network has 3 blocks"):
+        experiment(control={"channels": 1, "depth": 4})
+    with pytest.raises(ValueError, match=r"control\.depth=1: a U-Net's whole encoder"):
+        experiment(network=UNET, control={"channels": 1, "depth": 1})
+    with pytest.raises(ValueError, match="MLP cannot be steered"):
+        experiment(network={"name": "MLP", "features": 8, "num_blocks": 1})
+    with pytest.raises(ValueError, match=r"weights\.network: name the run"):
+        experiment(**{"weights.network": ""})
+    made = experiment(transforms=())
+    with pytest.raises(ValueError, match=r"maps of the data have shape \(\), not \(8, 8, 1\)"):
+        made.task.prepare({"x": np.zeros((2, 8, 8, 1)), "label": np.zeros(2, int)})
+
+
+@pytest.mark.slow
+def test_a_u_net_is_steered_too():
+    """Fails if the encoder's copy begins as a change, or is not trained."""
+    made = experiment(network=UNET, control={"channels": 1})
+    weights = made.average(made.init())
+    base = made.sampler(weights, 2, {"label": 3})
+    np.testing.assert_array_equal(made.sampler(weights, 2, {"label": 3}, control=MAP), base)
