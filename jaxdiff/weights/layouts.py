@@ -45,7 +45,7 @@ class Mesh:
             those of `placement`, the first that fits counts, and "fsdp" is then used only where the
             rule says so.
         constrained: whether activations are said to be divided by example, and heads by "tensor";
-            False leaves them to the compiler, which sends more (`docs/scale.md`).
+            False leaves them to the compiler, which may send them at every layer.
         mapped: whether the step is mapped over "data" with its means written out, as by `jax.pmap`.
 
     Raises:
