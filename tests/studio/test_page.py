@@ -53,6 +53,12 @@ def test_drawing_shows_progress_and_the_same_in_python(studio):
         list(parts.drawn(studio, Request(prompt="fail"), "sd"))
 
 
+def test_an_empty_field_is_the_models_own(studio):
+    """Fails if the page's 0 of an empty field becomes a guidance scale of 0."""
+    values = {"seed": 3, "steps": 0, "guidance_scale": 0, "width": 0, "height": 0}
+    assert parts.request_of(studio, values) == Request(seed=3)
+
+
 def test_what_is_brushed_or_beyond_the_edges_is_drawn_anew():
     background = Image.new("RGB", (8, 8), (10, 20, 30))
     layer = Image.new("RGBA", (8, 8), (0, 0, 0, 0))

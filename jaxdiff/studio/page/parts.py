@@ -55,8 +55,9 @@ def settings(studio: Studio, *, sizes: bool = True) -> Settings:
         found["seed"] = gradio.Number(0, label="Seed (-1: a new one)", precision=0)
         found["num"] = gradio.Slider(1, 16, value=1, step=1, label="Pictures")
     with gradio.Row():
-        found["steps"] = gradio.Number(None, label="Steps", precision=0)
-        found["guidance_scale"] = gradio.Number(None, label="Guidance scale")
+        # An empty field is 0 for the page, and 0 the model's own.
+        found["steps"] = gradio.Number(0, label=f"Steps (0: {OWN_CHOICE})", precision=0)
+        found["guidance_scale"] = gradio.Number(0, label=f"Guidance scale (0: {OWN_CHOICE})")
     with gradio.Accordion("More", open=False):
         found["solver"] = gradio.Dropdown([OWN_CHOICE, *OWN], value=OWN_CHOICE, label="Solver")
         found["timesteps"] = gradio.Textbox(
@@ -64,8 +65,8 @@ def settings(studio: Studio, *, sizes: bool = True) -> Settings:
         )
         if sizes:
             with gradio.Row():
-                found["width"] = gradio.Number(None, label="Width", precision=0)
-                found["height"] = gradio.Number(None, label="Height", precision=0)
+                found["width"] = gradio.Number(0, label="Width (0: its own)", precision=0)
+                found["height"] = gradio.Number(0, label="Height (0: its own)", precision=0)
     return Settings(found)
 
 
@@ -93,7 +94,7 @@ def request_of(studio: Studio, values: Mapping[str, Any], **more: Any) -> Reques
         seed=seed,
         num=int(values.get("num") or 1),
         steps=int(steps) if steps else None,
-        guidance_scale=None if scale is None else float(scale),
+        guidance_scale=float(scale) if scale else None,
         solver=None if solver in (None, OWN_CHOICE) else solver,
         timesteps=(values.get("timesteps") or "").strip() or None,
         size=(height, width) if width and height else None,
