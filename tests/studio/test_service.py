@@ -14,6 +14,8 @@ pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
 
+from jaxdiff.config.build import build
+from jaxdiff.diffusion import timesteps
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio.graph.graph import read
 from jaxdiff.studio.provenance import Finish
@@ -21,6 +23,7 @@ from jaxdiff.studio.requests import Request, alike, divided, joined
 from jaxdiff.studio.service.app import application, check_host
 from jaxdiff.studio.service.guard import Guard
 from jaxdiff.studio.service.jobs import CancelledError, FullError, Job, Worker
+from jaxdiff.studio.service.payloads import SCHEDULES
 from jaxdiff.studio.service.studio import Limits, Studio
 
 HERE = "http://127.0.0.1:7860"
@@ -380,6 +383,12 @@ def test_pictures_of_several_requests_are_divided():
     assert alike(Request("a", seed=1)) == alike(Request("b", seed=2, num=3))
     assert alike(Request("a")) != alike(Request("a", steps=3))
     assert alike(Request("a <lora:x:1>")) is None
+
+
+def test_schedules_are_grids_of_times():
+    """Fails if the text of one cannot be read: a drawer without a model would not notice."""
+    for name, spec in SCHEDULES.items():
+        assert spec is None or callable(build(timesteps, spec)), name
 
 
 def test_requests_name_their_fields():

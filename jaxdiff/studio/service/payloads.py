@@ -16,12 +16,12 @@ from jaxdiff.studio.requests import Request
 
 SCHEDULES = {
     "automatic": None,
-    "uniform": "Linspace(1000, round=False)",
-    "karras": "Respaced(of=Linspace(1000, round=False), rule='karras')",
-    "exponential": "Respaced(of=Linspace(1000, round=False), rule='exponential')",
-    "sgm_uniform": "SGMUniform(1000)",
-    "simple": "Trailing(1000)",
-    "ddim": "Leading(1000, offset=1)",
+    "uniform": "Linspace(round=False)",
+    "karras": "Respaced(of=Linspace(round=False), rule='karras')",
+    "exponential": "Respaced(of=Linspace(round=False), rule='exponential')",
+    "sgm_uniform": "SGMUniform",
+    "simple": "Trailing",
+    "ddim": "Leading(offset=1)",
     "beta": "Beta",
 }
 """Grids of times by the names of schedules there."""
