@@ -17,8 +17,9 @@ from jaxdiff.diffusion import sampling, solvers
 from jaxdiff.diffusion.guidance.branches import predict_batched, with_x0
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.watching import watched
+from jaxdiff.studio.graph.steering import steered
 from jaxdiff.studio.graph.values import Entry, OfGuider, OfLatent, OfModel, OfSampler
-from jaxdiff.trees import as_argument, from_argument
+from jaxdiff.trees import as_argument, from_argument, replaced
 from jaxdiff.typing import Condition, Prediction
 
 RAMP = 8
@@ -52,13 +53,21 @@ def _each(model: OfModel, entries: Sequence[Entry], x: Any, t: Any) -> list[Pred
     """Returns the prediction under each condition; those of one shape by one call."""
     conds = [_cond(entry, model, x) for entry in entries]
     areas = [_area(entry, model, x) for entry in entries]
-    shapes = [(_shape(cond), area) for cond, area in zip(conds, areas, strict=True)]
+    # A condition with a ControlNet is asked about alone: the maps of others may differ.
+    alone = [i if entry.control else None for i, entry in enumerate(entries)]
+    shapes = [
+        (_shape(cond), area, place) for cond, area, place in zip(conds, areas, alone, strict=True)
+    ]
     found: dict[int, Prediction] = {}
     for shape in dict.fromkeys(shapes):
         places = [i for i, other in enumerate(shapes) if other == shape]
         area = shape[1]
         part = x if area is None else _cut(x, area)
         denoiser = model.network.bind({"network": model.params})
+        if controls := entries[places[0]].control:
+            if area is not None:
+                raise ValueError("an area has no ControlNet here: use a mask in its place")
+            denoiser = replaced(denoiser, controls=controls)
         predictions = predict_batched(denoiser, part, t, [conds[i] for i in places])
         for i, prediction in zip(places, predictions, strict=True):
             found[i] = prediction if area is None else _pasted(prediction, x, area)
@@ -201,6 +210,7 @@ def draw(
         jax.random.key(0) if key is None else key,
         jnp.arange(len(samples)) + latent.first,
     )
+    guider = steered(guider, samples.shape, times)
     mask = None if latent.mask is None else fitted_mask(latent.mask, samples.shape)
     drawn = _sampled(
         loop=watched(watch) if watch else sampling.sample,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxdiff.options import Between, Share
 from jaxdiff.studio.graph.ports import Prepared
+from jaxdiff.studio.graph.steering import Steering
 from jaxdiff.studio.graph.values import (
     Clip,
     Conditioning,
@@ -196,7 +197,7 @@ def ControlNetApply(
     *, conditioning: Conditioning, control_net: Control, image: Image, strength: Strong = 1.0
 ) -> Conditioning:
     """A condition with a picture that a ControlNet reads."""
-    raise ValueError(MISSING)
+    return _steered(conditioning, Steering(control_net, image, strength))
 
 
 def ControlNetApplyAdvanced(
@@ -211,7 +212,10 @@ def ControlNetApplyAdvanced(
     vae: Vae | None = None,
 ) -> tuple[Conditioning, Conditioning]:
     """Conditions with a picture that a ControlNet reads, for a part of the sampling."""
-    raise ValueError(MISSING)
+    if strength == 0 or start_percent >= end_percent:
+        return positive, negative
+    steering = Steering(control_net, image, strength, start_percent, end_percent)
+    return _steered(positive, steering), _steered(negative, steering)
 
 
 def ControlNetApplySD3(
@@ -225,8 +229,13 @@ def ControlNetApplySD3(
     start_percent: Share = 0.0,
     end_percent: Share = 1.0,
 ) -> tuple[Conditioning, Conditioning]:
-    """Conditions with a picture that a ControlNet of Stable Diffusion 3 reads."""
-    raise ValueError(MISSING)
+    """Conditions with a picture that a ControlNet of Stable Diffusion 3 reads.
+
+    Raises:
+        ValueError: ControlNets steer U-Nets here.
+    """
+    raise ValueError("ControlNets of Stable Diffusion 3 are not here, only those of U-Nets")
 
 
-MISSING = "this version of jaxdiff has no ControlNet; leave the node out, or bypass it"
+def _steered(conditioning: Conditioning, steering: Steering) -> Conditioning:
+    return tuple(replace(each, control=(*each.control, steering)) for each in conditioning)

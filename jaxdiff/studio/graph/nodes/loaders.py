@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from jaxdiff.conditioning import encoders
 from jaxdiff.pipelines.pipeline import Pipeline
 from jaxdiff.studio.graph.ports import File
+from jaxdiff.studio.graph.steering import OfControl
 from jaxdiff.studio.graph.values import (
     Clip,
     Control,
@@ -133,5 +134,6 @@ def LoraLoaderModelOnly(
 
 
 def ControlNetLoader(control_net_name: Controller, studio: Here = None) -> Control:
-    """A ControlNet."""
-    raise ValueError("this version of jaxdiff has no ControlNet; bypass the node")
+    """A ControlNet, or a T2I-Adapter; it is read for the model that samples."""
+    path = studio.folders.path("controlnet", control_net_name)
+    return OfControl(path, str(path.stat().st_mtime_ns))
