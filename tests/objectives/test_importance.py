@@ -12,9 +12,9 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Draw, Prediction, Roles, Times
 
 SPECS = ["Denoising", "LearnedVariance", "VariationalBound", "LearnedUncertainty(of=Denoising())"]
-SPECS += ["MomentMatching(group=3)"]
+SPECS += ["MomentMatching(group=3)", "DiffusionNFT(group=3, kl=1.0)"]
 # Without training times of `time_sampling`, or with a critic's features beside the loss.
-OTHERS = {"AdversarialDistillation", "Drifting", "MaskedAutoencoding", "Published"}
+OTHERS = {"AdversarialDistillation", "Drifting", "FlowGRPO", "MaskedAutoencoding", "Published"}
 NAMED = OTHERS | {spec.partition("(")[0] for spec in SPECS}
 FEW_STEP = [name for name in names(objectives) if name not in NAMED]
 
@@ -42,7 +42,7 @@ def test_importance_multiplies_the_whole_loss(spec):
         return objective(
             Roles(student, student, student, {"fake_score": student}),
             x0,
-            {"label": jnp.arange(3)},
+            {"label": jnp.arange(3)} | ({"rejected": x0[::-1]} if "DPO" in spec else {}),
             draw,
             jnp.zeros((), int),
         )
