@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxdiff.config.build import build
@@ -81,6 +82,8 @@ class OfRun:
     def shapes(self) -> Params:
         """Returns the shapes of the newest checkpoint's arrays; reads none of them.
 
+        Published weights are stored in bfloat16 and read as float32, like all averages.
+
         Raises:
             ValueError: there is no checkpoint yet.
         """
@@ -88,7 +91,8 @@ class OfRun:
         step = some_steps(folder)[-1] if self.step is None else self.step
         with ocp.PyTreeCheckpointer() as checkpointer:
             stored = checkpointer.metadata((folder / str(step) / self.item).absolute())
-        shape = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+        read_as = lambda dtype: jnp.float32 if dtype == jnp.bfloat16 else dtype
+        shape = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf.shape), read_as(leaf.dtype))
         tree = jax.tree.map(shape, dict(stored.item_metadata.tree))
         return tree[self.name] if self.name else tree
 

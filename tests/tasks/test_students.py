@@ -15,6 +15,7 @@ from jaxdiff.files import read_json
 from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.tasks import students
 from jaxdiff.weights.devices import Devices, make_mesh
+from jaxdiff.weights.sources import OfRun
 from tests.support.tiny import points_config
 
 UNTIL = {"network.inputs": {"scalars": {"until": 1000.0}}}
@@ -75,6 +76,8 @@ def check_published(run, samples, folder):
     again = jax.tree.map(lambda a: rounded(a).astype(a.dtype), run.weights["network"])
     jax.tree.map(np.testing.assert_array_equal, read.weights["network"], again)
     np.testing.assert_allclose(read.sample(3), samples, atol=0.03)
+    source = OfRun(str(small))  # as a teacher, a weak model or an encoder of features is read
+    jax.tree.map(np.testing.assert_array_equal, source.load(source.shapes()), again)
     assert read_json(small / "training_config.json")["weights"]["teacher"] == "teacher0"
     assert "Data: a toy." in (small / "README.md").read_text()
     with pytest.raises(ValueError, match=r"objective='Published' has no loss"):
