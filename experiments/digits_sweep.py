@@ -73,9 +73,9 @@ Losses of different parameterizations are different quantities, and are not to b
 ## Runs together
 
 Seeds, learning rates and the floats of losses, schedules and averages are arguments of the step, so
-runs that differ in these are one program under `jax.vmap` (`sweep.py --launcher=together`). Milliseconds
-of CPU that the step of one run costs (all threads, {processors} cores, batch {batch}), and
-seconds of compiling. On a CPU that one run fills already, compiling is saved and steps are not:
+runs that differ in these are one program under `jax.vmap` (`sweep.py --launcher=together`).
+Milliseconds of CPU that the step of one run costs (all threads, {processors} cores, batch {batch}),
+and seconds of compiling. On a CPU that one run fills already, compiling is saved and steps are not:
 
 {gain}
 
