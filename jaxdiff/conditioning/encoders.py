@@ -31,7 +31,7 @@ KIND = Encoder
 class _MultiEncoder(PromptEncoder):
     """Several encoders of the same prompts; subclasses name them as fields and define `join`."""
 
-    def each(self) -> dict[str, "TextEncoder | ZeroTokens"]:
+    def each(self) -> dict[str, Any]:
         """Returns the encoders by name."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {n: part for n, part in parts.items() if isinstance(part, TextEncoder | ZeroTokens)}

@@ -23,6 +23,8 @@ from jaxdiff.data import transforms as family
 from jaxdiff.data.sources import Source, open_source
 from jaxdiff.data.streams import Stream, in_buckets
 
+Prepare = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+
 PIXELS = ("x", "rejected")
 """Fields of examples whose bytes are pixels."""
 
@@ -33,7 +35,7 @@ def loader(
     batch_size: int,
     seed: int,
     transforms: Sequence[Any] = (),
-    prepare: "Prepare | None" = None,
+    prepare: Prepare | None = None,
     shuffle: bool = True,
     epochs: int | None = None,
     drop_remainder: bool = False,
@@ -126,9 +128,6 @@ def output_shape(source: Source, transforms: Sequence[Any] = ()) -> tuple[int, .
     if not len(source):
         raise ValueError("the source holds no examples")
     return shape
-
-
-Prepare = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 
 def _built(source: Source, transforms: Sequence[Any]) -> tuple[Any, ...]:

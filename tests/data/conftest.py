@@ -1,7 +1,5 @@
 import pytest
 
-from jaxdiff.data.sources import open_source
-
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
@@ -10,4 +8,6 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits(data_dir):
+    from jaxdiff.data.sources import open_source  # the checks of shapes are not installed yet
+
     return {split: open_source("digits", split, data_dir=data_dir) for split in ("train", "test")}
