@@ -17,16 +17,7 @@ notebook, with maps [64, 64, channels] in [0, 1]:
 """
 
 from jaxdiff import config as defaults
-
-AUTOENCODER = {
-    "channels": (16, 48, 96),
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "num_groups": 8,
-    "middle_attention": True,
-    "scale": 1.0,
-}
-"""That of scenes_text, as the text's width and the network are."""
+from jaxdiff.config.recipes import load_recipe
 
 MAPS = {
     "edges": ("edges", 1),
@@ -41,26 +32,9 @@ MAPS = {
 
 
 def get_config(variant: str = "edges"):
-    config = defaults.default()
-    config.data = {"name": "emoji_scenes", "shape": (64, 64, 3), "num_classes": 0}
-    config.codec = {"name": "RunLatents", "autoencoder": AUTOENCODER}
-    config.conditions = ("text",)
-    config.encoders = {"text": {"name": "Words", "features": 128, "window": 24}}
-    config.weights.codec = "runs/scenes_autoencoder"
+    config = load_recipe("scenes_text:dit")
     config.weights.network = "runs/scenes_text_dit"
-    config.weights.text = ""
     config.weights.control = ""
-    config.network = {
-        "name": "DiT",
-        "features": 256,
-        "depth": 6,
-        "num_heads": 4,
-        "qk_norm": "head",
-        "inputs": {"text_features": 128, "pooled_features": 128},
-    }
-    config.process = "RectifiedFlow"
-    config.parameterization = "velocity"
-    config.time_sampling = "Stratified(of=LogitNormal())"
     config.batch_size = 16
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine(warmup_steps=50)"
@@ -69,9 +43,7 @@ def get_config(variant: str = "edges"):
     config.train.log_every = 20
     config.train.checkpoint_every = 200
     config.train.evaluate_every = 200
-    config.sampling.solver = "Heun"
     config.sampling.steps = 10
-    config.sampling.guidance_scale = 3.0
     config.sampling.batch_size = 16
     config.evaluation.num = 64
     config.evaluation.evaluators = ({"name": "ControlGrid", "shown": 8}, "HeldOutLoss")

@@ -67,7 +67,7 @@ class TextEncoder(PromptEncoder):
         settings: of `jaxdiff.networks.text`: "minilm_l6", "clip_vit_l_14", "t5_v1_1_xxl", or an
             object, "CLIPTextSettings(clip_skip=1, final_norm=False)".
         weights: a folder with *.safetensors, or a name on the hub; read by `load` only.
-        tokenizer: the tokenizer's folder; by default that of the weights, or the one beside it.
+        tokenizer: the tokenizer's folder; by default the folder of the weights, or its neighbour.
         pad: the padding token; by default as its files say.
         words: words of one's own, and the number of tokens of each, the last of the vocabulary.
         window: the number of tokens; by default the network's maximum length (512 for T5).

@@ -39,8 +39,8 @@ class Buckets:
         data.of = ({"name": "moving_scenes", "frames": 9}, {"name": "moving_scenes", "frames": 1})
         data.shares = (3, 1)
 
-    or images of one folder go to the size whose aspect ratio is the nearest to theirs, and are
-    scaled and cropped to it (Podell et al., 2023, appendix I):
+    or sizes: each image of one folder is scaled and cropped to the size with the nearest aspect
+    ratio (Podell et al., 2023, appendix I):
 
         data.of = ({"name": "image_folder", "folder": "mine"},)
         data.sizes = ((256, 256), (192, 320), (320, 192))

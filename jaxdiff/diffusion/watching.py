@@ -1,6 +1,5 @@
 """Sampling that is watched: each step is shown to the host, which may end it."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,13 @@ from jaxdiff import random
 from jaxdiff.typing import Cond, Denoiser, Solver, Span
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Watched:
     """The loop of `sampling.sample`, which shows every step, and ends when it is asked to.
 
     `report(step, steps, x0)` is called on the host after each step, counted from 1, with the
     prediction of x0 that the step began with, [b, ...]; where it returns False, no further step is
-    done, and that x0 is the result. One object is one compiled program: keep it.
+    done, and that x0 is the result. The same function is the same compiled program.
 
     A solver that asks the denoiser in a loop of its own, such as `Restart`, shows x itself.
     """
@@ -75,7 +74,3 @@ class Watched:
 
     def _ask(self, index, steps, x0):
         return np.bool_(self.report(int(index) + 1, int(steps), x0))
-
-
-watched = functools.lru_cache(maxsize=8)(Watched)
-"""The loop that a function watches: one object for each function, so that it compiles once."""

@@ -1,8 +1,8 @@
-"""Statistics of features with the way they came about, which refuse what is of another kind.
+"""Statistics of features with the protocol that made them; other protocols are refused.
 
 A distance depends on the features, the number of images, their size, their rounding, and how they
-were resized (Parmar et al., 2022). A file of statistics says all of these, and a set of samples of
-another kind is an error. Files of others say none of it: they are read, and nothing is checked.
+were resized (Parmar et al., 2022). A file of statistics names all of these, and samples of
+another protocol are an error. Files of other libraries name none: they are read without a check.
 """
 
 import dataclasses

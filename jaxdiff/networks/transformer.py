@@ -71,7 +71,7 @@ class TransformerBlock(nn.Module):
     ) -> Float[Array, "b n c"]:
         """Returns tokens of the same width; without text, attention to text is left out.
 
-        With the tokens of an `image`, the attention to text attends to these beside it.
+        With the tokens of an `image`, attention to the image is added to attention to the text.
         """
         norm = lambda name: LayerNorm(dtype=self.dtype, name=name)
         heads = MultiHead(self.num_heads, use_bias=False, dtype=self.dtype)

@@ -79,7 +79,7 @@ def modules(table: Table, params: Params, factors: Params) -> dict[str, tuple[An
             if f"{whole}/down" not in given:
                 continue
             if len(pair.ours) > 1 or len(pair.theirs) != 1:
-                raise ValueError(f"{name} has no place of its own in public files")
+                raise ValueError(f"{name} shares its key in public files with other arrays")
             layer = int(name.split("[")[1].split("]")[0]) if name in homes else None
             both = [jnp.asarray(given[f"{whole}/{role}"]) for role in ("down", "up")]
             down, up = both if layer is None else [factor[layer] for factor in both]

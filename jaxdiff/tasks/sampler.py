@@ -16,7 +16,7 @@ from jaxdiff import random
 from jaxdiff.codecs import Pixels
 from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.diffusion import sampling
-from jaxdiff.diffusion.watching import watched
+from jaxdiff.diffusion.watching import Watched
 from jaxdiff.progress import announced, full_batches
 from jaxdiff.tasks import controls, students
 from jaxdiff.tasks.known import checked_array, known_of
@@ -150,7 +150,7 @@ class Sampler:
         given["always"] = {n: np.asarray(value, np.float32) for n, value in always.items()}
         checked = lambda share, new: (since(num, share, times), self._conditions.check(num, new))
         given["later"] = [checked(*each) for each in later]
-        loop = watched(watch) if watch else sampling.sample
+        loop = Watched(watch) if watch else sampling.sample
         loop = sampling.trajectory if trajectory else loop
         x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)
         if known is not None and known.mask is not None and not trajectory:

@@ -16,7 +16,7 @@ from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers
 from jaxdiff.diffusion.guidance.branches import predict_batched, with_x0
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.watching import watched
+from jaxdiff.diffusion.watching import Watched
 from jaxdiff.studio.graph.steering import steered
 from jaxdiff.studio.graph.values import Entry, OfGuider, OfLatent, OfModel, OfSampler
 from jaxdiff.trees import as_argument, from_argument, replaced
@@ -213,7 +213,7 @@ def draw(
     guider = steered(guider, samples.shape, times)
     mask = None if latent.mask is None else fitted_mask(latent.mask, samples.shape)
     drawn = _sampled(
-        loop=watched(watch) if watch else sampling.sample,
+        loop=Watched(watch) if watch else sampling.sample,
         process=process,
         guider=guider,
         solver=as_argument(solver_of(sampler, process)),

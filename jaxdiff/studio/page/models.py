@@ -84,7 +84,7 @@ def _path(studio: Studio, name: str) -> Path:
 
 
 def runs_panel(studio: Studio) -> None:
-    """Runs: those of a folder in one table, by a figure of theirs."""
+    """Runs: those of a folder in one table, by a figure of the runs."""
     folder = gradio.Textbox("runs", label="Folder of runs, within the one the studio began in")
     metric = gradio.Textbox("loss", label="Figure; lower is better")
     button = gradio.Button("Compare")

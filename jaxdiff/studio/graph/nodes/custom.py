@@ -75,7 +75,7 @@ def RandomNoise(noise_seed: Seed = 0) -> Noise:
 
 
 def DisableNoise() -> Noise:
-    """No noise: the latents have theirs."""
+    """No noise: the latents are noised already."""
     return OfNoise()
 
 
