@@ -2,11 +2,10 @@
 
 python experiments/few_step_images.py --teacher=runs/teacher --students=runs/few_step
 
-`--students` is a folder of runs, a method each. Figures are kept beside each run, in
-few_step_images.json, and made anew only if the run has gone on.
+`--students` is a folder of runs, a method each. Figures are kept beside the page, in JSON: those of
+a run are made anew only if it has gone on, and those of runs that are gone stay in the table.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from jaxdiff.evaluation.classification import class_accuracy
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.features import Training, train_classifier
 from jaxdiff.evaluation.reference import distances
-from jaxdiff.files import write_json
+from jaxdiff.files import read_json, write_json
 from jaxdiff.options import Size
 
-FILE = "few_step_images.json"
 STEPS = (1, 2, 4, 8)
 CLASSIFIER = Training(steps=400)
 """Of the classifier that is trained on samples: some seconds."""
@@ -39,32 +37,38 @@ cli.flag("teacher_steps", Size, 50, "Solver steps of the teacher.")
 
 def main() -> None:
     """Measures what has not been measured, and writes the page and its picture."""
-    num, many = flags.FLAGS.num, flags.FLAGS.teacher_steps
+    num, many, out = flags.FLAGS.num, flags.FLAGS.teacher_steps, Path(flags.FLAGS.out)
+    ledger = out.with_suffix(".json")
     teacher = jaxdiff.load(flags.FLAGS.teacher)
-    rows = {"teacher": measured(teacher, Path(flags.FLAGS.teacher), (*STEPS, many), num)}
+    measured(teacher, "teacher", (*STEPS, many), num, ledger)
     pictures = {f"teacher, {many} steps": page.grid(teacher, many)}
     pictures["teacher, 2 steps"] = page.grid(teacher, 2)
     for folder in sorted(path.parent for path in Path(flags.FLAGS.students).glob("*/config.json")):
         student = jaxdiff.load(folder)
-        rows[folder.name] = measured(student, folder, STEPS, num)
+        measured(student, folder.name, STEPS, num, ledger)
         for steps in (1, 2):
             pictures[f"{folder.name}, {steps} step{'s' * (steps > 1)}"] = page.grid(student, steps)
-    page.write(Path(flags.FLAGS.out), rows, real(teacher, num), pictures, num)
-    print(flags.FLAGS.out)
+    rows = {name: row for name, row in read(ledger).items() if row["num"] == num}
+    page.write(out, rows, real(teacher, num), pictures, num)
+    print(out)
 
 
-def measured(run: Run, folder: Path, steps: tuple[int, ...], num: int) -> dict[str, Any]:
-    """Returns figures by number of steps, from the file beside the run if it is of this step."""
-    file = folder / FILE
-    found = json.loads(file.read_text()) if file.exists() else {}
-    if (found.get("step"), found.get("num")) != (run.step, num):
-        found = {"step": run.step, "num": num, "by_steps": {}}
+def read(ledger: Path) -> dict[str, Any]:
+    """Returns the figures of all methods that were measured."""
+    return read_json(ledger, dict) if ledger.exists() else {}
+
+
+def measured(run: Run, name: str, steps: tuple[int, ...], num: int, ledger: Path) -> None:
+    """Adds a run's figures by number of steps to the ledger, but for those that are there."""
+    rows = read(ledger)
+    row = rows.get(name, {})
+    if (row.get("step"), row.get("num")) != (run.step, num):
+        row = {"step": run.step, "num": num, "by_steps": {}}
     for count in steps:
-        if str(count) not in found["by_steps"]:
-            found["by_steps"][str(count)] = figures(run, count, num)
-            write_json(file, found)
-            print(folder.name, count, found["by_steps"][str(count)])
-    return found
+        if str(count) not in row["by_steps"]:
+            row["by_steps"][str(count)] = figures(run, count, num)
+            write_json(ledger, rows | {name: row})
+            print(name, count, row["by_steps"][str(count)])
 
 
 def figures(run: Run, steps: int, num: int) -> dict[str, float]:

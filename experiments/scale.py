@@ -50,6 +50,10 @@ ROWS = {
     "DiT-XL/2, remat": Row("imagenet256_dit_xl2", "v5e:4x4", SAVED),
     "DiT-XL/2, remat of all": Row("imagenet256_dit_xl2", "v5e:4x4", LEAST),
     "DiT-XL/2, replicated": Row("imagenet256_dit_xl2", "v5e:4x4", {"parallel": "jit"}),
+    "DiT-XL/2 on 64 chips": Row("imagenet256_dit_xl2", "v5e:8x8", {}),
+    "DiT-XL/2 on 16 v5p": Row("imagenet256_dit_xl2", "v5p:2x2x4", {}),
+    "MeanFlow-XL/2": Row("imagenet256_meanflow", "v5e:4x4", {}),
+    "ECM on ImageNet 64": Row("imagenet64_ecm", "v5e:4x4", {}),
     "video DiT-XL, 17 frames": Row("video_dit_xl", "v5e:4x4", {}),
     "video DiT-XL, 17 frames, remat of all": Row("video_dit_xl", "v5e:4x4", LEAST),
 }
