@@ -14,9 +14,10 @@ from typing import Any
 
 from jax import lax
 
-KERNELS = ("auto", "xla", "blocks", "cudnn")
+KERNELS = ("auto", "xla", "blocks", "cudnn", "splash")
 """Of attention: in blocks on one CPU device and XLA's elsewhere; XLA's, which keeps all weights in
-memory; in blocks, which computes them again; cuDNN's fused one, on NVIDIA GPUs in 16 bits."""
+memory; in blocks, which computes them again; cuDNN's fused one, on NVIDIA GPUs in 16 bits; splash
+attention, JAX's fused one for TPUs."""
 
 _kernel = contextvars.ContextVar("kernel", default="auto")
 _cpu_loops = contextvars.ContextVar("cpu_loops", default=True)

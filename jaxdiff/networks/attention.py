@@ -21,6 +21,7 @@ from jaxdiff.networks.layers import (
     zero_init,
 )
 from jaxdiff.networks.ring import attend_in_ring
+from jaxdiff.networks.splash import attend_by_splash
 
 
 def attend(
@@ -54,6 +55,8 @@ def _attend(
     in_blocks = functools.partial(_attend_in_blocks, scale)
     if kernel == "blocks":
         return in_blocks(query, key, value)
+    if kernel == "splash" and key.shape[1] >= BLOCK:
+        return attend_by_splash(query, key, value, scale)
     if named or key.shape[1] < BLOCK:  # which fits the cache anyway
         return plain(query, key, value)
     return algorithms.choose(in_blocks, plain, query, key, value)

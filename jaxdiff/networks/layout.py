@@ -82,7 +82,7 @@ def divided(x: Float[Array, "b *shape"], *, channels: Any = FREE) -> Float[Array
         divides = x.shape[1] % layout.size("sequence") == 0 and not channels_too
         second = "sequence" if divides else None
     middle = (second, *(FREE for _ in x.shape[2:-1])) if x.ndim > 2 else ()
-    return _constrained(x, layout, (EXAMPLES, *middle, channels))
+    return _constrained(x, layout, PartitionSpec(EXAMPLES, *middle, channels))
 
 
 def whole(x: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
@@ -95,7 +95,19 @@ def for_attention(
     key: Float[Array, "b k heads d"],
     value: Float[Array, "b k heads d"],
 ) -> tuple[Array, Array, Array]:
-    """Divides queries, keys and values so that each device can attend without asking the others.
+    """Divides queries, keys and values so that each device can attend without asking the others."""
+    layout, specs = current(), attention_specs(query)
+    if layout is None or specs is None:
+        return query, key, value
+    of_query, of_key = specs
+    key, value = (_constrained(x, layout, of_key) for x in (key, value))
+    return _constrained(query, layout, of_query), key, value
+
+
+def attention_specs(
+    query: Float[Array, "b q heads d"],
+) -> tuple[PartitionSpec, PartitionSpec] | None:
+    """Returns where queries lie, and where keys and values lie; None for one device.
 
     The heads lie along "tensor". Where tokens are divided, they are exchanged for heads
     (all-to-all, Jacobs et al., 2023), if the heads divide; otherwise each device has its queries
@@ -103,18 +115,16 @@ def for_attention(
     """
     layout = current()
     if layout is None or len(query) % layout.size(*EXAMPLES):
-        return query, key, value
+        return None
     heads, tokens = query.shape[2], layout.size("sequence")
     over_heads = "tensor" if heads % layout.size("tensor") == 0 else None
     exchanged = heads % layout.size("sequence", "tensor") == 0 and layout.attention == "heads"
     if tokens > 1 and exchanged:
-        spec = (EXAMPLES, None, ("sequence", "tensor"), None)
-        query, key, value = (_constrained(x, layout, spec) for x in (query, key, value))
-        return query, key, value
+        spec = PartitionSpec(EXAMPLES, None, ("sequence", "tensor"), None)
+        return spec, spec
     along = "sequence" if query.shape[1] % tokens == 0 else None
-    query = _constrained(query, layout, (EXAMPLES, along, over_heads, None))
-    spec = (EXAMPLES, None, over_heads, None)
-    return query, _constrained(key, layout, spec), _constrained(value, layout, spec)
+    of_key = PartitionSpec(EXAMPLES, None, over_heads, None)
+    return PartitionSpec(EXAMPLES, along, over_heads, None), of_key
 
 
 def ring_of(query: Array, key: Array) -> Layout | None:
@@ -134,9 +144,9 @@ def after_attention(mixed: Float[Array, "b q heads d"]) -> Float[Array, "b q hea
         return mixed
     along = "sequence" if mixed.shape[1] % layout.size("sequence") == 0 else None
     heads = "tensor" if mixed.shape[2] % layout.size("tensor") == 0 else None
-    return _constrained(mixed, layout, (EXAMPLES, along, heads, None))
+    return _constrained(mixed, layout, PartitionSpec(EXAMPLES, along, heads, None))
 
 
-def _constrained(x: Array, layout: Layout, spec: tuple[Any, ...]) -> Array:
-    where = NamedSharding(layout.mesh, PartitionSpec(*spec))
+def _constrained(x: Array, layout: Layout, spec: PartitionSpec) -> Array:
+    where = NamedSharding(layout.mesh, spec)
     return jax.lax.with_sharding_constraint(x, where)

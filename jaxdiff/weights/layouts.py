@@ -58,7 +58,7 @@ class Mesh:
     sequence: Count = 1
     slices: Size = 1
     attention: Literal["heads", "keys", "ring"] = "heads"
-    kernel: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
+    kernel: Literal["auto", "xla", "blocks", "cudnn", "splash"] = "auto"
     whole_below: Count = 512
     rules: Sequence[Any] = ()
     constrained: bool = True
@@ -106,8 +106,12 @@ class Mesh:
             ValueError: the sizes do not fit the devices, or the batch of a process would not be its
                 own.
         """
-        if self.kernel == "cudnn" and devices[0].platform not in ("gpu", "cuda"):
-            raise ValueError(f"parallel: kernel='cudnn' on {devices[0].platform}; it needs a GPU")
+        needed = {"cudnn": ("gpu", "cuda"), "splash": ("tpu",)}.get(self.kernel)
+        if needed and devices[0].platform not in needed:
+            raise ValueError(
+                f"parallel: kernel={self.kernel!r} on {devices[0].platform}; it needs a"
+                f" {needed[0].upper()}"
+            )
         if self.kernel == "blocks" and len(devices) > 1:
             raise ValueError(
                 f"parallel: kernel='blocks' on {len(devices)} devices: it goes example by example,"

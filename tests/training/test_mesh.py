@@ -201,6 +201,7 @@ def test_attention_over_devices_and_by_name_is_attention(attention):
             r"query/bias has shape \(2, 12\), and its axis of 12 does not divide over",
         ),
         ("Mesh(kernel='cudnn')", "kernel='cudnn' on cpu; it needs a GPU"),
+        ("Mesh(kernel='splash')", "kernel='splash' on cpu; it needs a TPU"),
         ("Mesh(kernel='blocks')", "kernel='blocks' on 8 devices: it goes example by example"),
         ("Mesh(sequence=2, mapped=True)", "mapped=True needs all axes but data to be 1"),
     ],
