@@ -26,7 +26,7 @@ LEAST_SHARE = 0.35
 """Of the roofline's speed: most public trainings reach between this and all of it."""
 
 cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
-TOPOLOGY = cli.flag("topology", cli.Text, "here", "Devices: v5e:4x4, cpu:8, here.")
+TOPOLOGY = cli.flag("topology", cli.Text, "here", "Devices: v5e:4x4, 2*v5e:4x4, cpu:8, here.")
 PRICES = flags.DEFINE_string(
     "prices", str(Path(__file__).with_name("prices.json")), "File of prices; edit a copy."
 )

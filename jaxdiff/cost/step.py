@@ -23,7 +23,9 @@ class Target(NamedTuple):
 
 
 def target(topology: str) -> Target:
-    """Returns the devices of a topology: "cpu:8", "here", or of TPUs such as "v5e:4x4".
+    """Returns the devices of a topology: "cpu:8", "here", or of TPUs: "v5e:4x4", "2*v5e:4x4".
+
+    The latter is of two slices, with slower links between them.
 
     Raises:
         ValueError: it is unknown, or there are not as many devices here.
@@ -39,18 +41,22 @@ def target(topology: str) -> Target:
                 f" XLA_FLAGS=--xla_force_host_platform_device_count={count}"
             )
         return Target(devices[:count], chip_of(devices[0].device_kind))
-    known = chip(name)
+    slices, _, one = topology.rpartition("*")
+    if slices and not slices.isdecimal():
+        raise ValueError(f"topology={topology!r}: {slices!r} is no number of slices")
+    known = chip(one.partition(":")[0])
     # This machine need not be in a slice of TPUs, nor its own devices be of use.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     jax.config.update("jax_platforms", "cpu")
     from jax.experimental import topologies  # noqa: PLC0415 - loads libtpu
 
     try:
-        description = topologies.get_topology_desc(topology, platform="tpu")
+        several = {"num_slices": int(slices)} if slices else {}
+        description = topologies.get_topology_desc(one, platform="tpu", **several)
     except Exception as error:  # of several kinds
         raise ValueError(
             f"topology={topology!r} is not one that libtpu knows ({error}); such as v5e:4x4,"
-            " v5p:2x2x4; pip install 'jaxdiff[tpu]'"
+            " v5p:2x2x4, 2*v5e:4x4; pip install 'jaxdiff[tpu]'"
         ) from error
     return Target(description.devices, known)
 

@@ -21,8 +21,8 @@ AXIS = layouts.DATA
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Returns a one-dimensional mesh over the devices (all of them by default)."""
-    devices = jax.devices() if devices is None else list(devices)
-    return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 from jax.sharding import Mesh as DeviceMesh
 
-from jaxdiff.options import Count, Size, checked
+from jaxdiff.options import Count, checked
 
 DATA, FSDP, SEQUENCE, TENSOR = "data", "fsdp", "sequence", "tensor"
 AXES = (DATA, FSDP, SEQUENCE, TENSOR)
@@ -34,7 +34,8 @@ class Mesh:
             (Zhao et al., 2023; Rajbhandari et al., 2020).
         tensor: each has other heads and hidden channels (Shoeybi et al., 2019).
         sequence: each has other tokens, or rows of pixels, of the same examples.
-        slices: groups of devices with slower links between them, over which `data` is divided.
+        slices: groups of devices with slower links between them, over which `data` is divided; 0
+            for those that the devices themselves name, as the slices of TPUs.
         attention: over "sequence": "heads" exchanges tokens for heads (Jacobs et al., 2023),
             "keys" gathers all keys and values, "ring" sends them around (Liu et al., 2023).
         kernel: attention's implementation on each device, of `networks.algorithms.KERNELS`.
@@ -49,14 +50,14 @@ class Mesh:
         mapped: whether the step is mapped over "data" with its means written out, as by `jax.pmap`.
 
     Raises:
-        ValueError: two sizes are 0, a rule names an unknown axis, or `slices` do not divide `data`.
+        ValueError: two sizes are 0, a rule names an unknown axis, or one is out of range.
     """
 
     data: Count = 0
     fsdp: Count = 1
     tensor: Count = 1
     sequence: Count = 1
-    slices: Size = 1
+    slices: Count = 0
     attention: Literal["heads", "keys", "ring"] = "heads"
     kernel: Literal["auto", "xla", "blocks", "cudnn", "splash"] = "auto"
     whole_below: Count = 512
@@ -99,12 +100,12 @@ class Mesh:
             given[opened] = rest
         return given
 
-    def over(self, devices: Sequence[jax.Device]) -> DeviceMesh:
-        """Returns JAX's mesh over these devices.
+    def over(self, devices: Sequence[Any]) -> DeviceMesh:
+        """Returns JAX's mesh over these devices, which are those of JAX, or described like them.
 
         Raises:
-            ValueError: the sizes do not fit the devices, or the batch of a process would not be its
-                own.
+            ValueError: the sizes do not fit the devices or their slices, or the batch of a process
+                would not be its own.
         """
         needed = {"cudnn": ("gpu", "cuda"), "splash": ("tpu",)}.get(self.kernel)
         if needed and devices[0].platform not in needed:
@@ -126,17 +127,20 @@ class Mesh:
                 f"parallel: sequence · tensor = {together} devices share their examples, which must"
                 f" divide the {of_process} devices of a process"
             )
-        if self.slices == 1:
+        named = len({getattr(each, "slice_index", 0) for each in devices})
+        slices = self.slices or named
+        if slices == 1:
             return jax.make_mesh(tuple(sizes.values()), AXES, types, devices=list(devices))
-        if sizes[DATA] % self.slices:
-            raise ValueError(f"parallel: slices={self.slices} do not divide data={sizes[DATA]}")
-        within = (sizes[DATA] // self.slices, *(sizes[name] for name in AXES[1:]))
-        by_process = not hasattr(devices[0], "slice_index")
+        if sizes[DATA] % slices:
+            raise ValueError(
+                f"parallel: data={sizes[DATA]} is not a multiple of the {slices} slices; examples"
+                f" are divided over slices, and all else within one: data={slices}, for example"
+            )
         grid = mesh_utils.create_hybrid_device_mesh(
-            within,
-            (self.slices, *(1 for _ in AXES[1:])),
+            (sizes[DATA] // slices, *(sizes[name] for name in AXES[1:])),
+            (slices, *(1 for _ in AXES[1:])),
             devices,
-            process_is_granule=by_process,
+            process_is_granule=named == 1,
         )
         return DeviceMesh(grid, AXES, axis_types=types)
 

@@ -113,6 +113,8 @@ def test_the_cost_of_a_tiny_training_step():
     ("topology", "message"),
     [
         ("v5w:4x4", r"no chip 'v5w'; did you mean"),
+        ("2*v5w:4x4", r"no chip 'v5w'; did you mean"),
+        ("two*v5e:4x4", r"'two' is no number of slices"),
         ("cpu:99", r"there are 8 devices here; .*device_count=99"),
     ],
 )

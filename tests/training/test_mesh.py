@@ -1,6 +1,8 @@
 """The step on meshes of eight devices is that of one; what is sent between them is counted."""
 
 import functools
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -211,6 +213,27 @@ def test_layouts_that_do_not_fit_are_named(parallel, message):
     shapes = {"query": {"bias": jax.ShapeDtypeStruct((2, 12), jnp.float32)}}
     with pytest.raises(ValueError, match=message):
         Devices(make_mesh(jax.devices()[:8]), parallel).shardings({"params": {"network": shapes}})
+
+
+@dataclass(frozen=True)
+class FarDevice:
+    """A device of a slice, as `mesh_utils` reads it."""
+
+    id: int
+    slice_index: int
+    process_index: int
+    platform: str = "cpu"
+    device_kind: str = "a chip"
+
+
+def test_only_examples_are_divided_over_slices():
+    """Fails if parameters would be gathered over the slow links between slices."""
+    devices: Any = [FarDevice(i, i // 4, i // 4) for i in range(8)]
+    for axes in (Mesh(data=4, fsdp=2), Mesh(data=2, fsdp=0)):
+        rows = axes.over(devices).devices.reshape(axes.sizes(8)["data"], -1)
+        assert all(len({device.slice_index for device in row}) == 1 for row in rows)
+    with pytest.raises(ValueError, match="data=1 is not a multiple of the 2 slices"):
+        Mesh(data=1, fsdp=0).over(devices)
 
 
 def test_a_layer_axis_and_small_arrays_are_not_divided():
