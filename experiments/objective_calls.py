@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters.ad import JVPTracer
 
+from jaxdiff.condition import Condition
 from jaxdiff.typing import Denoiser, Draw, Prediction, Roles
 
 WHO = ("student", "student, jvp", "target", "teacher", "fake score", "discriminator")
@@ -20,7 +21,8 @@ def calls_of(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str,
 
     def count(who: str, *inputs: Any) -> None:
         tangents = any(isinstance(a, JVPTracer) for a in jax.tree.leaves(inputs))
-        calls["student, jvp" if tangents and who == "student" else who] += 1
+        # Guidance asks once, of twice as many examples.
+        calls["student, jvp" if tangents and who == "student" else who] += len(inputs[0]) // batch
 
     def counting(who: str) -> Denoiser:
         def denoiser(x, t, cond):
@@ -29,6 +31,7 @@ def calls_of(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str,
 
         return denoiser
 
+    batch = getattr(objective, "group", 2)
     roles = Roles(
         counting("student"),
         counting("target"),
@@ -36,11 +39,11 @@ def calls_of(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str,
         {"fake_score": counting("fake score")},
         _Critic(count),
     )
-    batch = getattr(objective, "group", 2)
     x0 = jnp.zeros((batch, *shape))
     draw = Draw(jax.random.split(jax.random.key(0), batch), jnp.linspace(0.1, 0.9, batch))
+    cond = {"label": Condition(jnp.zeros(batch, jnp.int32))}  # guidance needs one
     with jax.disable_jit():
-        objective(roles, x0, {}, draw, jnp.asarray(10_000))
+        objective(roles, x0, cond, draw, jnp.asarray(10_000))
     return {who: n for who, n in calls.items() if n}
 
 

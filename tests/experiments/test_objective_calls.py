@@ -40,6 +40,11 @@ def calls_of(*args):
             True,
             {"student": 1, "target": 1, "teacher": 2},
         ),
+        (  # of a guided teacher, with its condition and without
+            objectives.LatentConsistency(**PARTS),
+            True,
+            {"student": 1, "target": 1, "teacher": 2},
+        ),
         (
             objectives.DistributionMatching(**PARTS, **V, adversarial=0.1),
             True,
