@@ -21,6 +21,7 @@ from objective_calls import calls_of
 
 from jaxdiff import Experiment
 from jaxdiff.config.recipes import recipe_module
+from jaxdiff.cost.flops import flops
 from jaxdiff.networks import algorithms
 from jaxdiff.training.step import make_step
 from jaxdiff.weights.devices import Devices, make_mesh
@@ -40,8 +41,8 @@ by 8, {batch} at a time, on {threads} CPU cores. Medians of {rounds} rounds of {
 - **evaluations** of one training example: of the student, with or without a gradient; "jvp" of it
   with a tangent; of its average, "target"; of the teacher, the fake score, and the features that a
   discriminator reads.
-- **forward passes**: the step's floating-point operations divided by those of one forward pass, as
-  XLA counts them; a forward and a backward pass are three.
+- **forward passes**: the step's matrix products and convolutions, in operations, divided by those
+  of one forward pass; a forward and a backward pass are three.
 - **per pass**: the milliseconds of a step divided by its forward passes, beside those of
   `denoising`: 1.00 is the same speed, 1.15 what was aimed at.
 
@@ -168,10 +169,9 @@ def _flops_of_forward(experiment: Experiment) -> float:
 
 
 def _flops(function: Callable[..., Any], *inputs: Any) -> float:
-    """Returns the operations that XLA counts; loops, whose turns it counts once, are left out."""
+    """Returns the operations of a call, without the loops that a CPU has in their place."""
     with algorithms.use(cpu_loops=False):
-        analysis: Any = jax.jit(function).lower(*inputs).cost_analysis()
-    return analysis["flops"]
+        return flops(function, *inputs)
 
 
 def _network(experiment: Experiment) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:

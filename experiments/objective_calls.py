@@ -17,7 +17,7 @@ WHO = ("student", "student, jvp", "target", "teacher", "fake score", "discrimina
 
 def calls_of(objective: Any, teacher: bool, shape: tuple[int, ...]) -> dict[str, int]:
     """Returns the evaluations by who is asked and in which mode; those of none are left out."""
-    calls = dict.fromkeys(WHO, 0)
+    calls: dict[str, int] = dict.fromkeys(WHO, 0)
 
     def count(who: str, *inputs: Any) -> None:
         tangents = any(isinstance(a, JVPTracer) for a in jax.tree.leaves(inputs))

@@ -33,11 +33,21 @@ def sample_keys(
     With one seed, sample i has index first + i; with a seed for each, its own in `first`.
     """
     if not isinstance(seed, Sequence):
-        key = stream(jax.random.key(seed), "sample")
-        return example_keys(key, jnp.asarray(index + np.asarray(first)))
-    one = lambda s, i: jax.random.fold_in(stream(jax.random.key(s), "sample"), i)
+        return _of_one_seed(jax.random.key(seed), index + np.asarray(first))
     places = np.broadcast_to(np.asarray(first), np.shape(seed))[index]
-    return jax.vmap(one)(jnp.asarray(np.asarray(seed, np.uint32)[index]), jnp.asarray(places))
+    return _of_seeds(np.asarray(seed, np.uint32)[index], places)
+
+
+# Compiled, since a few-step sampler would wait for them: each operation alone costs as much.
+@jax.jit
+def _of_one_seed(key: Key[Array, ""], index: Integer[Array, " b"]) -> Key[Array, " b"]:
+    return example_keys(stream(key, "sample"), index)
+
+
+@jax.jit
+def _of_seeds(seeds: Integer[Array, " b"], index: Integer[Array, " b"]) -> Key[Array, " b"]:
+    one = lambda seed, i: jax.random.fold_in(stream(jax.random.key(seed), "sample"), i)
+    return jax.vmap(one)(seeds, index)
 
 
 def normal(keys: Key[Array, " b"], like: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
