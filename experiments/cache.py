@@ -19,10 +19,10 @@ def main() -> None:
     config = cli.config()
     from jaxdiff import Experiment  # noqa: PLC0415 - takes seconds
     from jaxdiff import config as configs  # noqa: PLC0415
+    from jaxdiff.caches import use_compilation_cache  # noqa: PLC0415
     from jaxdiff.config.build import build  # noqa: PLC0415
     from jaxdiff.data import caches  # noqa: PLC0415
     from jaxdiff.runs import cached  # noqa: PLC0415
-    from jaxdiff.runs.workdir import use_compilation_cache  # noqa: PLC0415
 
     if not config.train.cache:
         raise ValueError("train.cache is empty: name one, --config.train.cache=Cache")

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxdiff.caches import use_compilation_cache
 from jaxdiff.options import FloatType, check
 from jaxdiff.pipelines.folders import INDEX, from_folder
 from jaxdiff.pipelines.parts import Parts
@@ -28,9 +29,10 @@ def released(
     tokenizer: str | os.PathLike | None = None,
     controlnet: str | os.PathLike | Sequence[str | os.PathLike] = (),
 ) -> Pipeline:
-    """Opens a released model: Stable Diffusion 1 and 2, SDXL, Stable Diffusion 3.
+    """Opens a released model: Stable Diffusion 1 to 3.5, SDXL and its refiner.
 
-    Weights go from the file onto the devices, a tensor at a time.
+    Weights go from the file onto the devices, a tensor at a time. Compiled programs are kept in the
+    user's cache folder.
 
     Args:
         source: a diffusers folder, with model_index.json, or a name on the hub; or a .safetensors
@@ -50,6 +52,7 @@ def released(
             or the keys.
     """
     check("dtype", FloatType, dtype)
+    use_compilation_cache()
     devices, kind = devices or Devices(), jnp.dtype(dtype).name
     path = resolve(source)
     refuse_pickled(path)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxdiff import config as configs
+from jaxdiff.caches import cache_folder
 from jaxdiff.codecs.posterior import Posterior, Summarizing
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.config.build import build
@@ -22,7 +23,6 @@ from jaxdiff.data import caches, pipeline
 from jaxdiff.files import read_json, write_json
 from jaxdiff.networks.autoencoder import Gaussian
 from jaxdiff.progress import progress
-from jaxdiff.runs.workdir import cache_folder
 from jaxdiff.typing import Condition, Frozen, Params
 
 if TYPE_CHECKING:

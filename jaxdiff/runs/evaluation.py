@@ -11,10 +11,10 @@ from typing import Any
 import grain
 import numpy as np
 
+from jaxdiff.caches import cache_folder
 from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
-from jaxdiff.runs.workdir import cache_folder
 from jaxdiff.tasks.contrastive_runs import embedder_of_run, features_of_run
 from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.task import Task

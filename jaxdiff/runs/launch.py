@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from jaxdiff import config as configs
+from jaxdiff.caches import use_compilation_cache
 from jaxdiff.config.build import build
 from jaxdiff.cost.flops import flops
 from jaxdiff.cost.hardware import chip_of
@@ -20,7 +21,6 @@ from jaxdiff.runs.workdir import (
     has_begun,
     locked,
     open_workdir,
-    use_compilation_cache,
 )
 from jaxdiff.training import loop, writers
 from jaxdiff.training.checkpoint import Checkpoints

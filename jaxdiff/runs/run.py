@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import config as configs
+from jaxdiff.caches import use_compilation_cache
 from jaxdiff.config.recipes import published
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
 from jaxdiff.runs import display
 from jaxdiff.runs.adapted import adapted
 from jaxdiff.runs.experiment import Experiment
-from jaxdiff.runs.workdir import read_config, use_compilation_cache
+from jaxdiff.runs.workdir import read_config
 from jaxdiff.training.state import TrainState
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Scalar
 from jaxdiff.weights import learned

@@ -11,12 +11,13 @@ import jax
 from jax import lax
 
 from jaxdiff import config as configs
+from jaxdiff.caches import use_compilation_cache
 from jaxdiff.config.checks import flat
 from jaxdiff.config.specs import as_table
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.launch import begin, plan_of
 from jaxdiff.runs.launchers import Here, Launch, with_errors
-from jaxdiff.runs.workdir import check_workdir, locked, use_compilation_cache
+from jaxdiff.runs.workdir import check_workdir, locked
 from jaxdiff.training import together
 from jaxdiff.training.state import TrainState
 from jaxdiff.weights.devices import Devices, make_mesh

@@ -95,17 +95,6 @@ def open_workdir(workdir: Path, config: configs.Config) -> None:
     write_json(workdir / "environment.json", _environment())
 
 
-def cache_folder() -> Path:
-    """Returns the user's cache folder for compiled programs and trained classifiers."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdiff"
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs from one process to the next, unless the user chose where already."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-
-
 def _environment():
     packages = ("jaxdiff", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
