@@ -1,4 +1,4 @@
-"""Times our networks beside those of diffusers, and our few-step objectives; writes the page.
+"""Times our networks and a released model beside diffusers, and few-step objectives; writes a page.
 
 python experiments/benchmark.py --rounds=5
 
@@ -41,6 +41,7 @@ THREADS = flags.DEFINE_integer(
     "threads", len(os.sched_getaffinity(0)), "Processor cores that a side may use.", lower_bound=1
 )
 OBJECTIVES = flags.DEFINE_bool("objectives", True, "Whether few-step objectives are timed, too.")
+RELEASED = flags.DEFINE_bool("released", True, "Whether a released model is timed, too.")
 OUT = flags.DEFINE_string("out", "docs/benchmark.md", "Where to write the table.")
 CHILD = flags.DEFINE_string("child", None, "For the script's own use: <side>:<task> to be timed.")
 
@@ -242,9 +243,9 @@ def section(name: str, cache: str) -> str:
 """
 
 
-def objectives() -> str:
-    """Measures the few-step objectives, in a process of its own; returns their part of the page."""
-    script = Path(__file__).with_name("benchmark_objectives.py")
+def part_of(name: str) -> str:
+    """Measures by another script, in a process of its own; returns its part of the page."""
+    script = Path(__file__).with_name(name)
     with tempfile.NamedTemporaryFile(suffix=".md") as part:
         options = [f"--rounds={ROUNDS.value}", f"--out={part.name}"]
         subprocess.run([sys.executable, str(script), *options], check=True)
@@ -257,7 +258,9 @@ def page() -> str:
     with tempfile.TemporaryDirectory() as cache:
         sections = [section(name, cache) for name in ONLY.value]
     if OBJECTIVES.value:
-        sections.append(objectives())
+        sections.append(part_of("benchmark_objectives.py"))
+    if RELEASED.value:
+        sections.append(part_of("benchmark_released.py"))
     packages = ("jaxdiff", "jax", "flax", "diffusers", "torch")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     quiet = "quiet" if load < 0.5 else "busy with other work, which disturbs these figures"
