@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.pretrained.layouts import divide, join
-from jaxdiff.pretrained.rules import Rule, Table, compiled
+from jaxdiff.pretrained.rules import Rule, Table, compiled, filled
 from jaxdiff.typing import Params
 
 LAYER = "[{i}]"
@@ -184,6 +185,12 @@ def _check(table, tensors, parts, found, source):
         for key, value in expected.items()
         if key in tensors and tuple(tensors[key].shape) != value.shape
     ]
+    whole = [
+        f"{key} is stored as {kind}, not as floating-point numbers (our {home[key]})"
+        for key, value in expected.items()
+        if key in tensors
+        if (kind := not_floating(tensors[key])) and jnp.issubdtype(value.dtype, jnp.floating)
+    ]
     abstract = [
         pair.ours[0]
         for pair in found
@@ -196,15 +203,22 @@ def _check(table, tensors, parts, found, source):
         if not missing and not other
         if not np.array_equal(np.asarray(tensors[key]), np.asarray(tensors[pair.theirs[0]]))
     ]
-    if missing or unused or other or abstract or different:
+    if missing or unused or other or whole or abstract or different:
         raise ValueError(
             f"{source} does not fit the network:"
             + _listed("missing from it", missing)
             + _listed("of another shape", other)
+            + _listed("of another type", whole)
             + _listed("unknown to the network", unused)
             + _listed("not copies of each other, as they must be", different)
             + _listed("in no checkpoint, so that the target must hold arrays", abstract)
         )
+
+
+def not_floating(tensor: Any) -> str:
+    """Returns the type of a tensor that is none of floating-point numbers; "" for others."""
+    kind = getattr(tensor, "kind", None) or str(getattr(tensor, "dtype", "float32"))
+    return "" if kind.lower().lstrip("b").startswith("f") else kind
 
 
 def _mapped(tensor: Any) -> np.ndarray:
@@ -225,7 +239,7 @@ def _first(table: Table, name: str) -> tuple[Rule, dict[str, str]] | None:
 
 
 def _fill(patterns: tuple[str, ...], numbers: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(pattern.format(**numbers) for pattern in patterns)
+    return tuple(filled(pattern, numbers) for pattern in patterns)
 
 
 def _closest(key: str, others: list[str]) -> str:

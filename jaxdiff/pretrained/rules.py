@@ -7,12 +7,13 @@ number, the same on both sides:
      *norm("layer_{i}/norm", "encoder.layer.{i}.LayerNorm"))
 
 `blocks[{i}]/...` is layer i along the first axis of our `blocks/...`, as a scan over layers has it.
+In a key, `{i+3}` stands for a number that is larger by 3.
 A function makes each table, with loops where patterns do not suffice.
 """
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jaxdiff.pretrained.layouts import AS_IS, KERNEL, Layout
@@ -40,7 +41,8 @@ class Rule:
     tied: bool = False
 
     def __post_init__(self):
-        names = {frozenset(_WILDCARD.findall(pattern)) for pattern in (*self.ours, *self.theirs)}
+        found = [_WILDCARD.findall(pattern) for pattern in (*self.ours, *self.theirs)]
+        names = {frozenset(name for name, _ in each) for each in found}
         fused_twice = min(self.sizes) > 1 and not self.tied
         one_sided = not self.ours or not self.theirs
         starred = any("*" in pattern for pattern in (*self.ours, *self.theirs))
@@ -128,7 +130,7 @@ def ours_only(*ours: str) -> Table:
     return tuple(Rule((pattern,), ()) for pattern in ours)
 
 
-_WILDCARD = re.compile(r"\{(\w+)\}")
+_WILDCARD = re.compile(r"\{(\w+)(?:\+(\d+))?\}")
 
 
 @functools.cache
@@ -149,6 +151,11 @@ def compiled(pattern: str) -> re.Pattern:
         return f"(?P<{name[1]}>\\d+)"
 
     return re.compile("".join(map(part, parts)))
+
+
+def filled(pattern: str, numbers: Mapping[str, str]) -> str:
+    """Returns the name that a pattern stands for with these numbers."""
+    return _WILDCARD.sub(lambda found: str(int(numbers[found[1]]) + int(found[2] or 0)), pattern)
 
 
 def _several(names: Names) -> tuple[str, ...]:

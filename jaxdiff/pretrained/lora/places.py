@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdiff.pretrained.convert import Pair, names, pairs, split_layers
-from jaxdiff.pretrained.lora.changes import Change, apply, difference
+from jaxdiff.pretrained.convert import Pair, names, not_floating, pairs, split_layers
+from jaxdiff.pretrained.lora.changes import Change, apply, merged, merged_bias
 from jaxdiff.pretrained.lora.files import Module
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.typing import Params
+
+MISSHAPEN = (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError)
+"""What the arithmetic of factors raises where one is missing or of another shape."""
 
 
 class Place(NamedTuple):
@@ -67,18 +70,26 @@ def changes_of(
         source: the file, for errors.
 
     Raises:
-        ValueError: the factors of a module do not make its shape.
+        ValueError: the factors of a module do not make its shape, or are no floating-point numbers.
     """
     changes, unused = [], []
     leaves, _ = split_layers(tables[0], names(params))
     known = [places(table, params) for table in tables]
     for module in modules:
         read = lambda tensor: jnp.asarray(np.asarray(tensor), jnp.float32)
+        for role, tensor in module.factors.items():
+            if (kind := not_floating(tensor)) and role != "alpha":
+                raise ValueError(
+                    f"{source}: {module.name} has {role} stored as {kind}, not as floating-point"
+                    " numbers"
+                )
         factors = {role: read(tensor) for role, tensor in module.factors.items()}
         if "alpha" not in factors and module.name in alphas:
             factors["alpha"] = jnp.float32(alphas[module.name])
         kinds = [("_weight", False)] if set(factors) - {"diff_b", "alpha"} else []
         kinds += [("_bias", True)] if "diff_b" in factors else []
+        if not kinds:  # an alpha alone
+            unused.append(module.name)
         for suffix, bias in kinds:
             name = plain(module.name) + suffix
             place = next((each[name] for each in known if name in each), None)
@@ -88,8 +99,7 @@ def changes_of(
             pair, part = place
             count = 1 if pair.rule.tied else len(pair.theirs)
             change = Change(pair.ours, pair.rule, part, count, bias, factors)
-            if not bias:
-                _check(change, leaves, module, source)
+            _check(change, leaves, module, source)
             changes.append(change)
     return changes, unused
 
@@ -98,11 +108,12 @@ def _check(change: Change, leaves: Mapping[str, Any], module: Module, source: st
     theirs = [jax.eval_shape(change.rule.layout.to_theirs, leaves[name]) for name in change.ours]
     rows = sum(piece.shape[0] for piece in theirs) // change.parts
     shape = (rows, *theirs[0].shape[1:])
+    base, merge = jax.ShapeDtypeStruct(shape, jnp.float32), merged_bias if change.bias else merged
     try:
-        jax.eval_shape(lambda f: difference(f, shape), change.factors)
-    except (ValueError, TypeError) as error:
+        jax.eval_shape(lambda base, f: merge(base, f, 1.0), base, change.factors)
+    except MISSHAPEN as error:
         shapes = {role: list(value.shape) for role, value in change.factors.items()}
         raise ValueError(
             f"{source}: {module.name} has factors {shapes}, which do not make a change of a weight"
-            f" {list(shape)}: {str(error).splitlines()[0]}"
+            f" {list(shape)}: {str(error).partition(chr(10))[0]}"
         ) from None
