@@ -1,4 +1,4 @@
-"""Draws pictures with a released model: Stable Diffusion, SDXL, from a folder or a single file.
+"""Draws pictures with a released model: Stable Diffusion 1 to 3.5, SDXL; a folder or a file.
 
 python experiments/generate.py --model=path/to/it --prompt="an astronaut riding a horse" \\
     --negative=blurry --steps=30 --solver=DPMpp2M --guidance_scale=7 --size=768x512 --num=4
@@ -44,6 +44,7 @@ cli.flag("batch_size", cli.Size, None, "Pictures at a time.")
 cli.flag("image", cli.Text, None, "An image to begin from, or to keep where --mask is black.")
 cli.flag("strength", cli.Share, None, "The share of the steps that is done from --image.")
 cli.flag("mask", cli.Text, None, "White where --image is painted anew.")
+cli.flag("depth", cli.Text, None, "A map of depth, lighter is nearer, for a model that reads it.")
 flags.DEFINE_multi_string("lora", [], "An adapter and its weight, style.safetensors:0.8; several.")
 flags.DEFINE_multi_string("controlnet", [], "A ControlNet and its strength, canny:0.8; several.")
 flags.DEFINE_multi_string("control_image", [], "The map of each ControlNet, of the picture's size.")
@@ -65,7 +66,7 @@ OWN = "jaxdiff"
 
 NAMES = (
     "model", "prompt", "negative", "steps", "solver", "timesteps", "guidance_scale", "size", "num",
-    "seed", "first", "batch_size", "image", "strength", "mask", "lora", "controlnet",
+    "seed", "first", "batch_size", "image", "strength", "mask", "depth", "lora", "controlnet",
     "control_image", "control_steps", "ip_adapter", "image_encoder", "image_prompt", "emphasis",
     "windows", "clip_skip", "dtype", "config", "tokenizer", "scheduler",
 )  # fmt: skip
@@ -86,6 +87,7 @@ def main() -> None:
     size = _size(given["size"])
     image = _picture("image", given["image"], 3, size)
     mask = _picture("mask", given["mask"], 1, size)
+    depth = _picture("depth", given["depth"], 1, size)
     if mask is not None and image is None:
         raise ValueError("mask: give the image whose other pixels are kept")
 
@@ -95,8 +97,8 @@ def main() -> None:
         raise ValueError("image_encoder: name the folder of the IP-Adapter's image encoder")
     if picture is not None and not given["ip_adapter"]:
         raise ValueError("image_prompt: name the IP-Adapter that reads it, --ip_adapter")
-    if maps and size is None and image is None:
-        size = maps[0].shape[:2]
+    if size is None and image is None:
+        size = next((found.shape[:2] for found in [*maps, depth] if found is not None), None)
     from jaxdiff.pipelines import released  # noqa: PLC0415 - takes seconds
     from jaxdiff.tasks.controls import Map  # noqa: PLC0415 - takes seconds
 
@@ -132,6 +134,7 @@ def main() -> None:
         image=image,
         strength=given["strength"],
         mask=None if mask is None else mask[..., 0] < 0,
+        depth=None if depth is None else depth[..., 0],
         control=control or None,
         **{name: given[name] for name in options},
     )

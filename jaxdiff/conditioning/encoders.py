@@ -101,12 +101,17 @@ class SDXL(_MultiEncoder):
 
     Their settings have `clip_skip=1, final_norm=False`, as "openclip_bigg_14" has. With
     `zero_null`, zeros stand in place of the encoding of the empty prompt, as for SDXL's base model.
+    The refiner has no first encoder: `clip_l=None`.
     """
 
-    clip_l: TextEncoder
+    clip_l: TextEncoder | None
     bigg: TextEncoder
     zero_null: bool = False
-    join = staticmethod(prompts.sdxl)
+
+    @staticmethod
+    def join(bigg: Encoded, clip_l: Encoded | None = None) -> Encoded:
+        """Returns the states of both encoders, or of the second alone."""
+        return bigg if clip_l is None else prompts.sdxl(clip_l, bigg)
 
     def empty(self, params: Params) -> Condition:
         """Returns the encoding of the empty prompt, or zeros."""

@@ -60,6 +60,31 @@ def sdxl(
     return UNet(**options | changes, inputs=inputs, dtype=dtype)
 
 
+def sdxl_refiner(
+    dtype: Any = jnp.float32,
+    inputs: Inputs = Inputs(
+        text_features=1280,
+        pooled_features=1280,
+        joint_numbers={"size": 4, "aesthetic_score": 1},
+        learned_null=False,
+    ),
+    **changes: Any,
+) -> UNet:
+    """Returns the U-Net of SDXL's refiner (Podell et al., 2023): 2.3 G parameters.
+
+    It reads cond["text"] [b, 77, 1280] of the larger encoder, with a pooled vector [b, 1280];
+    cond["size"] [b, 4], in pixels: the height and width of the original image, the top and left of
+    the crop; and cond["aesthetic_score"] [b, 1], up to 10.
+    """
+    options = {
+        "channels": (384, 768, 1536, 1536),
+        "transformer_depth": (0, 4, 4, 0),
+        "middle_depth": 4,
+        "head_channels": 64,
+    }
+    return UNet(**options | changes, inputs=inputs, dtype=dtype)
+
+
 def dit_s(dtype: Any = jnp.float32, inputs: Inputs = Inputs(), **changes: Any) -> DiT:
     """Returns the smallest transformer of Peebles & Xie (2023), with patches of 2: 33 M parameters.
 
@@ -118,6 +143,23 @@ def sd3_medium(
         "positions": SinCosPositions(CentredGrid(extent=64.0, most=192)),
     }
     return MMDiT(**options | changes, inputs=inputs, dtype=dtype)
+
+
+def sd35_medium(
+    dtype: Any = jnp.float32,
+    inputs: Inputs = Inputs(text_features=4096, pooled_features=2048, learned_null=False),
+    **changes: Any,
+) -> MMDiT:
+    """Returns the transformer of Stable Diffusion 3.5 medium (Esser et al., 2024).
+
+    It has 2.2 G parameters. Its conditions are those of `sd3_medium`.
+    """
+    options = {
+        "dual_depth": 13,
+        "qk_norm": "head",
+        "positions": SinCosPositions(CentredGrid(extent=64.0, most=384)),
+    }
+    return sd3_medium(dtype, inputs, **options | changes)
 
 
 def wan_1_3b(

@@ -1,6 +1,6 @@
 """The arguments of a call that draws pictures, in the form of the sampler's."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,19 @@ import numpy as np
 from jaxdiff.options import Share, check
 from jaxdiff.tasks.sampler import Sampler
 
+SCORE, UNGUIDED_SCORE = 6.0, 2.5
+"""The aesthetic score that SDXL's refiner reads where none is given, and without guidance."""
 
-def conditions_of(cond: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns conditions by name; a text alone is the prompt."""
-    if isinstance(cond, str):
-        return {"text": cond}
-    return dict(cond or {})
+
+def conditions_of(
+    cond: str | Mapping[str, Any] | None, numbers: Collection[str] = ()
+) -> dict[str, Any]:
+    """Returns conditions by name; a text alone is the prompt.
+
+    `numbers` are those that the network reads. An aesthetic score among them is a good one.
+    """
+    given = {"text": cond} if isinstance(cond, str) else dict(cond or {})
+    return {"aesthetic_score": (SCORE,), **given} if "aesthetic_score" in numbers else given
 
 
 def part_of_grid(

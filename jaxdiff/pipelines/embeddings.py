@@ -40,9 +40,11 @@ def with_word(
     if "" in vectors:
         raise ValueError(f"{str(file)!r} has no clip_l and clip_g: it is of a model of one encoder")
     parts, inner = {}, dict(params["network"])
+    of_model = text.each()
     for key, value in vectors.items():
-        name = OF_SEVERAL[key]
-        encoder = getattr(text, name)
+        if (name := OF_SEVERAL[key]) not in of_model:
+            continue  # SDXL's refiner has no clip_l
+        encoder = of_model[name]
         parts[name], inner[name] = _with_vectors(encoder, inner[name], value, word, str(file))
     return replace(text, **parts), {**params, "network": inner}
 

@@ -14,10 +14,10 @@ from jaxdiff.networks.dit import MMDiT
 from jaxdiff.pipelines.folders import INDEX
 from jaxdiff.pipelines.lora import OF_SEVERAL
 from jaxdiff.pipelines.pipeline import Pipeline
-from jaxdiff.pipelines.saving import positions_of
 from jaxdiff.pretrained import to_theirs
 from jaxdiff.pretrained.files import open_tensors, resolve, write_tensors
 from jaxdiff.pretrained.lora.files import ENCODERS
+from jaxdiff.pretrained.positions import positions_of
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.pretrained.tables import autoencoder, dit, text, unet
 from jaxdiff.typing import Params
@@ -49,7 +49,7 @@ def save_folder(pipeline: Pipeline, folder: str | os.PathLike, like: str | os.Pa
     pieces = _pieces(pipeline, source)
     for place, (table, params, more) in pieces.items():
         shapes = jax.eval_shape(functools.partial(to_theirs, table), params)
-        _check({**shapes, **more}, (source / place).parent)
+        _check(shapes, more, (source / place).parent)
     draft = target.with_name(f"{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*WEIGHTS))
@@ -64,7 +64,7 @@ def _pieces(pipeline: Pipeline, source: Path) -> dict[str, tuple[Table, Params, 
     levels = len(pipeline.parts.codec.network.settings.channels)
     if isinstance(network, MMDiT):
         more = {"pos_embed.pos_embed": positions_of(network)}
-        table = dit.sd3(network.depth, network.patch[-1])
+        table = dit.sd3(network.depth, network.patch[-1], network.dual_depth)
         pieces = {f"transformer/{NETWORK_FILE}": (table, weights["network"], more)}
     else:
         config = read_json(source / "unet" / "config.json", dict)
@@ -82,14 +82,18 @@ def _pieces(pipeline: Pipeline, source: Path) -> dict[str, tuple[Table, Params, 
     return pieces
 
 
-def _check(tensors: Mapping[str, Any], folder: Path) -> None:
-    """Raises ValueError where the model's own folder is missing, or holds others than `tensors`."""
+def _check(tensors: Mapping[str, Any], more: Mapping[str, Any], folder: Path) -> None:
+    """Raises ValueError where the model's own folder is missing, or holds others than `tensors`.
+
+    Its files may leave out `more`, which are no weights.
+    """
     if not folder.is_dir():
         raise ValueError(f"like: there is no folder {str(folder)!r}, which the model needs")
     if not any(folder.glob("*.safetensors")):
         return
     known = {key: tuple(value.shape) for key, value in open_tensors(folder).items()}
-    for key, value in tensors.items():
+    there = {key: value for key, value in more.items() if key in known}
+    for key, value in {**tensors, **there}.items():
         if known.get(key) != tuple(value.shape):
             raise ValueError(
                 f"{str(folder)!r} is of another model: {key} is {known.get(key)} there, and"

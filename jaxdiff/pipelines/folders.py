@@ -21,6 +21,15 @@ from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.sources import Files
 
 INDEX = "model_index.json"
+NETWORKS = {
+    "ConsistencyModelPipeline": "unet",
+    "DDIMPipeline": "unet",
+    "DDPMPipeline": "unet",
+    "DiTPipeline": "transformer",
+    "PixArtAlphaPipeline": "transformer",
+    "WanPipeline": "transformer",
+}
+"""The folders of networks that open without their pipelines."""
 
 
 def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[str, Any]) -> Parts:
@@ -32,9 +41,13 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     index = read_json(folder / INDEX, dict)
     name = index.get("_class_name")
     if name not in FAMILIES:
+        part = NETWORKS.get(str(name))
+        hint = suggest(str(name), list(FAMILIES))
+        if part:
+            place = str(folder / part)
+            hint = f"; its network can: jaxdiff.pretrained.families.load_network({place!r})"
         raise ValueError(
-            f"{str(folder / INDEX)!r}: _class_name={name!r} is no pipeline that can be read"
-            f"{suggest(str(name), list(FAMILIES))}"
+            f"{str(folder / INDEX)!r}: _class_name={name!r} is no pipeline that can be read{hint}"
         )
     family = FAMILIES[name]
     part = folder / family.network
@@ -47,7 +60,11 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
         else None
         for name in family.encoders
     ]
-    if missing := [n for n, one in zip(family.encoders[:2], each, strict=False) if one is None]:
+    needed = family.encoders[:2]
+    if "aesthetic_score" in network.inputs.joint_numbers:
+        needed = needed[1:]  # the refiner of SDXL
+    there = dict(zip(family.encoders, each, strict=True))
+    if missing := [name for name in needed if there[name] is None]:
         raise ValueError(f"{str(folder / INDEX)!r} has no {missing[0]!r}, which {name} needs")
     zeros = index.get("force_zeros_for_empty_prompt", True)
     text = joined(family, each, network, zero_null=zeros)

@@ -17,7 +17,7 @@ from jaxdiff.networks.text.clip import CLIPTextSettings, clip_vit_l_14, openclip
 from jaxdiff.networks.text.t5 import t5_v1_1_xxl
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pipelines.families import PENULTIMATE, SD, SD3, SDXL, T5_TOKENS, joined, together
-from jaxdiff.pipelines.layouts import CLIP_HF, NETWORK, Layout, Tensors
+from jaxdiff.pipelines.layouts import CLIP_HF, NETWORK, REFINER_ENCODERS, Layout, Tensors
 from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
 from jaxdiff.pretrained import resolve
@@ -63,7 +63,8 @@ def parts_of(
             cannot be expressed, or does not say what the network predicts.
     """
     family, name = layout.family, repr(str(file))
-    needed = {SD: 1, SDXL: 2, SD3: 2}[family]
+    refines = layout.encoders == REFINER_ENCODERS
+    needed = 1 if family is SD or refines else 2
     if len(layout.encoders) < needed or not layout.codec:
         what = "autoencoder" if len(layout.encoders) >= needed else "text encoders"
         raise ValueError(f"{name} has no {what}; give config=, a diffusers folder that has")
@@ -82,7 +83,8 @@ def parts_of(
         )
     wide = fields.get("prediction_type") == "v_prediction"
     side = {SD: 96 if wide else 64, SDXL: 128, SD3: 128}[family]
-    text = joined(family, encoders_of(layout, file, dtype, tokenizer), network, zero_null=True)
+    each = encoders_of(layout, file, dtype, tokenizer)
+    text = joined(family, each, network, zero_null=not refines)
     return together(
         family, network, _scheduler(fields, name), codec, text, {}, (side, side), devices
     )
@@ -96,16 +98,14 @@ def network_of(layout: Layout, tensors: Tensors, name: str) -> UNet | MMDiT:
     """
     if layout.family is SD3:
         blocks = [key for key in tensors if key.endswith(".x_block.attn.qkv.weight")]
-        if any(".x_block.attn2." in key for key in tensors):
-            raise ValueError(
-                f"{name} is Stable Diffusion 3.5 medium, whose second attention cannot be expressed"
-            )
         depth, normed = len(blocks), f"{NETWORK}joint_blocks.0.x_block.attn.ln_q.weight" in tensors
+        dual = [key for key in tensors if key.endswith(".x_block.attn2.qkv.weight")]
         most = round(tensors[f"{NETWORK}pos_embed"].shape[1] ** 0.5)
         return released.sd3_medium(
             features=64 * depth,
             depth=depth,
             num_heads=depth,
+            dual_depth=len(dual),
             qk_norm="head" if normed else None,
             positions=SinCosPositions(CentredGrid(extent=64.0, most=most)),
         )
@@ -114,9 +114,9 @@ def network_of(layout: Layout, tensors: Tensors, name: str) -> UNet | MMDiT:
         raise ValueError(
             f"{name} reads {channels} channels: a model for editing, which cannot be expressed"
         )
-    first = layout.encoders == (CLIP_HF,)
-    second = released.stable_diffusion_15 if first else released.stable_diffusion_2
-    network = (released.sdxl if layout.family is SDXL else second)()
+    makers = {(CLIP_HF,): released.stable_diffusion_15, REFINER_ENCODERS: released.sdxl_refiner}
+    other = released.sdxl if layout.family is SDXL else released.stable_diffusion_2
+    network = makers.get(layout.encoders, other)()
     inputs = {f.name: getattr(network.inputs, f.name) for f in fields(network.inputs)}
     return network.clone(inputs=Inputs(**{**inputs, "maps": dict(MAPS[channels])}))
 
@@ -137,6 +137,8 @@ def encoders_of(layout: Layout, file: Path, dtype: str, tokenizer: str) -> list[
             return [clip(clip_vit_l_14())]
         return [clip(openclip_h_14_penultimate(), OPEN_CLIP_PAD)]
     bigg = clip(openclip_bigg_14(), OPEN_CLIP_PAD)
+    if layout.encoders == REFINER_ENCODERS:
+        return [None, bigg]
     if layout.family is SDXL:
         return [clip(penultimate(clip_vit_l_14())), bigg]
     t5 = None

@@ -10,6 +10,7 @@ import jax
 from jaxdiff.networks.dit import MMDiT
 from jaxdiff.pipelines.families import SD, SD3, SDXL, Family
 from jaxdiff.pretrained import fingerprint, to_ours
+from jaxdiff.pretrained.positions import check_positions
 from jaxdiff.pretrained.rules import Table, compiled, skip
 from jaxdiff.pretrained.tables import autoencoder, original, text
 from jaxdiff.typing import Params
@@ -20,6 +21,7 @@ NETWORK = "model.diffusion_model."
 CODECS = ("first_stage_model.", "vae.")
 CLIP_HF, CLIP_OPEN = "cond_stage_model.transformer.", "cond_stage_model.model."
 SDXL_ENCODERS = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")
+REFINER_ENCODERS = ("conditioner.embedders.0.model.",)
 SD3_ENCODERS = tuple(f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
 
 IGNORED = skip(
@@ -58,9 +60,8 @@ def layout_of(tensors: Tensors, name: str) -> Layout:
     if has(f"{NETWORK}joint_blocks.0.context_block."):
         layout = Layout(SD3, found(*SD3_ENCODERS), codec)
     elif has(f"{NETWORK}label_emb."):
-        if has("conditioner.embedders.0.model."):
-            raise ValueError(f"{name} is the refiner of SDXL, which cannot be expressed")
-        layout = Layout(SDXL, found(*SDXL_ENCODERS), codec)
+        refines = has(REFINER_ENCODERS[0])
+        layout = Layout(SDXL, found(*(REFINER_ENCODERS if refines else SDXL_ENCODERS)), codec)
     elif has(f"{NETWORK}input_blocks.0.0."):
         layout = Layout(SD, found(CLIP_HF, CLIP_OPEN), codec)
     else:
@@ -135,6 +136,7 @@ def sources_of(
     """Returns the sources of a pipeline's weights that are in a file."""
     source = lambda pieces, prompt=None: InFile(file, tensors, pieces, prompt)
     table = network_table(network, under(tensors, NETWORK))
+    check_positions(network, tensors.get(f"{NETWORK}pos_embed"), repr(str(file)))
     sources = {"network": source({(): Piece(NETWORK, table)})}
     if layout.codec:
         sources["codec"] = source({(): Piece(layout.codec, autoencoder.ldm_autoencoder())})
@@ -151,7 +153,7 @@ def sources_of(
 def network_table(network: Any, tensors: Tensors) -> Table:
     """Returns the table between a network and its authors' names."""
     if isinstance(network, MMDiT):
-        return original.mmdit(network.depth, network.patch[-1])
+        return original.mmdit(network.depth, network.patch[-1], network.dual_depth)
     inner = [key for key in tensors if key.endswith("proj_in.weight")]
     linear = all(len(tensors[key].shape) == 2 for key in inner)
     return original.unet(

@@ -69,9 +69,10 @@ def with_changes(weights: Weights, network: Any, lora: Lora, weight: Any) -> dic
         table = tables_of(part, network, trees[part])[0]
         trees[part] = adapted(table, trees[part], changes, weight)
     text, inner = weights["text"], weights["text"]["network"]
-    changed = trees[ENCODERS[0]]
     if _is_several(inner):
         changed = {name: trees[OF_SEVERAL[name]] for name in inner}
+    else:
+        changed = trees[ENCODERS[0]]
     return {**weights, "network": trees[NETWORK], "text": {**text, "network": changed}}
 
 
@@ -91,8 +92,8 @@ def tables_of(part: str, network: Any, params: Params) -> list[Table]:
             return [texts.t5()]
         return [texts.clip_text(), texts.clip_text("")]
     if isinstance(network, MMDiT):
-        patch = network.patch[-1]
-        return [dit.sd3(network.depth, patch), original.mmdit(network.depth, patch)]
+        sizes = network.depth, network.patch[-1], network.dual_depth
+        return [dit.sd3(*sizes), original.mmdit(*sizes)]
     depths, layers = network.transformer_depth, network.layers_per_block
     return [unet.unet2d(len(network.channels)), original.unet(depths, layers)]
 

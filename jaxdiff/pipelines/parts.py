@@ -10,6 +10,7 @@ import jax
 from jaxdiff.codecs.latents import Latents
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
+from jaxdiff.pipelines.calls import UNGUIDED_SCORE
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.sampler import Sampler
@@ -88,8 +89,12 @@ class Parts:
 
     def _conditions(self, height: int, width: int) -> Conditions:
         encoders: dict[str, Encoder] = {"text": self.text}
-        if self.model.network.inputs.joint_numbers:
-            encoders["size"] = Numbers((height, width, 0, 0, height, width))
+        numbers = {
+            "size": (height, width, 0, 0, height, width),
+            "aesthetic_score": (UNGUIDED_SCORE,),
+        }
+        for name, count in self.model.network.inputs.joint_numbers.items():
+            encoders[name] = Numbers(numbers[name][:count])
         if self.image_prompt is not None:
             encoders["image_prompt"] = self.image_prompt
         return Conditions(tuple(encoders), encoders, learned_null=False)

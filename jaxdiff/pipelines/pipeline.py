@@ -172,7 +172,8 @@ class Pipeline:
             num: the number of pictures.
             cond: a prompt, or conditions by name, {"text": [...]}: one for each picture or one for
                 all. SDXL also reads "size", six numbers: height and width of the original, top and
-                left of the crop, height and width of the target.
+                left of the crop, height and width of the target; its refiner the first four of
+                them, and "aesthetic_score", one number.
             size: height and width; by default those of the image, or of the model.
             image: [h, w, c] or [num, h, w, c] in [-1, 1], to begin from or to keep under a mask.
             strength: the share of the steps that is done, from an image noised that far.
@@ -186,7 +187,7 @@ class Pipeline:
             ValueError: an argument is out of range, or does not fit the others.
             NonFiniteError: samples are not finite.
         """
-        cond, later = later_of(self.parts.text, conditions_of(cond))
+        cond, later = later_of(self.parts.text, self._conditions(cond))
         negative = conditions_of(negative)
         if image is not None:
             image = np.asarray(image)
@@ -221,7 +222,7 @@ class Pipeline:
         """
         image = np.asarray(image)
         sampler = self.parts.sampler(image.shape[1:3])
-        return sampler.invert(self.weights, image, conditions_of(cond), **options)
+        return sampler.invert(self.weights, image, self._conditions(cond), **options)
 
     def denoiser(
         self,
@@ -243,7 +244,10 @@ class Pipeline:
         Raises:
             ValueError: a name is unknown, or values are of another number or kind.
         """
-        return self.parts.sampler(size).encode(self.weights, num, conditions_of(cond))
+        return self.parts.sampler(size).encode(self.weights, num, self._conditions(cond))
+
+    def _conditions(self, cond: str | Mapping[str, Any] | None) -> dict[str, Any]:
+        return conditions_of(cond, self.parts.model.network.inputs.joint_numbers)
 
     def encode(self, images: Any, seed: int = 0) -> Float[Array, "n h w c"]:
         """Returns the latents of images [n, h, w, c] in [-1, 1], drawn from the posterior."""

@@ -4,20 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxdiff.networks.dit import MMDiT
 from jaxdiff.pipelines.layouts import (
     CLIP_HF,
     CLIP_OPEN,
     CODECS,
     NETWORK,
+    REFINER_ENCODERS,
     SD3_ENCODERS,
     SDXL_ENCODERS,
 )
 from jaxdiff.pipelines.pipeline import Pipeline
 from jaxdiff.pretrained import to_theirs
 from jaxdiff.pretrained.files import write_tensors
+from jaxdiff.pretrained.positions import positions_of
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.pretrained.tables import original, text
 from jaxdiff.pretrained.tables.autoencoder import ldm_autoencoder
@@ -53,7 +53,7 @@ def save_file(pipeline: Pipeline, path: str | os.PathLike) -> None:
 def network_table(network: Any) -> Table:
     """Returns the table between a network and its authors' names."""
     if isinstance(network, MMDiT):
-        return original.mmdit(network.depth, network.patch[-1])
+        return original.mmdit(network.depth, network.patch[-1], network.dual_depth)
     depths, layers = network.transformer_depth, network.layers_per_block
     return original.unet(depths, layers, linear_projection=not is_first(network))
 
@@ -64,13 +64,6 @@ def is_first(network: Any) -> bool:
     return even and not network.inputs.joint_numbers
 
 
-def positions_of(network: MMDiT) -> np.ndarray:
-    """Returns the table of positions [1, places, features], which others read from the file."""
-    grid = network.positions.places
-    places = grid((1, grid.most, grid.most))[None]
-    return np.asarray(network.positions.added(places, network.features), np.float32)
-
-
 def _encoders(pipeline: Pipeline) -> dict[str, tuple[Table, Any]]:
     inner = pipeline.weights["text"]["network"]
     match pipeline.parts.family:
@@ -78,6 +71,8 @@ def _encoders(pipeline: Pipeline) -> dict[str, tuple[Table, Any]]:
             return {CLIP_HF: (text.clip_text(), inner)}
         case "StableDiffusion":
             return {CLIP_OPEN: (text.open_clip_text(), inner)}
+        case "StableDiffusionXL" if "clip_l" not in inner:
+            return {REFINER_ENCODERS[0]: (text.open_clip_text(), inner["bigg"])}
         case "StableDiffusionXL":
             first, second = SDXL_ENCODERS
             return {

@@ -125,7 +125,8 @@ def _grid(config: Config, kind: _Kind, steps: int) -> timesteps.Timesteps:
     spacing = config.get("timestep_spacing", kind.spacing)
     if kind.skips:
         # The network's output is x0 to within 1e-5: c_skip of the first time with this factor.
-        config.only(steps_offset=0, timestep_scaling=10.0, clip_sample=False)
+        config.only(timestep_scaling=10.0, clip_sample=False)
+        config.get("steps_offset")  # which pipelines write, and this class does not read
         return timesteps.Skipping(steps, config.get("original_inference_steps", 50))
     end = int(_ends_early(config, kind))
     offset = config.get("steps_offset", 0)

@@ -26,6 +26,7 @@ from jaxdiff.pretrained.config import Config, read_config
 from jaxdiff.pretrained.convert import names, to_ours
 from jaxdiff.pretrained.files import open_tensors, resolve
 from jaxdiff.pretrained.peers import Described
+from jaxdiff.pretrained.positions import check_positions
 from jaxdiff.pretrained.rules import Table
 from jaxdiff.pretrained.tables import autoencoder as autoencoder_tables
 from jaxdiff.pretrained.tables import dit as dit_tables
@@ -95,6 +96,7 @@ def read_network(path: str | os.PathLike, network: Any, target: Params) -> Param
     if isinstance(network, Autoencoder):
         tensors = autoencoder_tables.part_of(tensors)
     check_groups(network, target, str(source))
+    check_positions(network, tensors.get("pos_embed.pos_embed"), str(source))
     return to_ours(table_of(network, tensors), tensors, target, source=str(source))
 
 
@@ -138,7 +140,7 @@ def table_of(network: Any, tensors: Mapping[str, Any]) -> Table:  # noqa: PLR091
             linear = all(len(tensors[key].shape) == 2 for key in inner)
             return unet_table(len(network.channels), linear_projection=linear)
         case MMDiT():
-            return dit_tables.sd3(network.depth, network.patch[1])
+            return dit_tables.sd3(network.depth, network.patch[1], network.dual_depth)
         case DiT() if network.text_norm:
             return dit_tables.wan(network.patch)
         case DiT() if network.shared_modulation:

@@ -87,9 +87,13 @@ def unet2d_condition(config: Config, dtype: Any) -> Described:
     joint = {}
     if kind == "text_time":
         count = config.need("addition_time_embed_dim")
+        width = config.need("projection_class_embeddings_input_dim")
+        # The refiner's one encoder has vectors as wide as its tokens.
+        refines = width - 5 * count == config.need("cross_attention_dim")
+        numbers = {"size": 4, "aesthetic_score": 1} if refines else {"size": 6}
         joint = {
-            "pooled_features": config.need("projection_class_embeddings_input_dim") - 6 * count,
-            "joint_numbers": {"size": 6},
+            "pooled_features": width - count * sum(numbers.values()),
+            "joint_numbers": numbers,
             "number_features": count,
             "number_sinusoids": _sinusoids(config),
         }
@@ -154,17 +158,21 @@ def pixart(config: Config, dtype: Any) -> Described:
 
 
 def sd3(config: Config, dtype: Any) -> Described:
-    """Returns the network of SD3Transformer2DModel: Stable Diffusion 3, 3.5 large (Esser, 2024)."""
+    """Returns the network of SD3Transformer2DModel: Stable Diffusion 3 and 3.5 (Esser, 2024)."""
     size, patch = config.need("sample_size"), config.get("patch_size", 2)
     heads, width = config.need("num_attention_heads"), config.need("attention_head_dim")
     norms = {None: None, "rms_norm": "head"}
     if (qk_norm := config.get("qk_norm")) not in norms:
         raise config.error("qk_norm", qk_norm, "must be null or 'rms_norm'")
-    config.only(caption_projection_dim=heads * width, dual_attention_layers=())
+    config.only(caption_projection_dim=heads * width)
+    depth, dual = config.need("num_layers"), config.get("dual_attention_layers", ())
+    if dual != tuple(range(len(dual))) or len(dual) >= depth:
+        raise config.error("dual_attention_layers", dual, "must be the first layers, and not all")
     network = MMDiT(
         features=heads * width,
-        depth=config.need("num_layers"),
+        depth=depth,
         num_heads=heads,
+        dual_depth=len(dual),
         patch=(1, patch, patch),
         positions=SinCosPositions(CentredGrid(size / patch, config.need("pos_embed_max_size"))),
         qk_norm=norms[qk_norm],

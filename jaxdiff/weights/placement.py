@@ -34,7 +34,7 @@ RULES: Sequence[Rule] = (
 """Pairs of layers (Shoeybi et al., 2019): the first is divided by its outputs, the second by its
 inputs, so that what is between them is sent nowhere."""
 
-STACKED = re.compile(r"(^|/)blocks/")
+STACKED = re.compile(r"(^|/)(dual_)?blocks/")
 """Parameters whose first axis is that of a scan over layers, which is never divided."""
 
 SMALLEST = 2**10

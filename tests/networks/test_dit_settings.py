@@ -51,6 +51,7 @@ PUBLISHED = {
     "dit_xl": 675_129_632 - 256 * 1152,
     "pixart_alpha": 610_856_096,
     "sd3_medium": 2_028_328_000,
+    "sd35_medium": 2_243_171_520,
     "wan_1_3b": 1_418_996_800,
 }
 
@@ -62,7 +63,7 @@ def test_released_sizes(name):
     options = labels if name == "dit_xl" else {}
     network = getattr(released, name)(**options)
     shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
-    x = shape(1, 8, 8, 16 if name in ("sd3_medium", "wan_1_3b") else 4)
+    x = shape(1, 8, 8, 16 if name in ("sd3_medium", "sd35_medium", "wan_1_3b") else 4)
     cond = {"text": Condition(shape(1, 2, 4096), pooled=shape(1, 2048))}
     tree = jax.eval_shape(network.init, jax.random.key(0), x, shape(1), cond)
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == PUBLISHED[name]

@@ -66,6 +66,7 @@ CASES = {
     "SDXL, DPM++ 2M": (tiny.write_sdxl, {**DPM, **EPSILON}, {}),
     "SD 3, Euler": (tiny.write_sd3, tiny.FLOW, {}),
     "SD 3 without T5, Euler": (functools.partial(tiny.write_sd3, t5=False), tiny.FLOW, {}),
+    "SD 3.5 medium, Euler": (tiny.write_sd3, tiny.FLOW, {"t5": False, **tiny.DUAL}),
     "SD 3, DPM++ 2M": (
         tiny.write_sd3,
         {
@@ -159,6 +160,7 @@ def test_from_text_to_pixels(name, tmp_path):
         ("StableDiffusionPipeline", tiny.write_sd),
         ("StableDiffusionXLPipeline", tiny.write_sdxl),
         ("StableDiffusion3Pipeline", functools.partial(tiny.write_sd3, t5=False)),
+        ("StableDiffusion3Pipeline", functools.partial(tiny.write_sd3, t5=False, **tiny.DUAL)),
     ],
 )
 def test_a_single_file_from_text_to_pixels(kind, write, tmp_path):
@@ -214,7 +216,7 @@ TABLES += [
         "_class_name": "DPMSolverMultistepScheduler", **ENDS, "beta_schedule": "scaled_linear",
         "use_lu_lambdas": True, "final_sigmas_type": "sigma_min",
     },
-    {"_class_name": "LCMScheduler", **ENDS, "beta_schedule": "scaled_linear"},
+    {"_class_name": "LCMScheduler", **ENDS, "beta_schedule": "scaled_linear", "steps_offset": 1},
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0},
     {

@@ -14,7 +14,9 @@ from jaxdiff.pretrained import open_tensors, to_theirs
 from jaxdiff.pretrained.families import network_shapes
 from jaxdiff.trees import size_of
 from tests.support.released import (
+    DUAL,
     save_tensors,
+    write_refiner,
     write_sd,
     write_sd3,
     write_sdxl,
@@ -29,6 +31,8 @@ FAMILIES = {
     "XL": write_sdxl,
     "3": write_sd3,
     "3 without T5": functools.partial(write_sd3, t5=False),
+    "3.5 medium": functools.partial(write_sd3, t5=False, **DUAL),
+    "refiner": write_refiner,
 }
 
 
@@ -69,7 +73,9 @@ REAL = {
     "Stable Diffusion 1": (networks.stable_diffusion_15, 859_520_964, 686),
     "Stable Diffusion 2": (networks.stable_diffusion_2, 865_910_724, 686),
     "SDXL": (networks.sdxl, 2_567_463_684, 1680),
+    "SDXL's refiner": (networks.sdxl_refiner, 2_259_526_660, 1220),
     "Stable Diffusion 3 medium": (networks.sd3_medium, 2_028_328_000, 491),
+    "Stable Diffusion 3.5 medium": (networks.sd35_medium, 2_243_171_520, 645),
 }
 
 
@@ -90,10 +96,12 @@ def test_the_sizes_of_the_released_networks(name):
     # Stable Diffusion 3's file also has its positions.
     assert len(theirs) == keys - ("3" in name)
     abstract = {layouts.NETWORK + key: value for key, value in theirs.items()}
-    place = jax.ShapeDtypeStruct((1, 192**2, 1), jnp.float32)
+    most = network.positions.places.most if "3" in name else 1
+    place = jax.ShapeDtypeStruct((1, most**2, 1), jnp.float32)
     abstract |= {f"{layouts.NETWORK}pos_embed": place} if "3" in name else {}
     clip = layouts.CLIP_HF if name == "Stable Diffusion 1" else layouts.CLIP_OPEN
     encoders = (clip,) if name < "Stable Diffusion 3" and "XL" not in name else ()
+    encoders = layouts.REFINER_ENCODERS if "refiner" in name else encoders
     layout = layouts.layout_of(abstract, "a file")._replace(encoders=encoders)
     assert inferred.network_of(layout, abstract, "a file") == network
 

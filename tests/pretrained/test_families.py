@@ -53,6 +53,9 @@ TRANSFORMERS = {
     },
 }  # fmt: skip
 TRANSFORMERS["Stable Diffusion 3.5"] = {**TRANSFORMERS["Stable Diffusion 3"], "qk_norm": "rms_norm"}
+TRANSFORMERS["Stable Diffusion 3.5 medium"] = {
+    **TRANSFORMERS["Stable Diffusion 3.5"], "num_layers": 4, "dual_attention_layers": [0, 1],
+}  # fmt: skip
 CASES = {
     **UNETS,
     **UNETS_WITH_TEXT,
@@ -88,7 +91,10 @@ def test_a_config_describes_the_network_that_parity_compares(name, tmp_path):
         assert getattr(found.inputs, field) == getattr(expected.inputs, field)
 
 
-@pytest.mark.parametrize("name", [SMALL, "SDXL", "ADM", "DiT", "Stable Diffusion 3", "Wan"])
+@pytest.mark.parametrize(
+    "name",
+    [SMALL, "SDXL", "ADM", "DiT", "Stable Diffusion 3", "Stable Diffusion 3.5 medium", "Wan"],
+)
 def test_a_folder_is_read(name, tmp_path):
     """Fails if the table does not fit the network, or tensors come to another place."""
     _, params = folder(tmp_path, CASES[name][1], linear=name != SMALL)
@@ -128,7 +134,8 @@ def test_options_that_cannot_be_expressed_are_named(change, message, tmp_path):
         ("DiT", {"norm_eps": 1e-3}),
         ("PixArt", {"sample_size": 128}),
         ("PixArt", {"use_additional_conditions": True}),
-        ("Stable Diffusion 3", {"dual_attention_layers": [0, 1]}),
+        ("Stable Diffusion 3", {"dual_attention_layers": [1]}),
+        ("Stable Diffusion 3", {"dual_attention_layers": [0, 1, 2]}),
         ("Wan", {"image_dim": 1280}),
         ("Wan", {"added_kv_proj_dim": 48}),
         ("ADM", {"time_embedding_type": "fourier"}),

@@ -11,6 +11,7 @@ from jaxdiff.conditioning.loading import OF_SETTINGS, read_settings, text_shapes
 from jaxdiff.pipelines import layouts
 from jaxdiff.pipelines.saving import save_file
 from jaxdiff.pretrained import families, open_tensors, to_theirs
+from jaxdiff.pretrained.positions import positions_of
 from jaxdiff.pretrained.tables import text as text_tables
 from tests.parity.cases import draw
 
@@ -52,6 +53,9 @@ SD3_NETWORK = {
     "sample_size": 8, "pos_embed_max_size": 12, "joint_attention_dim": 28,
     "caption_projection_dim": 16, "pooled_projection_dim": 22,
 }  # fmt: skip
+
+DUAL = {"num_layers": 3, "dual_attention_layers": [0], "qk_norm": "rms_norm"}
+"""The changes that make of Stable Diffusion 3 the medium 3.5."""
 
 
 def clip(width: int, size: int, projection: int | None = None, **changes: Any) -> dict[str, Any]:
@@ -112,7 +116,22 @@ def write_network(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
     shapes = jax.eval_shape(
         lambda tree: to_theirs(table, tree), families.network_shapes(network, shape)
     )
-    save_tensors(draw(shapes, seed), folder / "diffusion_pytorch_model.safetensors")
+    positions = (
+        {"pos_embed.pos_embed": positions_of(network)} if "SD3" in config["_class_name"] else {}
+    )
+    tensors = {**draw(shapes, seed), **positions}
+    save_tensors(tensors, folder / "diffusion_pytorch_model.safetensors")
+
+
+def without_spread(folder: Path) -> None:
+    """Takes the spread from a folder's autoencoder: both sides encode the same latents."""
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = {key: np.array(value) for key, value in open_tensors(file).items()}
+    name = "quant_conv.bias" if "quant_conv.bias" in tensors else "encoder.conv_out.bias"
+    half = len(tensors[name]) // 2
+    tensors[name][half:] = -100.0
+    tensors[name.replace("bias", "weight")][half:] = 0.0
+    save_tensors(tensors, file)
 
 
 def write_encoder(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
@@ -196,6 +215,36 @@ def write_sdxl(folder: Path, scheduler: dict[str, Any] = EULER) -> Path:
     return folder
 
 
+def write_refiner(folder: Path, scheduler: dict[str, Any] = EULER, *, zeros: bool = False) -> Path:
+    """Writes SDXL's refiner, which has only the second encoder and reads an aesthetic score."""
+    size = write_words(folder / "tokenizer_2", pad="!")
+    write_encoder(folder / "text_encoder_2", clip(16, size, 16, hidden_act="gelu"), seed=4)
+    unet = {
+        **UNET, "cross_attention_dim": 16, "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 56,
+        "use_linear_projection": True,
+    }  # fmt: skip
+    write_network(folder / "unet", unet, seed=2)
+    write_network(folder / "vae", VAE, seed=3)
+    write_scheduler(folder, scheduler)
+    write_index(
+        folder,
+        "StableDiffusionXLImg2ImgPipeline",
+        scheduler=["diffusers", scheduler["_class_name"]],
+        text_encoder=[None, None],
+        text_encoder_2=["transformers", "CLIPTextModelWithProjection"],
+        tokenizer=[None, None],
+        tokenizer_2=["transformers", "CLIPTokenizer"],
+        unet=["diffusers", "UNet2DConditionModel"],
+        vae=["diffusers", "AutoencoderKL"],
+        feature_extractor=[None, None],
+        image_encoder=[None, None],
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=zeros,
+    )
+    return folder
+
+
 def write_t5_words(folder: Path) -> int:
     """Writes T5's tokenizer, whose pieces are `WORDS` and letters; returns its size."""
     import tokenizers  # noqa: PLC0415 - of the extra `pretrained`
@@ -218,8 +267,10 @@ def write_t5_words(folder: Path) -> int:
     return len(pieces)
 
 
-def write_sd3(folder: Path, scheduler: dict[str, Any] = FLOW, *, t5: bool = True) -> Path:
-    """Writes Stable Diffusion 3, with T5 or without."""
+def write_sd3(
+    folder: Path, scheduler: dict[str, Any] = FLOW, *, t5: bool = True, **network: Any
+) -> Path:
+    """Writes Stable Diffusion 3, with T5 or without; with options of the transformer, 3.5."""
     size = write_words(folder / "tokenizer")
     write_words(folder / "tokenizer_2", pad="!")
     write_encoder(folder / "text_encoder", clip(12, size, 12), seed=1)
@@ -237,7 +288,7 @@ def write_sd3(folder: Path, scheduler: dict[str, Any] = FLOW, *, t5: bool = True
         write_encoder(folder / "text_encoder_3", config, seed=5)
         third["text_encoder_3"] = ["transformers", "T5EncoderModel"]
         third["tokenizer_3"] = ["transformers", "PreTrainedTokenizerFast"]
-    write_network(folder / "transformer", SD3_NETWORK, seed=2)
+    write_network(folder / "transformer", {**SD3_NETWORK, **network}, seed=2)
     write_network(folder / "vae", SD3_VAE, seed=3)
     write_scheduler(folder, scheduler)
     write_index(

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Key
 
-from jaxdiff.networks.attention import MultiHead, attend, num_heads
+from jaxdiff.networks.attention import Attention, MultiHead, attend, num_heads
 from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, modulate
 from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
@@ -17,7 +17,16 @@ from jaxdiff.networks.dit.positions import CentredGrid, Positions, SinCosPositio
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding
-from jaxdiff.options import Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
+from jaxdiff.options import (
+    Between,
+    Depth,
+    Filled,
+    FloatType,
+    PositiveFloat,
+    Range,
+    Width,
+    checked,
+)
 from jaxdiff.typing import Cond
 
 Streams = tuple[Float[Array, "b n c"], Float[Array, "b m c"]]
@@ -31,6 +40,7 @@ class JointBlock(nn.Module):
     Attributes:
         num_heads, hidden, qk_norm, dropout: as in `Block`.
         last: whether the text is attended to, but not changed.
+        dual: whether the image's tokens also attend to themselves alone (Stable Diffusion 3.5).
     """
 
     num_heads: int
@@ -38,6 +48,7 @@ class JointBlock(nn.Module):
     qk_norm: str | None = None
     dropout: float = 0.0
     last: bool = False
+    dual: bool = False
     eps: float = 1e-6
     dtype: Any = jnp.float32
 
@@ -61,11 +72,18 @@ class JointBlock(nn.Module):
             h = mlp(modulated(x, shift, scale))
             return add_branch(f"{name}mlp", x, gate, h, self.dropout, keys)
 
-        shift, scale, gate, *mlp = modulation(6, "modulation")
+        shift, scale, gate, *rest = modulation(9 if self.dual else 6, "modulation")
+        mlp, alone = rest[:3], rest[3:]
         text_shift, text_scale, *text_rest = modulation(2 if self.last else 6, "text_modulation")
         h, text_h = modulated(x, shift, scale), modulated(text, text_shift, text_scale)
         mixed, text_mixed = _attend_jointly(heads, h, text_h, inputs)
-        x = feed_forward("", add("", x, gate, mixed), *mlp)
+        before, x = x, add("", x, gate, mixed)
+        if self.dual:
+            shift, scale, gate = alone
+            attention = Attention(heads, name="dual")
+            h = attention(modulated(before, shift, scale), rotation=inputs.rotation)
+            x = add_branch("dual", x, gate, h, self.dropout, keys)
+        x = feed_forward("", x, *mlp)
         if self.last:
             return (x, text), None
         text_gate, *text_mlp = text_rest
@@ -97,6 +115,8 @@ class MMDiT(nn.Module):
 
     Attributes:
         inputs: the conditions, with a text.
+        dual_depth: number of the first blocks whose image tokens attend to themselves alone as
+            well; less than `depth`.
         features, depth, num_heads, mlp_features, patch, positions, qk_norm, dropout,
             time_sinusoids, time_features, remat, unroll, out_channels, dtype: as in `DiT`.
     """
@@ -104,6 +124,7 @@ class MMDiT(nn.Module):
     features: Width = 1536
     depth: Depth = 24
     num_heads: Depth = 24
+    dual_depth: Annotated[int, Between(0, 1000)] = 0
     mlp_features: Width | None = None
     patch: Annotated[Sequence[Width], Filled()] = (1, 2, 2)
     positions: Positions = SinCosPositions(CentredGrid(extent=64.0, most=192))
@@ -135,6 +156,8 @@ class MMDiT(nn.Module):
         heads = num_heads(self.features, self.num_heads, None)
         if self.depth < 2:
             raise ValueError(f"depth={self.depth} must be at least 2: the last block ends the text")
+        if self.dual_depth >= self.depth:
+            raise ValueError(f"dual_depth={self.dual_depth} must be less than depth={self.depth}")
         if self.inputs.text_features is None:
             raise ValueError("MMDiT needs inputs.text_features, the width of the text's tokens")
         clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
@@ -159,8 +182,13 @@ class MMDiT(nn.Module):
             "eps": self.eps,
             "dtype": self.dtype,
         }
-        both = stacked(JointBlock, self.depth - 1, self.remat, self.unroll)
-        streams = both(**options, name="blocks")((h, text), block_inputs)
+        streams, first = (h, text), 0
+        rows = {"dual_blocks": self.dual_depth, "blocks": self.depth - 1 - self.dual_depth}
+        for name, depth in rows.items():
+            if depth:
+                blocks = stacked(JointBlock, depth, self.remat, self.unroll, first=first)
+                row = blocks(**options, dual=name == "dual_blocks", name=name)
+                streams, first = row(streams, block_inputs), first + depth
         ending = JointBlock(**options, last=True, name="last_block")
         (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)  # [b n d]
         parts = Modulation(2, self.dtype, name="modulation")(vector)

@@ -12,7 +12,13 @@ Remat = Literal["nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_sa
 
 
 def stacked(
-    block: type[nn.Module], depth: int, remat: str | None, unroll: int, *, each: bool = False
+    block: type[nn.Module],
+    depth: int,
+    remat: str | None,
+    unroll: int,
+    *,
+    each: bool = False,
+    first: int = 0,
 ) -> Any:
     """Returns a class of `depth` blocks in a row, called as `(carry, inputs)`.
 
@@ -20,7 +26,7 @@ def stacked(
     a second output in place of None, and the row returns these stacked. With `remat`,
     a policy of `jax.checkpoint_policies`, the gradient recomputes the values that the policy does
     not save. `unroll` layers are compiled one after another, which runs faster on a CPU and
-    compiles longer.
+    compiles longer. The layers are numbered from `first`.
 
     Raises:
         ValueError: the policy is unknown, or `depth` is below 1.
@@ -37,7 +43,7 @@ def stacked(
 
     def make(*args: Any, **options: Any) -> Any:
         blocks = scanned(*args, **options)
-        return lambda carry, inputs: blocks(carry, jnp.arange(depth), inputs)[int(each)]
+        return lambda carry, inputs: blocks(carry, first + jnp.arange(depth), inputs)[int(each)]
 
     return make
 

@@ -88,8 +88,8 @@ def wan(patch: Sequence[int] = (1, 2, 2)) -> Table:
     )
 
 
-def sd3(depth: int, patch: int = 2) -> Table:
-    """Returns the table of SD3Transformer2DModel: Stable Diffusion 3, or 3.5 large.
+def sd3(depth: int, patch: int = 2, dual_depth: int = 0) -> Table:
+    """Returns the table of SD3Transformer2DModel: Stable Diffusion 3 and 3.5.
 
     Its table of positions is skipped: a formula gives the same numbers.
     """
@@ -116,7 +116,8 @@ def sd3(depth: int, patch: int = 2) -> Table:
         *within("time", "time_text_embed.timestep_embedder", _TIME),
         *within("joint", "time_text_embed.text_embedder", _TIME),
         *affine("text_in", "context_embedder"),
-        *within("blocks[{i}]", "transformer_blocks.{i}", both),
+        *within("dual_blocks[{i}]", "transformer_blocks.{i}", both, _attention("dual", "attn2")),
+        *within("blocks[{i}]", f"transformer_blocks.{{i+{dual_depth}}}", both),
         *within("last_block", f"transformer_blocks.{depth - 1}", last),
         *affine("modulation/vector", "norm_out.linear", **swapped),
         *affine("out", "proj_out"),

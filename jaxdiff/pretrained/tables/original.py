@@ -66,19 +66,26 @@ def unet(depths: Sequence[int], layers: int, *, linear_projection: bool = True) 
     )
 
 
-def mmdit(depth: int, patch: int = 2) -> Table:
-    """Returns the table of Stable Diffusion 3's transformer in the files of Stability AI."""
+def mmdit(depth: int, patch: int = 2, dual_depth: int = 0) -> Table:
+    """Returns the table of Stable Diffusion 3's and 3.5's transformer in Stability AI's files."""
 
-    def stream(ours: str, theirs: str) -> Table:
+    def attention(ours: str, theirs: str) -> Table:
         names = tuple(f"{ours}{name}" for name in ("query", "key", "value"))
         return within(
             "",
             theirs,
-            rule(tuple(f"{name}/kernel" for name in names), "attn.qkv.weight", KERNEL),
-            rule(tuple(f"{name}/bias" for name in names), "attn.qkv.bias"),
-            norm(f"{ours}query_norm", "attn.ln_q"),
-            norm(f"{ours}key_norm", "attn.ln_k"),
-            affine(f"{ours}out", "attn.proj"),
+            rule(tuple(f"{name}/kernel" for name in names), "qkv.weight", KERNEL),
+            rule(tuple(f"{name}/bias" for name in names), "qkv.bias"),
+            norm(f"{ours}query_norm", "ln_q"),
+            norm(f"{ours}key_norm", "ln_k"),
+            affine(f"{ours}out", "proj"),
+        )
+
+    def stream(ours: str, theirs: str) -> Table:
+        return within(
+            "",
+            theirs,
+            attention(ours, "attn"),
             affine(f"{ours}mlp/hidden", "mlp.fc1"),
             affine(f"{ours}mlp/out", "mlp.fc2"),
             affine(f"{ours}modulation/vector", "adaLN_modulation.1"),
@@ -90,7 +97,8 @@ def mmdit(depth: int, patch: int = 2) -> Table:
         *within("time", "t_embedder.mlp", _MLP),
         *within("joint", "y_embedder.mlp", _MLP),
         *affine("text_in", "context_embedder"),
-        *within("blocks[{i}]", "joint_blocks.{i}", block),
+        *within("dual_blocks[{i}]", "joint_blocks.{i}", block, attention("dual/", "x_block.attn2")),
+        *within("blocks[{i}]", f"joint_blocks.{{i+{dual_depth}}}", block),
         *within("last_block", f"joint_blocks.{depth - 1}", block),
         *affine("modulation/vector", "final_layer.adaLN_modulation.1"),
         *affine("out", "final_layer.linear"),

@@ -20,7 +20,9 @@ from jaxdiff.random import stream
 from jaxdiff.trees import pruned
 from jaxdiff.typing import Params
 
-ATTENTION = r"(query|key|value)(_\w+)?/kernel$|(self|text|time|attention\w*)/out(_\w+)?/kernel$"
+ATTENTION = (
+    r"(query|key|value)(_\w+)?/kernel$|(self|text|time|dual|attention\w*)/out(_\w+)?/kernel$"
+)
 """The projections of attention, which LoRA changes by default (Hu et al. 2022, section 4.2)."""
 
 Kernel = Float[Array, "*axes in out"]

@@ -35,7 +35,7 @@ def named(middle: Any, skips: Any) -> dict[str, Any]:
 
 def ours(name: str) -> Ours:
     network = control(name)
-    x, cond = jax.tree.map(jnp.asarray, inputs(SIZE, False))
+    x, cond = jax.tree.map(jnp.asarray, inputs(name, SIZE, False))
     given = x, jnp.asarray(TIME), cond, jnp.asarray(maps())
     target = jax.eval_shape(network.init, jax.random.key(0), *given)["params"]
 
@@ -54,7 +54,7 @@ def peer(name: str) -> Peer:
     module = diffusers.ControlNetModel(
         **PEER_SMALL, **options, conditioning_embedding_out_channels=CHANNELS
     )
-    x, cond = jax.tree.map(torch.tensor, inputs(SIZE, False))
+    x, cond = jax.tree.map(torch.tensor, inputs(name, SIZE, False))
     added = {}
     if name == "SDXL":
         sizes = {"text_embeds": cond["text"].pooled, "time_ids": cond["size"]}

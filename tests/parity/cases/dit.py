@@ -35,11 +35,15 @@ NETWORKS = {
     ),
 }  # fmt: skip
 NETWORKS["Stable Diffusion 3.5"] = NETWORKS["Stable Diffusion 3"].clone(qk_norm="head")
+NETWORKS["Stable Diffusion 3.5 medium"] = NETWORKS["Stable Diffusion 3.5"].clone(
+    depth=4, dual_depth=2
+)
 TABLES = {
     "DiT": tables.dit(3),
     "PixArt": tables.pixart(),
     "Stable Diffusion 3": tables.sd3(3),
     "Stable Diffusion 3.5": tables.sd3(3),
+    "Stable Diffusion 3.5 medium": tables.sd3(4, dual_depth=2),
     "Wan": tables.wan(),
 }
 TIME = np.array([3.0, 700.0], np.float32)
@@ -93,11 +97,13 @@ def peer(name: str, size: tuple[int, ...], masked: bool) -> Peer:
             )  # fmt: skip
             options = {"encoder_hidden_states": cond["text"].value, "timestep": time}
         case _:
+            depth = NETWORKS[name].depth
             module = diffusers.SD3Transformer2DModel(
-                **heads, attention_head_dim=16, num_layers=3, out_channels=4, sample_size=8,
+                **heads, attention_head_dim=16, num_layers=depth, out_channels=4, sample_size=8,
                 pos_embed_max_size=12, joint_attention_dim=TEXT, caption_projection_dim=32,
                 pooled_projection_dim=POOLED,
-                qk_norm="rms_norm" if name == "Stable Diffusion 3.5" else None,
+                qk_norm="rms_norm" if "3.5" in name else None,
+                dual_attention_layers=tuple(range(NETWORKS[name].dual_depth)),
             )  # fmt: skip
             options = {"encoder_hidden_states": cond["text"].value, "timestep": time}
             options["pooled_projections"] = cond["text"].pooled
@@ -119,6 +125,7 @@ def cases() -> list[Case]:
         case("PixArt", (4, 12), ", wide, with a mask", masked=True, recorded=True),
         case("Stable Diffusion 3", (8, 8), gradients=True),
         case("Stable Diffusion 3.5", (12, 8), ", high", gradients=True, recorded=True),
+        case("Stable Diffusion 3.5 medium", (8, 8), gradients=True, recorded=True),
         case("Wan", (1, 6, 4), ", an image"),
         case("Wan", (3, 4, 6), ", a clip", gradients=True, recorded=True),
     ]

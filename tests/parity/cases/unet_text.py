@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.released import sdxl, stable_diffusion_2, stable_diffusion_15
+from jaxdiff.networks.released import sdxl, sdxl_refiner, stable_diffusion_2, stable_diffusion_15
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained.tables.unet import unet2d
 from jaxdiff.typing import Cond, Condition
@@ -29,6 +29,21 @@ NETWORKS = {
                 text_features=TEXT,
                 pooled_features=POOLED,
                 joint_numbers={"size": 6},
+                number_features=WAVES,
+                learned_null=False,
+            ),
+        },
+    ),
+    "SDXL's refiner": sdxl_refiner(
+        transformer_depth=(2, 0),
+        middle_depth=2,
+        head_channels=8,
+        **{
+            **SMALL,
+            "inputs": Inputs(
+                text_features=TEXT,
+                pooled_features=TEXT,
+                joint_numbers={"size": 4, "aesthetic_score": 1},
                 number_features=WAVES,
                 learned_null=False,
             ),
@@ -63,23 +78,38 @@ PEER_OPTIONS = {
         "addition_time_embed_dim": WAVES,
         "projection_class_embeddings_input_dim": POOLED + 6 * WAVES,
     },
+    "SDXL's refiner": {
+        **FIRST,
+        "attention_head_dim": (4, 8),
+        "transformer_layers_per_block": 2,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": WAVES,
+        "projection_class_embeddings_input_dim": TEXT + 5 * WAVES,
+    },
 }
 TIME = np.array([3.0, 700.0], np.float32)
 
 
-def inputs(size: tuple[int, int], masked: bool, seed: int = 0) -> tuple[np.ndarray, Cond]:
+def inputs(
+    name: str, size: tuple[int, int], masked: bool, seed: int = 0
+) -> tuple[np.ndarray, Cond]:
     """Returns two images and their conditions."""
     rng = np.random.default_rng(seed)
     normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-    tokens, pooled = normal(2, 7, TEXT), normal(2, POOLED)
+    pooled = NETWORKS[name].inputs.pooled_features or POOLED
+    tokens, pooled = normal(2, 7, TEXT), normal(2, pooled)
     sizes = rng.integers(0, 1024, (2, 6)).astype(np.float32)
     mask = np.arange(7) < np.array([[7], [4]]) if masked else None
-    return normal(2, *size, 4), {"text": Condition(tokens, mask, pooled), "size": sizes}
+    numbers = {"size": sizes}
+    if "refiner" in name:
+        numbers = {"size": sizes[:, :4], "aesthetic_score": sizes[:, 4:5] / 100}
+    return normal(2, *size, 4), {"text": Condition(tokens, mask, pooled), **numbers}
 
 
 def ours(name: str, size: tuple[int, int], masked: bool) -> Ours:
     network: UNet = NETWORKS[name]
-    given = jax.tree.map(jnp.asarray, inputs(size, masked))
+    given = jax.tree.map(jnp.asarray, inputs(name, size, masked))
     x, cond = given
     target = jax.eval_shape(network.init, jax.random.key(0), x, TIME, cond)["params"]
     apply = lambda params: {"image": network.apply({"params": params}, x, jnp.asarray(TIME), cond)}
@@ -91,10 +121,11 @@ def peer(name: str, size: tuple[int, int], masked: bool) -> Peer:
     import torch
 
     module = diffusers.UNet2DConditionModel(**PEER_SMALL, **PEER_OPTIONS[name])
-    x, cond = jax.tree.map(torch.tensor, inputs(size, masked))
+    x, cond = jax.tree.map(torch.tensor, inputs(name, size, masked))
     options: dict[str, Any] = {"encoder_attention_mask": cond["text"].mask} if masked else {}
-    if name == "SDXL":
-        added = {"text_embeds": cond["text"].pooled, "time_ids": cond["size"]}
+    if "SDXL" in name:
+        numbers = [cond[key] for key in ("size", "aesthetic_score") if key in cond]
+        added = {"text_embeds": cond["text"].pooled, "time_ids": torch.cat(numbers, 1)}
         options["added_cond_kwargs"] = added
 
     def run():
@@ -117,4 +148,5 @@ def cases() -> list[Case]:
         case("Stable Diffusion 2", (8, 12), True, ", with a mask"),
         case("SDXL", (8, 8), False, "", gradients=True),
         case("SDXL", (8, 8), True, ", with a mask", recorded=True),
+        case("SDXL's refiner", (8, 8), False, "", gradients=True, recorded=True),
     ]
