@@ -75,7 +75,7 @@ REAL = {
     "SDXL": (networks.sdxl, 2_567_463_684, 1680),
     "SDXL's refiner": (networks.sdxl_refiner, 2_259_526_660, 1220),
     "Stable Diffusion 3 medium": (networks.sd3_medium, 2_028_328_000, 491),
-    "Stable Diffusion 3.5 medium": (networks.sd35_medium, 2_243_171_520, 645),
+    "Stable Diffusion 3.5 medium": (networks.sd35_medium, 2_243_171_520, 665),
 }
 
 
