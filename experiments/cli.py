@@ -146,6 +146,26 @@ def spec(text: str | None) -> Any:
         ) from None
 
 
+def weighted(name: str, text: str) -> tuple[str, float]:
+    """Returns the path and the weight of "style.safetensors:0.8"; the weight is 1 by default."""
+    path, colon, weight = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return text, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        raise ValueError(f"{name}={text!r}: write a path, or a path and a number, a:0.8") from None
+
+
+def span(text: str) -> tuple[float, float]:
+    """Returns the shares of the steps from which and to which a map acts, of "0:0.5"."""
+    start, colon, end = text.partition(":")
+    try:
+        return float(start), float(end if colon else "none")
+    except ValueError:
+        raise ValueError(f"control_steps={text!r}: write shares of the steps, 0:0.5") from None
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs `main`; errors of use are one message and exit code 1."""
 

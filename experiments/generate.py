@@ -115,14 +115,14 @@ def main() -> None:
         Map((values + 1) / 2, strength, *span)
         for (_, strength), values, span in zip(nets, maps, spans, strict=True)
     ]
-    for path, weight in [_weighted("lora", each) for each in given["lora"] or ()]:
+    for path, weight in [cli.weighted("lora", each) for each in given["lora"] or ()]:
         pipeline = pipeline.with_lora(path, weight)
     if given["emphasis"] or given["windows"] or given["clip_skip"]:
         named = ("emphasis", "windows", "clip_skip")
         pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
     cond: dict[str, Any] = {"text": given["prompt"] or ""}
     if given["ip_adapter"]:
-        path, weight = _weighted("ip_adapter", given["ip_adapter"])
+        path, weight = cli.weighted("ip_adapter", given["ip_adapter"])
         pipeline = pipeline.with_ip_adapter(path, given["image_encoder"], weight)
         cond |= {} if picture is None else {"image_prompt": picture}
     options = ("steps", "solver", "timesteps", "guidance_scale", "seed", "first", "batch_size")
@@ -231,33 +231,14 @@ def controls_of(
     Raises:
         ValueError: the numbers of flags differ, or one cannot be read.
     """
-    nets = [_weighted("controlnet", each) for each in given["controlnet"] or ()]
+    nets = [cli.weighted("controlnet", each) for each in given["controlnet"] or ()]
     paths, spans = given["control_image"] or (), given["control_steps"] or ()
     if len(paths) != len(nets):
         raise ValueError(f"control_image: {len(paths)} for {len(nets)} of --controlnet")
     if len(spans) not in (0, len(nets)):
         raise ValueError(f"control_steps: {len(spans)} for {len(nets)} of --controlnet")
     maps = [_picture("control_image", path, 3, size) for path in paths]
-    return nets, maps, [_span(each) for each in spans] or [()] * len(nets)
-
-
-def _weighted(name: str, text: str) -> tuple[str, float]:
-    """Returns the path and the weight of "style.safetensors:0.8"."""
-    path, colon, weight = text.rpartition(":")
-    if not colon or Path(text).exists():
-        return text, 1.0
-    try:
-        return path, float(weight)
-    except ValueError:
-        raise ValueError(f"{name}={text!r}: write a path, or a path and a weight, a:0.8") from None
-
-
-def _span(text: str) -> tuple[float, float]:
-    start, colon, end = text.partition(":")
-    try:
-        return float(start), float(end if colon else "none")
-    except ValueError:
-        raise ValueError(f"control_steps={text!r}: write shares of the steps, 0:0.5") from None
+    return nets, maps, [cli.span(each) for each in spans] or [()] * len(nets)
 
 
 def _table(text: str | None) -> Mapping[str, Any]:

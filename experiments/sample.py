@@ -4,6 +4,8 @@ python experiments/sample.py --workdir=runs/digits --num=64 --labels=3,7 --out=t
 python experiments/sample.py --workdir=runs/digits --image=mine.npy --t_start=0.5 --labels=3
 python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a two" --num=8
 python experiments/sample.py --workdir=runs/clips --text="a red apple" --frames=17 --out=a.mp4
+python experiments/sample.py --workdir=runs/clips --first_frame=apple.png --num=4 --out=a.gif
+python experiments/sample.py --workdir=runs/edges --control_image=map.png:0.8 --text="a red cat"
 python experiments/sample.py --workdir=runs/base --adapter=runs/lora:0.8 --num=16
 
 With --source_text, --image is edited: what it says becomes --text, and the rest stays as it was:
@@ -32,8 +34,10 @@ from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import atomic_write, check_writable, read_array
+from jaxdiff.runs.clips import begun
 from jaxdiff.runs.editing import edit
 from jaxdiff.runs.sizes import resized
+from jaxdiff.tasks.controls import Map
 
 cli.define_sampling_flags()
 NUM = cli.flag("num", cli.Size, 64, "Number of samples.")
@@ -42,6 +46,7 @@ LABELS = flags.DEFINE_list(
 )
 TEXT = flags.DEFINE_multi_string("text", [], "Prompt, each for an equal share of the samples.")
 NEGATIVE = cli.flag("negative", cli.Text, None, "Prompt that guidance leads away from.")
+FIRST_FRAME = cli.flag("first_frame", cli.Text, None, "The picture that clips begin with: .png.")
 T_START = cli.flag("t_start", cli.Share, None, "Time at which sampling starts; 1 is noise.")
 T_END = cli.flag("t_end", cli.Share, None, "Time at which sampling stops; 0 is data.")
 IMAGE = cli.flag("image", cli.Text, None, "Images to start from: .npy [n, ...] in [-1, 1], .png.")
@@ -57,6 +62,12 @@ SOURCE_TEXT = cli.flag(
 STRENGTH = cli.flag("strength", cli.Share, 0.65, "Of the edit: 0 leaves --image as it is.")
 ADAPTER = flags.DEFINE_multi_string(
     "adapter", [], "A run's adapter and its strength, as runs/lora:0.8; several are added up."
+)
+CONTROL_IMAGE = flags.DEFINE_multi_string(
+    "control_image", [], "Map of a control network and its strength, map.png:0.8; .png, or .npy."
+)
+CONTROL_STEPS = flags.DEFINE_multi_string(
+    "control_steps", [], "The share of the steps at which each map acts, 0:0.5."
 )
 HEIGHT = cli.flag("height", cli.Size, None, "Of a sample in pixels; that of training by default.")
 WIDTH = cli.flag("width", cli.Size, None, "Of a sample in pixels.")
@@ -77,7 +88,7 @@ def main() -> None:
     if LABELS.value == []:
         raise ValueError("labels is empty: name classes by number, as 3,7")
     labels = np.array([_label(text) for text in LABELS.value or ()], int)
-    strengths = dict(map(_strength, ADAPTER.value))
+    strengths = dict(cli.weighted("adapter", text) for text in ADAPTER.value)
     run = cli.load_run()
     run = run.adapted(strengths) if strengths else run
     if out.suffix in PLAYING and len(run.shape) != 4:
@@ -94,11 +105,7 @@ def main() -> None:
     if num == 1 and cli.FLAGS["num"].present:
         num = NUM.value  # several samples for one image
         given = {name: np.repeat(value, num, axis=0) for name, value in given.items()}
-    mask = _read(MASK.value, 1)
-    if mask is not None and not np.isfinite(mask).all():
-        raise ValueError(f"mask={MASK.value} is not finite")
-    problem = {"mask": None if mask is None else mask > 0, "operator": OPERATOR.value}
-    problem["inverse"] = INVERSE.value
+    problem = _problem(run, num, given)
     if not len(labels):
         labels = np.arange(run.num_classes)
     rows = {"label": labels, "text": np.array(TEXT.value)}
@@ -110,6 +117,7 @@ def main() -> None:
         samples = run.invert(cond=cond, **given, **options)
     else:
         negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
+        problem["control"] = _controls(run)
         samples = run.sample(num, cond, negative=negative, **given, **problem, **options)
     if out.suffix == ".npy":
         with atomic_write(out) as draft:
@@ -129,6 +137,39 @@ def _read(path, channels):
     return images.decode(Path(path), channels, path)[None] / 127.5 - 1
 
 
+def _problem(run, num, given):
+    """Returns what the flags say about the samples: known pixels, or the operator of a measurement.
+
+    Known pixels are those of --image under --mask, or the first frames of clips.
+    """
+    mask = _read(MASK.value, 1)
+    if mask is not None and not np.isfinite(mask).all():
+        raise ValueError(f"mask={MASK.value} is not finite")
+    known = {"mask": None if mask is None else mask > 0}
+    if FIRST_FRAME.value is not None:
+        if "image" in given or mask is not None:
+            raise ValueError("first_frame: it is all that is known; leave --image and --mask out")
+        known = begun(_read(FIRST_FRAME.value, run.shape[-1])[0], num, run.shape)
+    return {**known, "operator": OPERATOR.value, "inverse": INVERSE.value}
+
+
+def _controls(run):
+    """Returns the maps of the flags, each with its strength and steps; None without maps."""
+    maps = [cli.weighted("control_image", text) for text in CONTROL_IMAGE.value]
+    spans = [cli.span(text) for text in CONTROL_STEPS.value] or [()] * len(maps)
+    if len(spans) != len(maps):
+        raise ValueError(f"control_steps: {len(spans)} for {len(maps)} of --control_image")
+    networks = [network for _, network in run.experiment.task.model.controls]
+    if maps and len(maps) != len(networks):
+        raise ValueError(f"control_image: {len(maps)} for {len(networks)} control networks")
+    found = []
+    for (path, strength), span, network in zip(maps, spans, networks, strict=False):
+        values = _read(path, min(network.map_channels, 3))
+        values = values if Path(path).suffix == ".npy" else (values[0] + 1) / 2
+        found.append(Map(values, strength, *span))
+    return found or None
+
+
 def _edited(run, num, given, cond):
     if "image" not in given or not TEXT.value:
         raise ValueError("source_text: name the --image that it describes, and the --text to come")
@@ -137,16 +178,6 @@ def _edited(run, num, given, cond):
     options = {name: value for name, value in options.items() if value is not None}
     source = {"text": [SOURCE_TEXT.value] * num}
     return edit(run, given["image"], source, {"text": cond["text"]}, **options)
-
-
-def _strength(text):
-    folder, _, strength = text.rpartition(":") if ":" in text else (text, "", "1")
-    try:
-        return folder, float(strength)
-    except ValueError:
-        raise ValueError(
-            f"adapter={text!r}: expected a run's folder and a number, as runs/lora:0.8"
-        ) from None
 
 
 def _label(text):

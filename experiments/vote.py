@@ -15,7 +15,6 @@ import numpy as np
 from absl import flags
 
 from jaxdiff.config.build import build
-from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.files import check_writable
 from jaxdiff.objectives import rewards
 from jaxdiff.runs import voting
@@ -35,56 +34,35 @@ def main() -> None:
     check_writable(folder / voting.VOTES)
     taste = None if VOTER.value is None else build(rewards, cli.spec(VOTER.value), rewards.KIND)
     run = cli.load_run()
-    rows = {"label": np.arange(run.num_classes), "text": np.array(TEXT.value)}
     num = NUM.value
-    cond = {k: row[balanced_labels(num, len(row))] for k, row in rows.items() if len(row)}
-    cond = {name: values for name, values in cond.items() if name in run.config.conditions}
+    cond = voting.asked(run, num, TEXT.value)
     pairs, pictures = voting.draw_pairs(run, num, cond, folder, **cli.sampling_options())
-    known = voting.voted(folder)
-    left = [i for i, pair in enumerate(pairs) if frozenset((pair.first, pair.second)) not in known]
+    left = voting.left(folder, pairs)
     if taste is None:
-        _page(folder, [pairs[i] for i in left])
+        _page(folder, left)
         return
     found = np.asarray(taste(pictures.reshape(-1, *run.shape), {})).reshape(num, 2)
-    first = voting.choices(found, TEMPERATURE.value, cli.FLAGS.seed)
-    for i in left:
-        voting.record(folder, pairs[i], bool(first[i]))
+    chosen = voting.choices(found, TEMPERATURE.value, cli.FLAGS.seed)
+    first = dict(zip([pair.first for pair in pairs], chosen, strict=True))
+    for pair in left:
+        voting.record(folder, pair, bool(first[pair.first]))
     print(folder / voting.VOTES)
 
 
 def _page(folder, pairs):
-    """Serves a page with two pictures and two buttons, until it is stopped."""
+    """Serves a page with two pictures and the buttons that vote, until it is stopped."""
     try:
         import gradio  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+
+        from jaxdiff.studio.page.votes import Poll, ballot, shown  # noqa: PLC0415
     except ImportError:
         raise ImportError("the page needs the extra: pip install 'jaxdiff[studio]'") from None
 
-    def shown(place):
-        if place >= len(pairs):
-            return place, None, None, f"All {len(pairs)} pairs have votes. Thank you."
-        pair = pairs[place]
-        asked = ", ".join(f"{name}: {value}" for name, value in pair.cond.items())
-        paths = [str(folder / name) for name in (pair.first, pair.second)]
-        return place, *paths, f"{place + 1} of {len(pairs)}. {asked}"
-
-    def choose(place, first):
-        if place < len(pairs):
-            voting.record(folder, pairs[place], first)
-        return shown(place + 1)
-
     with gradio.Blocks(title="Which picture is better?") as page:
         gradio.Markdown("## Which picture is better?")
-        line, place = gradio.Markdown(), gradio.State(0)
-        with gradio.Row():
-            left, right = (gradio.Image(type="filepath", show_label=False) for _ in range(2))
-        with gradio.Row():
-            buttons = [gradio.Button(text) for text in ("Left", "Skip", "Right")]
-        outputs = [place, left, right, line]
-        buttons[0].click(lambda at: choose(at, True), place, outputs)
-        buttons[1].click(lambda at: shown(at + 1), place, outputs)
-        buttons[2].click(lambda at: choose(at, False), place, outputs)
-        page.load(shown, place, outputs)
-    page.launch(server_name="127.0.0.1", server_port=PORT.value, allowed_paths=[str(folder)])
+        outputs = ballot()
+        page.load(lambda: shown(Poll(folder, tuple(pairs))), None, outputs)
+    page.launch(server_name="127.0.0.1", server_port=PORT.value)
 
 
 if __name__ == "__main__":

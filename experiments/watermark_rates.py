@@ -18,7 +18,7 @@ from jaxdiff.progress import progress
 from jaxdiff.studio import watermark
 
 NUM = cli.flag("num", cli.Size, 48, "Pictures of each kind.")
-SIDES = (256,)
+SIDES = cli.flag("sides", tuple[cli.Size, ...], (256, 512), "Pixels on a side of the pictures.")
 OUT = cli.flag("out", cli.Text, "docs/provenance.md", "Where to write the tables.")
 KEY, OTHER = "a key", "another key"
 
@@ -111,7 +111,7 @@ def main() -> None:
     rows, wrong, noise = {name: [] for name in CHANGES}, [], []
     kinds = [
         (f"{kind}, {side}", found)
-        for side in SIDES
+        for side in SIDES.value
         for kind, found in pictures(NUM.value, side).items()
     ]
     for kind, images in progress(kinds, "kinds of pictures"):
@@ -156,6 +156,7 @@ def write(
         bound=100 * (3 / len(wrong) if above == 0 else above / len(wrong)),
         levels=", ".join(f"{value:.1f} dB ({kind})" for kind, value in noise),
         num=NUM.value,
+        sides=" and ".join(map(str, SIDES.value)),
     )
     with atomic_write(out) as draft:
         draft.write_text(text)
@@ -178,8 +179,8 @@ The panel "PNG info" says what of both is in a picture.
 
 ## How often the mark is found
 
-{num} pictures of each kind, of 256 pixels a side. A picture counts as marked from a
-score of {threshold} on.
+{num} pictures of each kind, of {sides} pixels a side. A picture counts as marked
+from a score of {threshold} on.
 
 {table}
 

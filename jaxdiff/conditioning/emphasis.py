@@ -94,11 +94,18 @@ def phases(prompt: str) -> list[tuple[float, str]]:
 
 
 def tokenized(
-    tokenizer: Tokenizer, prompts: Sequence[str], window: int, windows: int, *, emphasis: bool
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    window: int,
+    windows: int,
+    *,
+    emphasis: bool,
+    cut: bool = False,
 ) -> WeightedIds:
     """Returns the tokens of prompts in a number of windows, each with its special tokens.
 
-    A window that a prompt does not fill is that of an empty text, which counts.
+    A window that a prompt does not fill is that of an empty text, which counts. With `cut`, what a
+    window has no room for is left out, up to the next break.
 
     Raises:
         ValueError: a prompt needs more windows.
@@ -109,7 +116,7 @@ def tokenized(
     ids, mask = np.full(shape, tokenizer.pad, np.int32), np.zeros(shape, bool)
     weights = np.ones(shape, np.float32)
     for row, prompt in enumerate(prompts):
-        filled = _windows(tokenizer, prompt, room, emphasis)
+        filled = _windows(tokenizer, prompt, room, emphasis, cut)
         if len(filled) > windows:
             raise ValueError(
                 f"a prompt needs {len(filled)} windows of {room} tokens, and there are {windows}:"
@@ -143,7 +150,7 @@ def without_weights(tokens: WeightedIds) -> TokenIds:
 
 
 def _windows(
-    tokenizer: Tokenizer, prompt: str, room: int, emphasis: bool
+    tokenizer: Tokenizer, prompt: str, room: int, emphasis: bool, cut: bool
 ) -> list[list[tuple[int, float]]]:
     """Returns the tokens of each window with their weights."""
     pieces = weighted(prompt) if emphasis else [Piece(prompt, 1.0)]
@@ -157,6 +164,8 @@ def _windows(
             continue
         for token in next(ids):
             if len(windows[-1]) == room:
+                if cut:
+                    break
                 windows.append([])
             windows[-1].append((token, piece.weight))
     return windows

@@ -123,7 +123,8 @@ class TextEncoder(PromptEncoder):
         if self._is_plain:
             return self._pipeline(tokenizer).tokenize(prompts)
         sizes = self.pipeline.window, self.windows
-        return tokenized(tokenizer, prompts, *sizes, emphasis=self.emphasis)
+        cut = self.windows == 1 and self.too_long == "truncate"
+        return tokenized(tokenizer, prompts, *sizes, emphasis=self.emphasis, cut=cut)
 
     def states(self, params: Params, inputs: TokenIds | WeightedIds) -> Encoded:
         """Returns the network's states of tokens, times their weights."""

@@ -1,7 +1,7 @@
 """Votes between two pictures of a run: pairs drawn, choices of persons or of a known taste."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxdiff.data.images import png
-from jaxdiff.files import atomic_write
+from jaxdiff.evaluation.evaluators import balanced_labels
+from jaxdiff.files import atomic_write, read_json
 from jaxdiff.runs.run import Run
 
 VOTES = "votes.jsonl"
@@ -31,6 +32,13 @@ class Pair:
         return {"chosen": chosen, "rejected": rejected, **self.cond}
 
 
+def asked(run: Run, num: int, texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the conditions of `num` pairs: texts and classes, each for an equal share of them."""
+    rows = {"label": np.arange(run.num_classes), "text": np.array(texts)}
+    cond = {name: row[balanced_labels(num, len(row))] for name, row in rows.items() if len(row)}
+    return {name: values for name, values in cond.items() if name in run.config.conditions}
+
+
 def draw_pairs(
     run: Run, num: int, cond: Mapping[str, Any], folder: Path, **options: Any
 ) -> tuple[list[Pair], Float[np.ndarray, "num two *shape"]]:
@@ -41,15 +49,35 @@ def draw_pairs(
     Raises:
         ValueError: the samples are no images, or the folder has votes of other pairs already.
     """
+    check_images(run)
+    samples = run.sample(2 * num, doubled(cond), **options)
+    return write_pairs(samples, cond, folder), samples.reshape(num, 2, *samples.shape[1:])
+
+
+def doubled(cond: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the conditions of both pictures of each pair."""
+    return {name: np.repeat(np.asarray(values), 2, axis=0) for name, values in cond.items()}
+
+
+def check_images(run: Run) -> None:
+    """Raises ValueError unless a run's samples are images."""
     if len(run.shape) != 3:
         raise ValueError(f"votes are between images; samples have shape {run.shape}")
-    twice = {name: np.repeat(np.asarray(values), 2, axis=0) for name, values in cond.items()}
-    samples = run.sample(2 * num, twice, **options)
+
+
+def write_pairs(
+    samples: Float[np.ndarray, "both *shape"], cond: Mapping[str, Any], folder: Path
+) -> list[Pair]:
+    """Writes samples, two for each condition, as pictures with pairs.json, and returns the pairs.
+
+    Raises:
+        ValueError: the folder has votes of other pairs already.
+    """
     pairs = []
-    for i in range(num):
+    for i in range(len(samples) // 2):
         first, second = (f"pictures/{2 * i + j:06}.png" for j in (0, 1))
-        asked = {name: _plain(values[i]) for name, values in cond.items()}
-        pairs.append(Pair(first, second, asked))
+        given = {name: _plain(values[i]) for name, values in cond.items()}
+        pairs.append(Pair(first, second, given))
     listing = json.dumps([vars(pair) for pair in pairs], indent=1) + "\n"
     known = folder / PAIRS
     if (folder / VOTES).exists() and (not known.exists() or known.read_text() != listing):
@@ -60,7 +88,26 @@ def draw_pairs(
             draft.write_bytes(png(x).getvalue())
     with atomic_write(known) as draft:
         draft.write_text(listing)
-    return pairs, samples.reshape(num, 2, *samples.shape[1:])
+    return pairs
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """Returns the pairs of a folder, none where there are none.
+
+    Raises:
+        ValueError: its pairs.json is damaged.
+    """
+    file = folder / PAIRS
+    try:
+        return [Pair(**each) for each in read_json(file, list)] if file.exists() else []
+    except TypeError as error:
+        raise ValueError(f"{file}: no list of pairs ({error})") from None
+
+
+def left(folder: Path, pairs: Sequence[Pair]) -> list[Pair]:
+    """Returns the pairs without a vote."""
+    known = voted(folder)
+    return [pair for pair in pairs if frozenset((pair.first, pair.second)) not in known]
 
 
 def choices(

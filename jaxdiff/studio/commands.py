@@ -23,6 +23,7 @@ def studio(arguments: Sequence[str]) -> int:
     add("--page", choices=("yes", "no"), default="yes", help="whether the web page is served")
     add("--most_waiting", type=int, default=100, help="jobs in the queue")
     add("--most_pixels", type=int, default=2048 * 2048, help="of one picture")
+    add("--most_together", type=int, default=8, help="pictures of requests drawn as one batch")
     add("--most_seconds", type=float, default=3600.0, help="of one job")
     add("--watermark", action="store_true", help="mark pictures invisibly; see docs/provenance.md")
     add("--credentials", action="store_true", help="sign pictures by a local key (C2PA)")
@@ -42,7 +43,10 @@ def _serve(found: Any) -> int:
     if wrong := [str(path) for path in paths.values() if not path.exists()]:
         raise ValueError(f"model={wrong[0]!r}: there is no such file or folder")
     limits = Limits(
-        pixels=found.most_pixels, seconds=found.most_seconds, waiting=found.most_waiting
+        pixels=found.most_pixels,
+        seconds=found.most_seconds,
+        waiting=found.most_waiting,
+        together=found.most_together,
     )
     # Graphs open released models by the same names; runs are no graphs' models.
     released = {name: path for name, path in paths.items() if not _is_run(path)}

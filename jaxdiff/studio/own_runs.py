@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from jaxdiff.runs.run import Run
-from jaxdiff.studio import pixels
+from jaxdiff.runs.sizes import resized
+from jaxdiff.studio import control, pixels
 from jaxdiff.studio.requests import (
     Images,
     Request,
@@ -29,13 +30,14 @@ class OfRun:
     name: str
     run: Run
     names: tuple[str, ...] = ()
+    _resized: dict[int, Run] = field(default_factory=dict, repr=False)
 
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Returns those of the run's config."""
         sampling = self.run.config.sampling
         classes = self.names or tuple(map(str, range(self.run.num_classes)))
-        size = self.run.shape[:2]
+        size = self.run.shape[-3:-1]
         return {**defaults_of(sampling, size), "classes": classes if self.condition else ()}
 
     @property
@@ -46,6 +48,8 @@ class OfRun:
 
     def draw(self, request: Request, watch: Watch | None = None) -> Images:
         """Returns pictures in [-1, 1]."""
+        if len(self.run.shape) == 4:
+            raise ValueError(f"{self.name!r} draws clips: they are in the page's panel Video")
         size = tuple(self.run.shape[:2])
         if request.size not in (None, size):
             raise ValueError(f"size={request.size}: this run draws {size} only")
@@ -57,6 +61,9 @@ class OfRun:
                 extra["t_start"] = float(request.strength)
         if request.mask is not None:
             extra["mask"] = np.asarray(request.mask) < 0.5
+        if request.control:
+            networks = [network for _, network in self.run.experiment.task.model.controls]
+            extra["control"] = control.fitted(request.control, networks)
         negative = self.cond(request.negative)
         return self.run.sample(
             request.num,
@@ -80,6 +87,22 @@ class OfRun:
             **{**sampling_of(one), "seed": batch.seeds, "first": batch.places},
         )
         return divided(pictures, requests)
+
+    def of_frames(self, frames: int | None) -> Run:
+        """Returns the run for clips of a number of frames, None for its own; the latest is kept.
+
+        Raises:
+            ValueError: samples are no clips, or it has other weights for that number.
+        """
+        if len(self.run.shape) != 4:
+            raise ValueError(f"{self.name!r} draws no clips; its samples are {self.run.shape}")
+        if frames in (None, self.run.shape[0]):
+            return self.run
+        if frames not in self._resized:
+            run = resized(self.run, frames=frames)
+            self._resized.clear()
+            self._resized[frames] = run
+        return self._resized[frames]
 
     def cond(self, prompt: str) -> dict[str, Any]:
         """Returns the condition that a prompt names.
@@ -107,17 +130,34 @@ class OfRun:
         settings = request.settings()
         for name in ("prompt", "negative", "size", "first", "strength"):
             settings.pop(name, None)
-        num, cond = settings.pop("num"), self.cond(request.prompt)
+        num, cond, negative = (
+            settings.pop("num"),
+            *map(self.cond, (request.prompt, request.negative)),
+        )
         given = "".join(f", {name}={value!r}" for name, value in settings.items())
+        given += f", negative={negative!r}" if negative else ""
         if request.strength is not None and request.strength < 1:
             given += f", t_start={request.strength}"
         given += pictures_given(request)
-        lines = ["import jaxdiff", "", f"run = jaxdiff.load({str(self.run.folder)!r})"]
+        lines = ["import jaxdiff"]
+        lines += ["from jaxdiff.tasks.controls import Map"] if request.control else []
+        lines += ["", f"run = jaxdiff.load({str(self.run.folder)!r})"]
         lines.append(f"pictures = run.sample({num}, {cond!r}{given})")
-        flags = [f"--workdir={self.run.folder}", f"--num={num}"]
-        flags += [f"--{name}={json.dumps(value)}" for name, value in cond.items()]
+        flags = [f"--workdir={self.run.folder}", f"--num={num}", *self.condition_flags(request)]
         flags += [flag(name, value) for name, value in settings.items()]
+        for i, (one, _) in enumerate(request.control):
+            flags += [f"--control_image=map_{i}.png:{one.strength:g}"]
+            flags += [f"--control_steps={one.start:g}:{one.end:g}"]
         return "\n".join(lines), " ".join(["python -m jaxdiff sample", *flags])
+
+    def condition_flags(self, request: Request) -> list[str]:
+        """Returns the flags of `sample` for what a request asks for, and leads away from."""
+        cond, negative = self.cond(request.prompt), self.cond(request.negative)
+        named = {"labels": cond.get("label"), "text": cond.get("text")}
+        named["negative"] = negative.get("text")
+        return [
+            f"--{n}={json.dumps(v, ensure_ascii=False)}" for n, v in named.items() if v is not None
+        ]
 
 
 def class_names(run: Run) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxdiff.pipelines.pipeline import Pipeline
+from jaxdiff.studio import control
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.requests import (
     LORA,
@@ -41,8 +42,11 @@ class Released:
 
     def draw(self, request: Request, watch: Watch | None = None) -> Images:
         """Returns pictures in [-1, 1]."""
-        pipeline, prompt = self.adapted(request.prompt)
+        nets = tuple(net for _, net in request.control)
+        pipeline, prompt = self.adapted(request.prompt, nets)
         known = None if request.mask is None else np.asarray(request.mask) < 0.5
+        networks = [network for _, network in pipeline.parts.model.controls]
+        maps = control.fitted(request.control, networks) if request.control else None
         return pipeline.sample(
             request.num,
             prompt,
@@ -51,6 +55,7 @@ class Released:
             image=request.image,
             strength=request.strength,
             mask=known,
+            control=maps,
             watch=watch,
             **sampling_of(request),
         )
@@ -68,19 +73,27 @@ class Released:
         )
         return divided(pictures, requests)
 
-    def adapted(self, prompt: str) -> tuple[Pipeline, str]:
-        """Returns the pipeline with the adapters of a prompt, and the prompt without them."""
+    def adapted(self, prompt: str, nets: tuple[Path | None, ...] = ()) -> tuple[Pipeline, str]:
+        """Returns the pipeline with a prompt's adapters and ControlNets, and the prompt without.
+
+        Raises:
+            ValueError: a file is missing, or of another model.
+        """
         wanted = tuple((name, float(weight or 1)) for name, weight in LORA.findall(prompt))
         prompt = LORA.sub("", prompt).strip()
-        if not wanted:
+        if not (wanted or nets):
             return self.pipeline, prompt
-        if wanted not in self._adapted:
+        if None in nets:
+            raise ValueError("control: name the ControlNet that reads a map")
+        if (wanted, nets) not in self._adapted:
             pipeline = self.pipeline
             for name, weight in wanted:
                 pipeline = pipeline.with_lora(_lora_path(self.folders, name), weight)
+            for net in nets:
+                pipeline = pipeline.with_controlnet(net)
             self._adapted.clear()
-            self._adapted[wanted] = pipeline
-        return self._adapted[wanted], prompt
+            self._adapted[wanted, nets] = pipeline
+        return self._adapted[wanted, nets], prompt
 
     def code(self, request: Request) -> tuple[str, str]:
         """Returns the Python, and the command line, that draw the same."""
@@ -89,12 +102,18 @@ class Released:
         prompt, num = settings.pop("prompt"), settings.pop("num")
         settings = {n: v for n, v in settings.items() if v not in ("", 0)}
         adapters = [(n, float(w or 1)) for n, w in LORA.findall(request.prompt)]
-        lines = ["import jaxdiff", "", f"pipeline = jaxdiff.released({str(self.path)!r})"]
+        lines = ["import jaxdiff"]
+        lines += ["from jaxdiff.tasks.controls import Map"] if request.control else []
+        lines += ["", f"pipeline = jaxdiff.released({str(self.path)!r})"]
         flags = [f"--model={self.path}", f"--prompt={json.dumps(prompt, ensure_ascii=False)}"]
         for name, weight in adapters:
             path = _lora_path(self.folders, name)
             lines.append(f"pipeline = pipeline.with_lora({str(path)!r}, {weight:g})")
             flags.append(f"--lora={path}:{weight:g}")
+        for i, (one, net) in enumerate(request.control):
+            lines.append(f"pipeline = pipeline.with_controlnet({str(net)!r})")
+            flags += [f"--controlnet={net}:{one.strength:g}", f"--control_image=map_{i}.png"]
+            flags.append(f"--control_steps={one.start:g}:{one.end:g}")
         given = "".join(f", {name}={value!r}" for name, value in settings.items())
         given += pictures_given(request)
         lines.append(f"pictures = pipeline.sample({num}, {prompt!r}{given})")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdiff.options import Between, Range, Share, Steps, checked
+from jaxdiff.studio import control
 
 Watch = Callable[[int, int, Any], bool]
 Images = Float[np.ndarray, "n h w c"]
@@ -33,6 +34,7 @@ class Request:
         image: [h, w, c] in [-1, 1], to begin from, or whose pixels are kept where `mask` is 0.
         mask: [h, w]; 1 where the picture is drawn anew.
         strength: the share of the steps that is done from `image`.
+        control: maps for ControlNets, `control.Steered`.
     """
 
     prompt: str = ""
@@ -48,17 +50,19 @@ class Request:
     image: Any = None
     mask: Any = None
     strength: Share | None = None
+    control: Any = ()
 
     def settings(self) -> dict[str, Any]:
-        """Returns what is not None, without pictures."""
+        """Returns what is not None, without pictures and maps."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {n: v for n, v in found.items() if v is not None and n not in ("image", "mask")}
+        pictures = ("image", "mask", "control")
+        return {n: v for n, v in found.items() if v is not None and n not in pictures}
 
 
 def alike(request: Request) -> Any:
     """Returns what requests have in common that are drawn together; None for one that is not."""
-    alone = request.image is not None or LORA.search(request.prompt) or request.seed >= 2**32
-    if alone:
+    given = request.image is not None or request.control
+    if given or LORA.search(request.prompt) or request.seed >= 2**32:
         return None
     kept = ("negative", "steps", "guidance_scale", "solver", "timesteps", "size")
     return (bool(request.prompt.strip()), *(getattr(request, name) for name in kept))
@@ -106,7 +110,8 @@ def sampling_of(request: Request) -> dict[str, Any]:
 def pictures_given(request: Request) -> str:
     """Returns the arguments, in Python, for the pictures of a request."""
     image = "" if request.image is None else ", image=image"
-    return image + ("" if request.mask is None else ", mask=mask < 0.5")
+    mask = "" if request.mask is None else ", mask=mask < 0.5"
+    return image + mask + control.code(request.control)
 
 
 def flag(name: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """The text of settings that a picture gets, as other tools read it."""
 
 from jaxdiff.pipelines import infotext
+from jaxdiff.studio import control
 from jaxdiff.studio.sources import Request, Source
 
 
@@ -20,6 +21,7 @@ def written(request: Request, source: Source, index: int, size: tuple[int, int])
         "Size": f"{size[1]}x{size[0]}",
         "Model": source.name,
         "Denoising strength": request.strength,
+        **control.named(request.control),
         "Version": "jaxdiff",
     }
     return infotext.written(request.prompt, request.negative, fields)

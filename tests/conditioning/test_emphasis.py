@@ -58,6 +58,8 @@ def test_windows_have_their_own_ends_and_weights():
     assert plain.ids[0, 0].tolist() == [1, a, ord("("), b, ord(")"), 2]
     with pytest.raises(ValueError, match="needs 2 windows of 3 tokens, and there are 1"):
         tokenized(LETTERS, ["abcd"], 5, 1, emphasis=True)
+    cut = tokenized(LETTERS, ["ab(cde:2)f BREAK e"], 5, 2, emphasis=True, cut=True)
+    assert cut.ids.tolist() == [[[1, a, b, c, 2], [1, e, 2, 0, 0]]]
 
 
 def test_emphasis_keeps_the_mean():

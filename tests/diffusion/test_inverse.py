@@ -9,6 +9,7 @@ import pytest
 
 from jaxdiff import random
 from jaxdiff.diffusion import guidance, inverse, oracles
+from jaxdiff.diffusion.inverse.known_pixels import latent_mask
 from jaxdiff.diffusion.inverse.operators import AveragePooling, Blur, Inpainting
 from jaxdiff.diffusion.sampling import prior, sample
 from jaxdiff.diffusion.solvers import DDIM, DDPM, Heun
@@ -212,3 +213,20 @@ def test_going_back_and_forth_leaves_the_distribution():
     x, _ = solver.step(oracle, x, span, {}, ())
     np.testing.assert_allclose(x.mean(), COSINE.schedule.alpha(jnp.array(0.5)) * 0.7, atol=0.03)
     np.testing.assert_allclose(x.std(), spread(jnp.array(0.5)), rtol=0.03)
+
+
+def test_latents_of_a_clip_are_known_where_their_frames_are():
+    """Fails if frames are divided otherwise than codecs that are causal in time do it."""
+    mask = np.zeros((1, 9, 8, 8, 1), bool)
+    mask[:, 0] = mask[:, 5:] = True
+    mask[:, 1:5, :4] = True
+    found = latent_mask(mask, (3, 4, 4, 6))
+    assert found.shape == (1, 3, 4, 4, 1)
+    np.testing.assert_array_equal(found[0, :, :, 0, 0], [[1] * 4, [1, 1, 0, 0], [1] * 4])
+    alone = latent_mask(mask[:, :1], (1, 4, 4, 6))
+    np.testing.assert_array_equal(alone, found[:, :1])
+    each = latent_mask(mask, (9, 8, 8, 6))
+    np.testing.assert_array_equal(each, mask)
+    for shape in ((4, 4, 4, 6), (1, 4, 4, 6), (3, 3, 4, 6), (4, 4, 6)):
+        with pytest.raises(ValueError, match="whole multiples"):
+            latent_mask(mask, shape)

@@ -77,6 +77,25 @@ def test_a_graph_draws_what_the_pipeline_draws(engine):
     assert np.abs(np.stack(pixels(engine, other)) - np.stack(pixels(engine, eager))).max() <= 1
 
 
+def test_prompts_have_weights(engine):
+    """Fails if brackets are words, or mean another thing than in the library."""
+    graph = txt2img().changed({"2.text": "a (red:1.5) cat", "3.text": "[blue]"})
+    found = np.stack(pixels(engine, engine.run(graph)["7"]))
+    pipeline = engine.opened(engine.folders.path("checkpoints", "sd")).with_prompts(emphasis=True)
+    options = {"steps": STEPS, "guidance_scale": 3.0, "seed": 5, "solver": "Euler"}
+    options["timesteps"] = Linspace(1000, round=False)
+    expected = pipeline.sample(2, "a (red:1.5) cat", negative="[blue]", **options)
+    expected = np.round((np.clip(expected, -1, 1) + 1) * 127.5)
+    assert np.abs(found - expected).max() <= 1
+    plain = np.stack(pixels(engine, engine.run(txt2img())["7"]))
+    assert np.abs(found - plain).max() > 1
+    # Longer prompts than the window are cut, as they are without weights.
+    long = "a (red:1.5) cat " * 60
+    cut = engine.run(graph.changed({"2.text": long}))["7"]
+    again = engine.run(graph.changed({"2.text": long + "dog"}))["7"]
+    np.testing.assert_array_equal(pixels(engine, cut), pixels(engine, again))
+
+
 def test_samples_of_several_seeds_are_those_of_each(engine):
     """Fails if a sample's noise depends on the others of its batch: the queue joins requests."""
     pipeline = engine.opened(engine.folders.path("checkpoints", "sd"))

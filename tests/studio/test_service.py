@@ -19,10 +19,10 @@ from jaxdiff.diffusion import timesteps
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio.graph.graph import read
 from jaxdiff.studio.provenance import Finish
-from jaxdiff.studio.requests import Request, alike, divided, joined
+from jaxdiff.studio.requests import Request
 from jaxdiff.studio.service.app import application, check_host
 from jaxdiff.studio.service.guard import Guard
-from jaxdiff.studio.service.jobs import CancelledError, FullError, Job, Worker
+from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.payloads import SCHEDULES
 from jaxdiff.studio.service.studio import Limits, Studio
 
@@ -175,30 +175,6 @@ def test_progress_and_interruption(client, studio):
     assert 'jaxdiff_studio_jobs_total{state="interrupted"} 1.0' in text
 
 
-def test_a_queue_is_fair_and_limited():
-    """Fails if one client's many jobs go before another's one, or a cancelled job runs."""
-    order, gate = [], threading.Event()
-    worker = Worker(most_waiting=4)
-    first = worker.submit(Job(lambda job: gate.wait(10.0), "a"))
-    while worker.running is None:
-        time.sleep(0.001)
-    make = lambda name, client: worker.submit(Job(lambda job: order.append(name), client))
-    jobs = [make("a1", "a"), make("a2", "a"), make("a3", "a"), make("b1", "b")]
-    with pytest.raises(FullError, match="4 jobs are waiting"):
-        make("c1", "c")
-    worker.cancel(jobs[2].key)
-    gate.set()
-    for job in (first, jobs[0], jobs[1], jobs[3]):
-        job.wait(10.0)
-    assert order == ["a1", "b1", "a2"]
-    with pytest.raises(CancelledError):
-        jobs[2].wait(1.0)
-    late = worker.submit(Job(lambda job: [job.report(1, 9, None), time.sleep(0.02)][0], limit=-1.0))
-    assert late.wait(10.0) is False
-    assert late.state == "interrupted"
-    worker.close()
-
-
 def graph(seed=1):
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "color": seed}},
@@ -329,32 +305,6 @@ def test_bodies_are_limited(studio):
         assert client.post("/prompt", content=parts).status_code == 413
 
 
-def test_many_clients_lose_nothing(client, studio):
-    """Fails if a picture goes to another request, or one is lost."""
-    found = {}
-
-    def ask(index):
-        for i in range(5):
-            seed = 10 * index + i
-            answer = client.post("/sdapi/v1/txt2img", json={"seed": seed, "steps": 2}).json()
-            found[seed] = np.asarray(picture(answer["images"][0]))[0, 0, 0]
-
-    threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert found == {10 * a + b: 10 * a + b for a in range(8) for b in range(5)}
-    # Requests that are alike are drawn as one, those of another number of steps are not.
-    gate = threading.Event()
-    studio.worker.submit(Job(lambda job: gate.wait(10.0)))
-    before = len(studio.drawer.batches)
-    jobs = [studio.submit(Request(seed=i, steps=2 + i % 2), client=str(i)) for i in range(4)]
-    gate.set()
-    assert [job.wait(10.0)[0].text.count(f"Seed: {i},") for i, job in enumerate(jobs)] == [1] * 4
-    assert studio.drawer.batches[before:] == [2, 2]
-
-
 def test_a_hook_decides_what_is_shown(folders):
     """Fails if a picture that is refused is shown, by a graph or half-drawn either."""
     studio = Studio(folders, finish=Finish(lambda picture: picture.mean() < 0))
@@ -371,18 +321,6 @@ def test_a_hook_decides_what_is_shown(folders):
     assert len(previews) > 3
     assert set(previews) == {None}
     studio.close()
-
-
-def test_pictures_of_several_requests_are_divided():
-    """Fails if a request gets another's picture, or a batch has another size for each number."""
-    requests = [Request("a", seed=5), Request("b", seed=7, num=2, first=3)]
-    batch = joined(requests)
-    assert batch == (["a", "b", "b", "b"], [5, 7, 7, 7], [0, 3, 4, 4])
-    found = divided(np.arange(4.0).reshape(4, 1, 1, 1), requests)
-    assert [each.ravel().tolist() for each in found] == [[0], [1, 2]]
-    assert alike(Request("a", seed=1)) == alike(Request("b", seed=2, num=3))
-    assert alike(Request("a")) != alike(Request("a", steps=3))
-    assert alike(Request("a <lora:x:1>")) is None
 
 
 def test_schedules_are_grids_of_times():

@@ -9,6 +9,7 @@ import pytest
 import jaxdiff
 from jaxdiff import Experiment
 from jaxdiff.networks.control import begun
+from jaxdiff.tasks.controls import Map
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
 
@@ -117,3 +118,22 @@ def test_a_u_net_is_steered_too():
     weights = made.average(made.init())
     base = made.sampler(weights, 2, {"label": 3})
     np.testing.assert_array_equal(made.sampler(weights, 2, {"label": 3}, control=MAP), base)
+
+
+def test_the_script_draws_by_a_map(run, scripts, tmp_path):
+    """Fails if the flags' map, its strength or its steps are others than `run.sample` has."""
+    _, _, _, folder = run
+    np.save(tmp_path / "map.npy", MAP)
+    given = [f"--control_image={tmp_path / 'map.npy'}:0.7", "--control_steps=0:0.5"]
+    out = tmp_path / "out.npy"
+    shared = [f"--workdir={folder}", f"--trust={SOURCE}", "--num=2", "--labels=3", f"--out={out}"]
+    code, printed = scripts("experiments/sample.py", *shared, *given)
+    assert code == 0, printed
+    one = Devices(make_mesh(jax.devices()[:1]))
+    again = jaxdiff.load(folder, devices=one, trust=(SOURCE,))
+    expected = again.sample(2, {"label": 3}, control=Map(MAP, 0.7, end=0.5))
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-4)
+    assert np.abs(np.load(out) - again.sample(2, {"label": 3})).max() > 1e-5
+    code, printed = scripts("experiments/sample.py", *shared, *given, given[0])
+    assert code == 1
+    assert "control_steps: 1 for 2 of --control_image" in printed

@@ -42,15 +42,28 @@ class KnownPixels:
         return guided
 
 
-def latent_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "b h2 w2 1"]:
+def latent_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "b *latent 1"]:
     """Returns the mask of latents [h2, w2, d]: True where every pixel under a latent is known.
+
+    Of clips, latents [f2, h2, w2, d], the first latent frame is that of the first frame, and each
+    other one that of as many frames, as codecs that are causal in time divide them.
 
     Raises:
         ValueError: the sides of the image are not multiples of those of the latents.
     """
     mask = jnp.asarray(mask)
     size, latent = mask.shape[1:-1], shape[:-1]
-    if len(size) != 2 or len(latent) != 2 or any(n % m for n, m in zip(size, latent, strict=True)):
+    # Pixels are clips of one frame.
+    (frames, *sides), (latent_frames, *latent_sides) = (
+        each if len(each) == 3 else (1, *each) for each in (size, latent)
+    )
+    between, later = frames - 1, latent_frames - 1
+    fits = len(size) == len(latent) in (2, 3) and (between % later == 0 if later else not between)
+    if not fits or any(n % m for n, m in zip(sides, latent_sides, strict=True)):
         raise ValueError(f"mask: {size} pixels are not whole multiples of latents of {latent}")
-    rows, columns = size[0] // latent[0], size[1] // latent[1]
-    return reduce(mask, "b (h r) (w q) c -> b h w 1", "min", r=rows, q=columns)
+    rows, columns = (n // m for n, m in zip(sides, latent_sides, strict=True))
+    found = reduce(mask, "b ... (h r) (w q) c -> b ... h w 1", "min", r=rows, q=columns)
+    if not later:
+        return found
+    others = reduce(found[:, 1:], "b (f k) h w c -> b f h w c", "min", f=later)
+    return jnp.concatenate([found[:, :1], others], axis=1)

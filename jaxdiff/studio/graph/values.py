@@ -231,11 +231,12 @@ def tokens_of(clip: OfClip, text: Any, names: Sequence[str] = ()) -> Any:
 
 
 def of_pipeline(pipeline: Pipeline) -> tuple[OfModel, OfClip, OfVae]:
-    """Returns the three parts of a released model."""
+    """Returns the three parts of a released model, which reads weights in prompts, (word:1.3)."""
     parts, weights = pipeline.parts, pipeline.weights
+    reader = pipeline.with_prompts(emphasis=True)
     return (
         OfModel(parts, parts.model, weights["network"]),
-        OfClip(parts.text, weights["text"]),
+        OfClip(reader.parts.text, reader.weights["text"]),
         OfVae(parts.codec, weights["codec"]),
     )
 

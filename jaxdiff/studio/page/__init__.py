@@ -22,13 +22,26 @@ document.addEventListener("keydown", event => {
 </script>
 """
 """Ctrl+Enter draws, Escape interrupts."""
+STYLE = "<style>.tab-container button { padding-inline: 9px; }</style>"
+"""All names of panels fit beside each other on a page of 1280 pixels."""
 
 
 def blocks(studio: Studio) -> Any:
     """Returns the page."""
     import gradio  # noqa: PLC0415 - takes seconds
 
-    from jaxdiff.studio.page import drawing, graphs, models, pictures, plots, realtime, training  # noqa: PLC0415
+    from jaxdiff.studio.page import (  # noqa: PLC0415
+        drawing,
+        graphs,
+        models,
+        pictures,
+        plots,
+        realtime,
+        steering,
+        training,
+        video,
+        votes,
+    )
 
     with gradio.Blocks(title="jaxdiff studio", analytics_enabled=False) as page:
         with gradio.Row():
@@ -40,6 +53,8 @@ def blocks(studio: Studio) -> Any:
                 "Text to image": drawing.text_panel,
                 "Image to image": drawing.image_panel,
                 "Inpaint": drawing.paint_panel,
+                "Control": steering.panel,
+                "Video": video.panel,
                 "Real time": realtime.panel,
                 "X/Y/Z plot": plots.panel,
                 "PNG info": pictures.info_panel,
@@ -48,6 +63,7 @@ def blocks(studio: Studio) -> Any:
                 "Adapters": models.adapters_panel,
                 "Merge": models.merge_panel,
                 "Train": training.panel,
+                "Votes": votes.panel,
                 "Runs": models.runs_panel,
             }.items():
                 with gradio.Tab(title):
@@ -72,6 +88,6 @@ def mounted(app: Any, studio: Studio) -> Any:
         show_error=True,
         max_file_size="32mb",
         theme=gradio.themes.Default(**fonts),
-        head=KEYS,
+        head=KEYS + STYLE,
         blocked_paths=[str(studio.folders.root)],
     )

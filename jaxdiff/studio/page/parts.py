@@ -104,7 +104,11 @@ def request_of(studio: Studio, values: Mapping[str, Any], **more: Any) -> Reques
 
 def shown(picture: Any) -> Image.Image:
     """Returns a picture [h, w, c] in [-1, 1] for the page; small ones are made larger."""
-    image = pixels.picture_of(picture)
+    return enlarged(pixels.picture_of(picture))
+
+
+def enlarged(image: Image.Image) -> Image.Image:
+    """Returns a picture for the page; small ones are made larger by a whole factor."""
     scale = max(1, round(SIDE / min(image.size)))
     return image.resize([n * scale for n in image.size], Image.Resampling.NEAREST)
 
@@ -120,18 +124,19 @@ def drawn(studio: Studio, request: Request, model: str | None) -> Iterator[tuple
         job = studio.submit(request, model=model, client="page")
         start = time.perf_counter()
         while not job.finished.wait(0.2):
-            yield _preview(studio, job), _line(job), python, command
+            yield _preview(studio, job), line_of(job), python, command
         pictures = job.wait()
     except (ValueError, RuntimeError, OSError) as error:
         raise gradio.Error(str(error)) from None
     seconds = time.perf_counter() - start
     files = ", ".join(each.file for each in pictures if each.file)
-    images = [(shown(each.pixels), each.text) for each in pictures]
+    images = [(enlarged(each.image), each.text) for each in pictures]
     state = "interrupted after" if job.stopped else "drawn in"
     yield images, f"{state} {seconds:.2f} s: {files}", python, command
 
 
-def _line(job: Any) -> str:
+def line_of(job: Any) -> str:
+    """Returns how far a job is."""
     if job.state == "waiting":
         return "waiting"
     return f"step {job.step} of {job.steps}" if job.steps else "opening or compiling"

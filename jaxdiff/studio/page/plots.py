@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio
 
-from jaxdiff.studio import plots
+from jaxdiff.studio import pixels, plots
 from jaxdiff.studio.page.parts import buttons, request_of, settings
 from jaxdiff.studio.service.jobs import CancelledError, Job
 from jaxdiff.studio.service.studio import Studio
@@ -66,7 +66,7 @@ def plotted(
                 name = model or values["model"]
                 picture = studio.draw(one, name, save=False, job=job)[0]
                 done.append(picture)
-                return picture.pixels
+                return pixels.array_of(picture.image)
 
             return plots.plot(request, axes, draw)
 

@@ -7,8 +7,7 @@ import gradio
 import numpy as np
 from PIL import Image
 
-from jaxdiff.studio import pixels
-from jaxdiff.studio.page.parts import SIDE
+from jaxdiff.studio.page import parts
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.studio.sources import OfRun
 
@@ -68,9 +67,6 @@ def redrawn(
     noise = mixed(source.run.latent_shape, int(first), int(second), between)
     picture = source.run.sample(1, source.cond(prompt), noise=noise, steps=int(steps))[0]
     seconds = time.perf_counter() - start
-    image = pixels.picture_of(picture)
-    scale = max(1, round(SIDE / min(image.size)))
-    image = image.resize([n * scale for n in image.size], Image.Resampling.NEAREST)
     lines = [
         "import jaxdiff",
         "from jaxdiff.studio.page.realtime import mixed",
@@ -79,7 +75,7 @@ def redrawn(
         f"noise = mixed(run.latent_shape, {int(first)}, {int(second)}, {between})",
         f"picture = run.sample(1, {source.cond(prompt)!r}, noise=noise, steps={int(steps)})",
     ]
-    return image, seconds, "\n".join(lines)
+    return parts.enlarged(studio.finish.image(picture)), seconds, "\n".join(lines)
 
 
 def mixed(shape: tuple[int, ...], first: int, second: int, share: float) -> np.ndarray:

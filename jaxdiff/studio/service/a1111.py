@@ -1,6 +1,8 @@
 """The routes of AUTOMATIC1111's web interface, /sdapi/v1/..., for its clients."""
 
+import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -8,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, HTTPException
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Body, HTTPException, Request
 from PIL import Image
 
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import pixels
 from jaxdiff.studio.graph.names import OWN
-from jaxdiff.studio.requests import Request
+from jaxdiff.studio.requests import Request as Wish
 from jaxdiff.studio.service import previews
 from jaxdiff.studio.service.jobs import CancelledError, FullError, Job
 from jaxdiff.studio.service.payloads import SCHEDULES, image_of, number_of, requests_of
@@ -23,6 +24,8 @@ from jaxdiff.studio.service.studio import Studio
 
 Payload = Annotated[dict[str, Any], Body()]
 
+POLL = 0.02
+"""Seconds between looks at whether a job is over."""
 LABELS = {"sgm_uniform": "SGM Uniform", "ddim": "DDIM"}
 UPSCALERS = {"None": None, "Nearest": Image.Resampling.NEAREST, "Lanczos": Image.Resampling.LANCZOS}
 
@@ -32,15 +35,15 @@ def router(studio: Studio) -> APIRouter:
     routes = APIRouter(prefix="/sdapi/v1", tags=["AUTOMATIC1111"])
 
     @routes.post("/txt2img")
-    async def txt2img(payload: Payload) -> dict[str, Any]:
-        return await _drawn(studio, payload, None)
+    async def txt2img(asked: Request, payload: Payload) -> dict[str, Any]:
+        return await _drawn(studio, client_of(asked), payload, None)
 
     @routes.post("/img2img")
-    async def img2img(payload: Payload) -> dict[str, Any]:
+    async def img2img(asked: Request, payload: Payload) -> dict[str, Any]:
         images = payload.get("init_images") or []
         if not images:
             raise HTTPException(404, "Init image not found")
-        return await _drawn(studio, payload, images[0])
+        return await _drawn(studio, client_of(asked), payload, images[0])
 
     @routes.get("/progress")
     def progress(skip_current_image: bool = False) -> dict[str, Any]:
@@ -163,7 +166,19 @@ def router(studio: Studio) -> APIRouter:
     return routes
 
 
-async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) -> dict[str, Any]:
+def client_of(asked: Request) -> str:
+    """Returns who asks, for the turns of the queue: an address, and the user's name if given."""
+    user = ""
+    scheme, _, value = asked.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            user = base64.b64decode(value).partition(b":")[0].decode(errors="replace")
+    return f"a1111 {user}@{asked.client.host if asked.client else ''}"
+
+
+async def _drawn(
+    studio: Studio, client: str, payload: Mapping[str, Any], start: str | None
+) -> dict[str, Any]:
     """Draws what a payload asks for, and answers as clients expect."""
     save = bool(payload.get("save_images", False))
     jobs: list[Job] = []
@@ -171,14 +186,14 @@ async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) 
         model = (payload.get("override_settings") or {}).get("sd_model_checkpoint")
         requests = requests_of(payload, start, studio.limits.pictures)
         for request in requests:
-            jobs.append(studio.submit(request, model=model, save=save, client="a1111"))
+            jobs.append(studio.submit(request, model=model, save=save, client=client))
     except (FullError, ValueError, FileNotFoundError) as error:
         for job in jobs:
             studio.worker.cancel(job.key)
         raise HTTPException(503 if isinstance(error, FullError) else 422, str(error)) from None
-    drawn = [picture for job in jobs for picture in await run_in_threadpool(_result, job)]
+    drawn = [picture for job in jobs for picture in await _result(job)]
     if payload.get("enable_hr") and start is None:
-        drawn = await _larger(studio, payload, requests, drawn)
+        drawn = await _larger(studio, client, payload, requests, drawn)
     texts = [picture.text for picture in drawn]
     first = requests[0]
     info = {
@@ -207,7 +222,10 @@ async def _drawn(studio: Studio, payload: Mapping[str, Any], start: str | None) 
     return {"images": sent, "parameters": kept, "info": json.dumps(info)}
 
 
-def _result(job: Job) -> Any:
+async def _result(job: Job) -> Any:
+    # No thread waits: those of the pool answer who asks for progress, or interrupts.
+    while not job.finished.is_set():
+        await asyncio.sleep(POLL)
     try:
         return job.wait()
     except CancelledError as error:
@@ -217,7 +235,11 @@ def _result(job: Job) -> Any:
 
 
 async def _larger(
-    studio: Studio, payload: Mapping[str, Any], requests: list[Request], drawn: list[Any]
+    studio: Studio,
+    client: str,
+    payload: Mapping[str, Any],
+    requests: list[Wish],
+    drawn: list[Any],
 ) -> list[Any]:
     """Returns pictures made larger, and drawn on from there: "hires fix"."""
     found = []
@@ -238,9 +260,9 @@ async def _larger(
                 strength=float(payload.get("denoising_strength", 0.75)),
             ),
             save=bool(payload.get("save_images", False)),
-            client="a1111",
+            client=client,
         )
-        found += await run_in_threadpool(_result, job)
+        found += await _result(job)
     return found
 
 

@@ -13,8 +13,6 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 100
-KEPT = 200
-"""The number of finished jobs that are remembered."""
 
 
 class FullError(RuntimeError):
@@ -36,6 +34,7 @@ class Job:
         limit: seconds after its start at which it is interrupted.
         alike: what a job must have in common with others to be done with them, by `together`,
             which returns a result for each; None for nothing.
+        size: how much of `Worker.most_together` it takes, such as its pictures.
     """
 
     work: Callable[["Job"], Any]
@@ -44,6 +43,7 @@ class Job:
     limit: float = 3600.0
     alike: Any = None
     together: Callable[[list["Job"]], list[Any]] | None = None
+    size: int = 1
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     number: int = 0
     state: str = "waiting"
@@ -102,7 +102,7 @@ class Worker:
 
     Attributes:
         running: the job in progress, the first of those that are done together.
-        most_together: the number of jobs that are done together.
+        most_together: the size of jobs that are done together, all in all.
         changed: called with a job whenever its state changed or a step was done.
     """
 
@@ -110,13 +110,12 @@ class Worker:
         self,
         most_waiting: int = MOST_WAITING,
         changed: Callable[[Job], None] = lambda job: None,
-        most_together: int = 4,
+        most_together: int = 8,
     ):
         self.most_waiting, self.changed, self.most_together = most_waiting, changed, most_together
         self.running: Job | None = None
         self._beside: list[Job] = []
         self._waiting: OrderedDict[str, list[Job]] = OrderedDict()
-        self._ended: OrderedDict[str, Job] = OrderedDict()
         self._condition = threading.Condition()
         self._numbers = itertools.count(1)
         self._closed = False
@@ -152,16 +151,6 @@ class Worker:
         with self._condition:
             return [*([self.running] if self.running else []), *self._beside]
 
-    def ended(self) -> list[Job]:
-        """Returns the jobs that are over, the oldest first."""
-        with self._condition:
-            return list(self._ended.values())
-
-    def find(self, key: str) -> Job | None:
-        """Returns a job that is running, waiting or over."""
-        every = [*self.in_progress(), *self.waiting(), *self.ended()]
-        return next((job for job in every if job.key == key), None)
-
     def interrupt(self) -> None:
         """Ends what is in progress after its step."""
         for job in self.in_progress():
@@ -175,12 +164,6 @@ class Worker:
         for job in self.in_progress():
             if key == job.key:
                 job.stop()
-
-    def forget(self, key: str | None = None) -> None:
-        """Drops a job that is over from memory, or all of them."""
-        with self._condition:
-            for each in [key] if key is not None else list(self._ended):
-                self._ended.pop(each, None)
 
     def close(self, timeout: float = 10.0) -> None:
         """Ends the job in progress and the thread; cancels what waits."""
@@ -209,45 +192,35 @@ class Worker:
                 if self._closed:
                     return None
                 self._condition.wait()
-            job = self._first()
-            found = [job]
-            for other in self.waiting() if job.alike is not None else []:
-                if other.alike == job.alike and len(found) < self.most_together:
-                    self._waiting[other.client].remove(other)
-                    if not self._waiting[other.client]:
-                        del self._waiting[other.client]
+            job = self.waiting()[0]
+            found, room = [job], self.most_together - job.size
+            for other in self.waiting()[1:] if job.alike is not None else []:
+                if other.alike == job.alike and other.size <= room:
                     found.append(other)
+                    room -= other.size
+            for each in found:
+                self._leave(each)
             for each in found:
                 each.state, each.started = "running", time.time()
             self.running, *self._beside = found
             return found
 
-    def _first(self) -> Job:
-        """Takes the next job; the client's next one comes after one of each other client."""
-        client, mine = next(iter(self._waiting.items()))
-        job = mine.pop(0)
-        del self._waiting[client]
+    def _leave(self, job: Job) -> None:
+        """Takes a job out of the queue; its client's next one comes after one of each other."""
+        mine = self._waiting.pop(job.client)
+        mine.remove(job)
         if mine:
-            self._waiting[client] = mine
-        return job
+            self._waiting[job.client] = mine
 
     def _work(self) -> None:
         while (jobs := self._next()) is not None:
             for job in jobs:
                 self._tell(job)
-            error = None
-            try:
-                whole = jobs[0].together
-                results = whole(jobs) if whole and len(jobs) > 1 else [jobs[0].work(jobs[0])]
-                for job, result in zip(jobs, results, strict=True):
-                    job.result = result
-            except Exception as caught:  # the clients are told, and the thread lives
-                error = caught
+            _do(jobs)
             with self._condition:
                 self.running, self._beside = None, []
                 for job in jobs:
-                    job.error = error
-                    ended = "failed" if error is not None else "done"
+                    ended = "failed" if job.error is not None else "done"
                     self._over(job, "interrupted" if job.stopped else ended)
             for job in jobs:
                 self._tell(job)
@@ -260,7 +233,24 @@ class Worker:
 
     def _over(self, job: Job, state: str) -> None:
         job.state, job.ended, job.preview = state, time.time(), None
-        self._ended[job.key] = job
-        while len(self._ended) > KEPT:
-            self._ended.popitem(last=False)
         job.finished.set()
+
+
+def _do(jobs: list[Job]) -> None:
+    """Does jobs as one, or one by one where that fails: an error is that of its job alone."""
+    whole = jobs[0].together
+    if whole is not None and len(jobs) > 1:
+        try:
+            for job, result in zip(jobs, whole(jobs), strict=True):
+                job.result = result
+        except Exception:
+            logger.exception(
+                "%s jobs that were done together failed; each is done alone", len(jobs)
+            )
+        else:
+            return
+    for job in jobs:
+        try:
+            job.result = job.work(job)
+        except Exception as caught:  # the client is told, and the thread lives
+            job.error = caught

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from jaxdiff.config.kinds import suggest
 from jaxdiff.files import atomic_write
+from jaxdiff.studio import pixels
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.graph.engine import Engine
 from jaxdiff.studio.provenance import Finish
+from jaxdiff.studio.requests import Watch
 from jaxdiff.studio.service import previews
 from jaxdiff.studio.service.jobs import Job, Worker
 from jaxdiff.studio.sources import Released, Request, Source, alike, open_source
@@ -22,13 +25,15 @@ from jaxdiff.studio.texts import written
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for."""
+    """What one request may ask for; how many wait; how many pictures are drawn as one batch."""
 
     pixels: int = 2048 * 2048
     pictures: int = 64
+    frames: int = 512
     steps: int = 1000
     seconds: float = 3600.0
     waiting: int = 100
+    together: int = 8
 
     def check(self, request: Request, size: tuple[int, int]) -> None:
         """Checks a request.
@@ -49,13 +54,19 @@ class Limits:
 class Picture:
     """A picture that was drawn: its pixels, settings as a text, PNG file, and the file's name.
 
-    `file` is None where it was not saved.
+    The pixels are as they were drawn, `image` and the file as they may be shown: checked and
+    marked. `file` is None where it was not saved.
     """
 
     pixels: Any
     text: str
     content: bytes
     file: str | None = None
+
+    @property
+    def image(self) -> Image.Image:
+        """Returns the picture of the PNG file."""
+        return pixels.opened(self.content, "picture")
 
 
 @dataclass(eq=False)
@@ -77,7 +88,7 @@ class Studio:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.worker = Worker(self.limits.waiting, self._changed)
+        self.worker = Worker(self.limits.waiting, self._changed, self.limits.together)
         self.engine = Engine(self.folders, self._pipeline, self.finish)
         self.listeners: list[Callable[[Job], None]] = []
         self.started = time.time()
@@ -147,6 +158,7 @@ class Studio:
             "about": {"request": request},
             "alike": None if alone is None else (name, save, alone),
             "together": lambda jobs: self.drawn_together(jobs, name, save),
+            "size": request.num,
             **options,
         }
         return self.worker.submit(Job(lambda job: self.draw(request, name, save, job), **options))
@@ -174,6 +186,11 @@ class Studio:
         found = source.together(requests, self._report)
         pairs = zip(requests, found, strict=True)
         return [self._kept(source, request, images, save) for request, images in pairs]
+
+    def watched(self, source: Source, job: Job) -> Watch:
+        """Returns what tells a job of each step of a model: one function for all jobs."""
+        self._watch(source, [job])
+        return self._report
 
     def _watch(self, source: Source, jobs: list[Job]) -> None:
         shows = bool(jobs) and not self.finish.checks
