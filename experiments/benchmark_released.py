@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,13 +195,15 @@ def section() -> str:
     )
     cores = len(os.sched_getaffinity(0))
     shared = "alone" if load < 0.5 else f"shared with other work (load average {load:.1f})"
+    words = f"""Random weights in a folder of diffusers, widths (32, 64, 128, 128), a text encoder
+    of 12 layers of 80; from the prompt to {SIDE} by {SIDE} pixels in {STEPS.value} steps of DDIM
+    with guidance, one at a time, on {cores} of the machine's cores, {shared}. Seconds of the
+    clock, and of the processor in parentheses, the median of {ROUNDS.value} pictures. The
+    compilation cache is warm; without it, jaxdiff's first picture takes {empty["first"]:.1f} s
+    ({empty["first_cpu"]:.1f})."""
     return f"""## A released model: Stable Diffusion 1 at a tenth of the width
 
-Random weights in a folder of diffusers, widths (32, 64, 128, 128), a text encoder of 12 layers of
-80, from the prompt to {SIDE} by {SIDE} pixels in {STEPS.value} steps of DDIM with guidance, one at
-a time, on {cores} of the machine's cores, {shared}. Seconds of the clock, and of the processor in
-parentheses; of {ROUNDS.value} pictures the median. The compilation cache is warm; without it,
-jaxdiff's first picture takes {empty["first"]:.1f} s ({empty["first_cpu"]:.1f}).
+{textwrap.fill(" ".join(words.split()), 100)}
 
 | | {PEER} | {OURS} | ratio |
 |---|---|---|---|
