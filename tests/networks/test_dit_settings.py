@@ -86,3 +86,14 @@ def test_the_program_does_not_grow_with_depth():
         ).sum()
         sizes.append(len(jax.jit(jax.grad(loss)).lower(params).as_text()))
     assert sizes[1] < 1.02 * sizes[0]
+
+
+def test_not_all_blocks_are_dual():
+    """Fails if the last block, which ends the text, is taken for one of the first."""
+    network = dit.MMDiT(8, 2, 2, dual_depth=2, inputs=Inputs(text_features=4))
+    x, cond = (
+        np.zeros((1, 4, 4, 2), np.float32),
+        {"text": Condition(np.zeros((1, 2, 4), np.float32))},
+    )
+    with pytest.raises(ValueError, match="dual_depth=2 must be less than depth=2"):
+        jax.eval_shape(network.init, jax.random.key(0), x, np.zeros(1, np.float32), cond)

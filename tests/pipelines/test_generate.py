@@ -67,5 +67,6 @@ def test_pictures_their_settings_and_the_same_again(scripts, tmp_path):
     assert (painted[:, :8] == pixels[:, :8]).all()
     assert (painted[:, 8:] != pixels[:, 8:]).any()
     assert "has no tokenizer" not in generate(*short, "--size=10x16", f"--out={out}", code=1)
+    assert "depth='no.png': there is no" in generate(*short, "--depth=no.png", code=1)
     assert "--again" in generate("--help")
     assert "error: model: name" in generate("--prompt=a", code=1)

@@ -247,3 +247,21 @@ def test_a_number_is_the_same_wherever_it_stands():
         to_theirs(rule("a_{i}/b_{i}", "c.{i}"), {"a_2": {"b_2x": numbers(1)}})
     with pytest.raises(ValueError, match="a_2/b_3"):
         to_theirs(table, {"a_2": {"b_3": numbers(1)}})
+
+
+def test_layers_may_count_from_another_number():
+    """Fails if a stack in the middle of a file is read from its beginning."""
+    table = (
+        *within("first[{i}]", "h.{i}", affine("dense", "fc")),
+        *within("blocks[{i}]", "h.{i+2}", affine("dense", "fc")),
+    )
+    kernels = np.arange(30, dtype=np.float32).reshape(5, 2, 3)
+    params = {
+        name: {"dense": {"kernel": k}}
+        for name, k in zip(("first", "blocks"), (kernels[:2], kernels[2:]), strict=True)
+    }
+    theirs = to_theirs(table, params)
+    assert sorted(theirs) == [f"h.{i}.fc.weight" for i in range(5)]
+    for i in range(5):
+        np.testing.assert_array_equal(theirs[f"h.{i}.fc.weight"], kernels[i].T)
+    jax.tree.map(np.testing.assert_array_equal, to_ours(table, theirs, params), params)
