@@ -18,7 +18,9 @@ from jaxdiff.progress import progress
 from jaxdiff.studio import watermark
 
 NUM = cli.flag("num", cli.Size, 48, "Pictures of each kind.")
-SIDES = cli.flag("sides", tuple[cli.Size, ...], (256, 512), "Pixels on a side of the pictures.")
+SIDES = cli.flag(
+    "sides", tuple[cli.Size, ...], (256,), "Pixels on a side of the pictures: 256,512."
+)
 OUT = cli.flag("out", cli.Text, "docs/provenance.md", "Where to write the tables.")
 KEY, OTHER = "a key", "another key"
 
@@ -157,6 +159,7 @@ def write(
         levels=", ".join(f"{value:.1f} dB ({kind})" for kind, value in noise),
         num=NUM.value,
         sides=" and ".join(map(str, SIDES.value)),
+        flag=",".join(map(str, [*SIDES.value, ""])),
     )
     with atomic_write(out) as draft:
         draft.write_text(text)
@@ -193,7 +196,7 @@ With 95 % confidence the rate is below {bound:.2g} %, for pictures like these.
 A picture that is turned is not found: the search knows shifts and sizes, from 50 % to 200 %.
 Pictures under 64 pixels are too small for one pattern.
 
-    python experiments/watermark_rates.py --num={num}
+    python experiments/watermark_rates.py --num={num} --sides={flag}
 """
 
 

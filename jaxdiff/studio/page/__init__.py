@@ -22,7 +22,7 @@ document.addEventListener("keydown", event => {
 </script>
 """
 """Ctrl+Enter draws, Escape interrupts."""
-STYLE = "<style>.tab-container button { padding-inline: 9px; }</style>"
+STYLE = "<style>.tab-container button { padding-inline: 9px !important; }</style>"
 """All names of panels fit beside each other on a page of 1280 pixels."""
 
 

@@ -10,7 +10,7 @@ from jaxdiff.studio import pixels
 from jaxdiff.studio.graph import picture
 from jaxdiff.studio.graph.checking import problems
 from jaxdiff.studio.graph.graph import Graph, Link, read, value_of
-from jaxdiff.studio.page.parts import buttons
+from jaxdiff.studio.page.parts import buttons, sheet
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
 
@@ -27,7 +27,7 @@ def panel(studio: Studio) -> None:
             )
             draw = buttons(studio)
         with gradio.Column():
-            results = gradio.Gallery(label="Pictures", columns=3, format="png")
+            results = sheet("Pictures", 3)
             line = gradio.Markdown("")
             command = gradio.Code(label="Command", language="shell", interactive=False)
     shown = gradio.HTML("")

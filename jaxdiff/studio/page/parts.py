@@ -152,9 +152,21 @@ def _preview(studio: Studio, job: Any) -> Any:
     return [(shown(each), "preview") for each in previews.colours(x0, found)]
 
 
+def sheet(label: str, columns: int, **options: Any) -> Any:
+    """Makes a gallery that shows pictures; none of its buttons sends them to another site."""
+    shows = ["download", "download_all", "fullscreen"]
+    return gradio.Gallery(label=label, columns=columns, format="png", buttons=shows, **options)
+
+
+def picture(label: str, **options: Any) -> Any:
+    """Makes a component that shows a picture; none of its buttons sends it to another site."""
+    given = {"buttons": ["download", "fullscreen"], "format": "png", "type": "pil", **options}
+    return gradio.Image(label=label, interactive=False, **given)
+
+
 def results() -> tuple[Any, Any, Any, Any]:
     """Makes the components of what `drawn` yields."""
-    gallery = gradio.Gallery(label="Pictures", columns=4, object_fit="contain", format="png")
+    gallery = sheet("Pictures", 4, object_fit="contain")
     line = gradio.Markdown("")
     with gradio.Accordion("The same in Python, and as a command", open=False):
         python = gradio.Code(label="Python", language="python", interactive=False)

@@ -6,6 +6,7 @@ import gradio
 
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import gallery, pixels
+from jaxdiff.studio.page.parts import sheet
 from jaxdiff.studio.provenance import found_in
 from jaxdiff.studio.service.studio import Studio
 
@@ -52,7 +53,7 @@ def gallery_panel(studio: Studio) -> None:
     """Gallery: pictures that were saved, searched in their settings."""
     words = gradio.Textbox(label="Search in settings", placeholder="euler red cat")
     refresh = gradio.Button("Show")
-    shown = gradio.Gallery(label="Pictures", columns=6, format="png")
+    shown = sheet("Pictures", 6)
 
     def find(text: str) -> list[tuple[Any, str]]:
         found = gallery.search(studio.folders, text or "")

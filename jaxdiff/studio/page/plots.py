@@ -6,7 +6,7 @@ from typing import Any
 import gradio
 
 from jaxdiff.studio import pixels, plots
-from jaxdiff.studio.page.parts import buttons, request_of, settings
+from jaxdiff.studio.page.parts import buttons, request_of, settings, sheet
 from jaxdiff.studio.service.jobs import CancelledError, Job
 from jaxdiff.studio.service.studio import Studio
 
@@ -30,7 +30,7 @@ def panel(studio: Studio) -> None:
                     axes.append(gradio.Textbox(text, label=f"{name}: values"))
             draw = buttons(studio)
         with gradio.Column():
-            sheets = gradio.Gallery(label="Sheets", columns=1, format="png")
+            sheets = sheet("Sheets", 1)
             line = gradio.Markdown("")
             with gradio.Accordion("The same in Python", open=False):
                 python = gradio.Code(label="Python", language="python", interactive=False)

@@ -26,7 +26,7 @@ def panel(studio: Studio) -> None:
             between = gradio.Slider(0, 1, value=0, step=0.01, label="Between them")
             gradio.Markdown("Redraws at every move. Sliders: arrow keys.")
         with gradio.Column():
-            shown = gradio.Image(label="Picture", type="pil", format="png")
+            shown = parts.picture("Picture")
             line = gradio.Markdown("")
             python = gradio.Code(label="Python", language="python", interactive=False)
     inputs = [model, prompt, steps, first, second, between]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxdiff.studio import control
 from jaxdiff.studio.control import PREPROCESSORS, Steered
-from jaxdiff.studio.page.parts import buttons, drawn, request_of, results, settings, shown
+from jaxdiff.studio.page.parts import buttons, drawn, request_of, results, settings, sheet, shown
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.tasks.controls import Map
 
@@ -44,7 +44,7 @@ def panel(studio: Studio) -> None:
             draw = buttons(studio)
         with gradio.Column():
             outputs = results()
-            maps = gradio.Gallery(label="Maps", columns=ROWS, format="png")
+            maps = sheet("Maps", ROWS)
     width = len(Row._fields)
     inputs = [each for row in rows for each in row]
 
@@ -104,10 +104,10 @@ def steered(
         for i, row in enumerate(rows)
     )
     before = f"from PIL import Image\n\nfrom jaxdiff.studio.control import map_of\n\n{made}\n"
-    sheet = pictures(maps)
+    made_maps = pictures(maps)
     for images, line, python, command in drawn(studio, request, values["model"]):
         said = f"# map_0.png, ...: the maps as they are shown\n{command}"
-        yield images, line, before + python, said, sheet
+        yield images, line, before + python, said, made_maps
 
 
 def maps_of(studio: Studio, rows: Sequence[Row], values: dict[str, Any]) -> tuple[Steered, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from jaxdiff.studio import pixels
+from jaxdiff.studio.page import parts
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.studio.training import Trainings, recipes
 
@@ -35,8 +36,8 @@ def panel(studio: Studio) -> None:
             command = gradio.Code(label="Command", language="shell", interactive=False)
         with gradio.Column():
             line = gradio.Markdown("")
-            curve = gradio.Image(label="Loss", type="pil", format="png")
-            samples = gradio.Image(label="Samples", type="pil", format="png")
+            curve = parts.picture("Loss")
+            samples = parts.picture("Samples")
             log = gradio.Textbox(label="Log", lines=6)
 
     def launch(chosen: str, folder: str, fields: str) -> str:

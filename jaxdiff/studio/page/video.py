@@ -9,7 +9,7 @@ import gradio
 from PIL import Image
 
 from jaxdiff.studio import clips, pixels
-from jaxdiff.studio.page.parts import buttons, line_of, request_of, settings
+from jaxdiff.studio.page.parts import buttons, line_of, picture, request_of, settings
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.studio.sources import OfRun
@@ -19,16 +19,14 @@ def panel(studio: Studio) -> None:
     """Video: clips of a run."""
     with gradio.Row():
         with gradio.Column():
-            first = gradio.Image(
-                label="First frame (without one, from the prompt alone)", type="pil",
-                image_mode="RGB",
-            )  # fmt: skip
-            frames = gradio.Number(0, label="Frames (0: the run's own)", precision=0)
             chosen = settings(studio, sizes=False)
+            frames = gradio.Number(0, label="Frames (0: the run's own)", precision=0)
+            with gradio.Accordion("Begin with a picture", open=False):
+                first = gradio.Image(label="First frame", type="pil", image_mode="RGB")
             draw = buttons(studio)
         with gradio.Column():
             player = gradio.HTML("", label="Clips")
-            strip = gradio.Image(label="Frames, a clip a row", type="pil", format="png")
+            strip = picture("Frames, a clip a row", show_label=False)
             line = gradio.Markdown("")
             with gradio.Accordion("The same in Python, and as a command", open=False):
                 python = gradio.Code(label="Python", language="python", interactive=False)

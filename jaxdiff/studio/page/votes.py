@@ -33,7 +33,7 @@ def ballot() -> list[Any]:
     state, line = gradio.State(None), gradio.Markdown("")
     with gradio.Row():
         images = [
-            gradio.Image(label=side, type="pil", format="png", interactive=False)
+            parts.picture(side, show_label=False, buttons=[])
             for side in ("Left picture", "Right picture")
         ]
     with gradio.Row():
@@ -83,7 +83,7 @@ def panel(studio: Studio) -> None:
             folder = gradio.Textbox("votes", label="Name: their folder below runs")
             with gradio.Row():
                 draw = gradio.Button("Draw pairs", variant="primary", elem_classes=["draws"])
-                again = gradio.Button("Go on with those that are there")
+                again = gradio.Button("Go on with votes")
                 stop = gradio.Button("Interrupt (Esc)", variant="stop", elem_classes=["stops"])
         with gradio.Column():
             outputs = ballot()
