@@ -57,7 +57,7 @@ def _of_convolution(equation: Any) -> int:
             given[numbers.lhs_spec[2 + axis]],
             kernel[numbers.rhs_spec[2 + axis]],
             made[numbers.out_spec[2 + axis]],
-            (params["window_strides"][axis], padding[0]),
+            (params["window_strides"][axis], int(padding[0])),
             (params["lhs_dilation"][axis], params["rhs_dilation"][axis]),
         )
     return total

@@ -82,7 +82,7 @@ def test_a_scatter_shows_both_sets_with_equal_axes(tmp_path):
     pictures.save_scatter(tmp_path / "scatter.png", 2 * circle, truth)
     picture = opened(tmp_path / "scatter.png")[100:]  # below the legend
     rows, columns = np.nonzero(near(picture, ACCENT))
-    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 2
     rows, columns = np.nonzero(near(picture, PALE, 20))
     assert np.ptp(columns) > np.ptp(rows)
     with pytest.raises(ValueError, match=r"truth.*\(200, 3\)"):

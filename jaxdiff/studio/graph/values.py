@@ -109,7 +109,7 @@ class Entry:
     size: Any = None
     mask: Any = None
     strength: Any = 1.0
-    area: tuple[float, float, float, float] | None = None
+    area: tuple[int, int, int, int] | tuple[float, float, float, float] | None = None
     span: tuple[float, float] = (0.0, 1.0)
     control: tuple[Any, ...] = ()
 
