@@ -12,8 +12,11 @@ SIZES |= {"f64": 8, "s64": 8, "u64": 8, "s16": 2, "u16": 2}
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 _CALL = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
-_WHILE = re.compile(r"\bwhile\(.*body=%?([\w.\-]+)")
+_WHILE = re.compile(r"\bwhile\(.*condition=%?([\w.\-]+)")
 _TURNS = re.compile(r'known_trip_count"?\s*:\s*\{\s*"?n"?\s*:\s*"?(\d+)')
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
+_CONSTANT = re.compile(r"%?([\w.\-]+) = s(?:32|64)\[\]\S* constant\((\d+)\)")
+_BELOW = re.compile(r"^\s*ROOT .* compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT")
 _CALLED = re.compile(r"(?:calls|to_apply|body)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}")
 
 
@@ -48,19 +51,44 @@ def collectives(text: str) -> dict[str, Sent]:
 def messages(text: str) -> list[Message]:
     """Returns each collective of a compiled program, from its text."""
     computations, entry = _computations(text)
-    found = []
+    found, channels = [], set()
 
     def visit(name: str, times: int) -> None:
         for line in computations.get(name, ()):
-            if match := _CALL.search(line):
+            if (match := _CALL.search(line)) and _is_new(line, channels):
                 shapes, kind, start = match.groups()
                 found.append(Message(kind, _bytes(shapes, started=bool(start)), times))
-            turns = _TURNS.search(line) if _WHILE.search(line) else None
             for inner in _called(line):
-                visit(inner, times * (int(turns.group(1)) if turns else 1))
+                visit(inner, times * _turns(line, computations))
 
     visit(entry, 1)
     return found
+
+
+def _is_new(line: str, channels: set[str]) -> bool:
+    """Returns whether a collective's channel was not met: TPUs' compiler writes one in parts."""
+    channel = _CHANNEL.search(line)
+    if channel is None:
+        return True
+    new = channel.group(1) not in channels
+    channels.add(channel.group(1))
+    return new
+
+
+def _turns(line: str, computations: dict[str, list[str]]) -> int:
+    """Returns how often a loop turns; 1 for what is no loop, and where it is not known.
+
+    The compiler says it, or the loop's condition is "counter < constant", from 0 as a scan has it.
+    """
+    loop = _WHILE.search(line)
+    if loop is None:
+        return 1
+    if said := _TURNS.search(line):
+        return int(said.group(1))
+    condition = computations.get(loop.group(1), ())
+    constants = dict(match.groups() for each in condition for match in _CONSTANT.finditer(each))
+    bounds = [match.group(1) for each in condition for match in [_BELOW.search(each)] if match]
+    return int(constants.get(bounds[0], 1)) if bounds else 1
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -91,6 +91,25 @@ def test_a_started_collective_counts_its_result():
     assert collectives(text) == {"all-gather": (1, 64)}
 
 
+def test_a_loop_turns_as_often_as_its_condition_says_and_a_channel_counts_once():
+    """As TPUs' compiler writes them: no number of turns, and a gather in parts in two fusions."""
+    gather = "  %g = bf16[8,4]{1,0} all-gather(%x), channel_id=7, dimensions={0}\n}\n"
+    text = (
+        f"%begin (x: bf16[2,4]) -> bf16[8,4] {{\n{gather}"
+        f"%end (x: bf16[2,4]) -> bf16[8,4] {{\n{gather}"
+        "%body (p: (s32[], bf16[2,4])) -> (s32[], bf16[2,4]) {\n"
+        "  %a = bf16[8,4]{1,0} fusion(%y), kind=kCustom, calls=%begin\n"
+        "  %b = bf16[8,4]{1,0} fusion(%a), kind=kCustom, calls=%end\n}\n"
+        "%goes_on (p: (s32[], bf16[2,4])) -> pred[] {\n"
+        "  %other = s32[]{:T(128)} constant(3)\n"
+        "  %count = s32[]{:T(128)} constant(28)\n"
+        "  ROOT %lt = pred[] compare(%counter, %count), direction=LT\n}\n"
+        "ENTRY %main (x: bf16[2,4]) -> bf16[2,4] {\n"
+        "  %w = (s32[], bf16[2,4]) while(%t), condition=%goes_on, body=%body\n}\n"
+    )
+    assert collectives(text) == {"all-gather": (28, 28 * 64)}
+
+
 def test_the_cost_of_a_tiny_training_step():
     """Under FSDP on eight devices; counted operations agree with a hand count of the layers."""
     config = points_config()
