@@ -94,16 +94,19 @@ TAUGHT = {
     | {
         "objective": "DistributionMatching",
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "distribution_matching_gan": CONSISTENCY
     | {
         "objective": "DistributionMatching(adversarial=0.003)",
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "adversarial_distillation": CONSISTENCY
     | {
         "objective": "AdversarialDistillation(steps=2)",
         "optimizers": {"network": {"learning_rate": 3e-4}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},

@@ -64,6 +64,7 @@ TAUGHT = {
     | {
         "objective": "DistributionMatching",
         "optimizers": {"network": {"learning_rate": 1e-4, "every": 5}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},

@@ -81,6 +81,7 @@ def get_config(variant: str = ""):
     config.train.steps = 200_000
     config.train.checkpoint_every = 5000
     config.train.evaluate_every = 5000
+    config.evaluation.evaluators = ("SampleGrid",)
     config.train.workers = 8
     config.sampling.solver = "Consistency"
     config.sampling.steps = 1

@@ -84,11 +84,13 @@ TAUGHT = {
         "objective": "DistributionMatching(floor=0.5)",
         # Faster, the generator leaves the fake score behind, and the data.
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "distribution_matching_gan": CONSISTENCY
     | {
         "objective": "DistributionMatching(floor=0.5, adversarial=0.03, critic_weight=0.1)",
         "optimizers": {"network": {"learning_rate": 3e-4, "every": 2}},
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "adversarial_distillation": CONSISTENCY
     | {
@@ -97,6 +99,7 @@ TAUGHT = {
             "network": {"learning_rate": 1e-3, "b1": 0.5},
             "discriminator": {"b1": 0.5},
         },
+        "evaluation.evaluators": ("SampleGrid",),
     },
     "progressive": DENOISER | {"objective": "ProgressiveDistillation(steps=4)"},
     "reflow": DENOISER | {"objective": "Reflow(steps=8)"},

@@ -27,7 +27,17 @@ class HeldOut:
         """Returns the loss of whole batches, of at most `num` examples but at least one batch.
 
         The sum over players; adaptive parts have seen nothing yet, and curricula are at `step`.
+
+        Raises:
+            ValueError: the loss reads weights without an average, such as a fake score's.
         """
+        entries = self.task.table().entries
+        missing = [n for n, each in entries.items() if each.trained and n not in weights]
+        if missing:
+            raise ValueError(
+                f"the loss reads {' and '.join(missing)}, of which no average is kept; leave"
+                " HeldOutLoss out of evaluation.evaluators"
+            )
         batches, count = self.batches(), max(num // self.batch_size, 1)
         fields = (*self.task.fields, "position")
         total = 0.0

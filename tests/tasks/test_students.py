@@ -106,6 +106,8 @@ def test_a_fake_score_begins_as_the_student_and_has_an_optimizer_of_its_own(teac
     moved = jax.tree.map(lambda a, b: np.any(a != b), after.params["fake_score"], kept["network"])
     assert any(jax.tree.leaves(moved))
     assert {"loss_generator", "loss_fake_score"} <= set(metrics)
+    with pytest.raises(ValueError, match="reads fake_score, of which no average is kept"):
+        student.evaluator.held_out(student.average(begun), 1, 0)
 
 
 @pytest.mark.parametrize(
