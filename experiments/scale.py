@@ -79,7 +79,7 @@ COUNTED = (
 FLEETS = (("v5e", 16), ("v5e", 64), ("v5p", 16), ("h100", 8))
 
 OUT = cli.flag("out", cli.Text, "docs/scale.md", "The page; its figures are beside it, as .json.")
-COMPILE = flags.DEFINE_list("compile", list(ROWS), "Names of steps to compile; empty for none.")
+COMPILE = flags.DEFINE_multi_string("compile", list(ROWS), "A step to compile; empty for none.")
 COUNT = flags.DEFINE_list("count", list(COUNTED), "Recipes whose operations are counted.")
 AGAIN = flags.DEFINE_bool("again", False, "Compile and count what is known, too.")
 
