@@ -38,9 +38,9 @@ On 2026-11-30 all students had a budget of 500 steps of 64 images, some ten minu
   time, which begins at zero.
 - `easy_consistency` has no teacher to lean on, and falls apart: with four stages of 125 steps as
   in the table, and more with eight. The authors close the gap over many thousands of steps.
-- `distribution_matching` is best in two steps, and leaves the data in more: its generator is trained
-  on what it draws itself in few. It holds the class better than the other students, and has less
-  recall.
+- `distribution_matching` is best in two steps, and leaves the data in more: its generator learns
+  from what it draws itself in few. It holds the class better than the other students, and has
+  less recall.
 - Fewer noise levels smooth: precision and the class that is seen are highest for the teacher in two
   steps, recall is lowest. A distance or a grid alone would not say so.
 """
@@ -75,7 +75,7 @@ def write(
         FINDINGS,
         f"![Samples]({picture})",
         "",
-        "The picture has the models that were at hand when the page was written; the table has all.",
+        "The picture has the models at hand when the page was written, the table all of them.",
         "",
     ]
     out.write_text("\n".join(text))
