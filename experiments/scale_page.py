@@ -23,7 +23,7 @@ The whole training step, frozen encoders included, as XLA's TPU compiler makes i
 Memory is the compiler's figure for one chip; v5e's compiler allows 15.75 GiB. "Sent" is the sum of
 the results of all collectives on one chip and step, loops counted as often as they turn. The times
 are bounds by arithmetic, memory and links alone, from published peaks: the step takes at least the
-largest, and nothing here was run.
+largest, and nothing here was run. It was compiled on one core that had other work besides.
 
 {compiled}
 """
