@@ -25,7 +25,6 @@ from jaxdiff.networks.text.clip import CLIPText, CLIPTextSettings
 from jaxdiff.networks.text.transformer import States
 from jaxdiff.pretrained import save
 from jaxdiff.pretrained.tables import text as tables
-from jaxdiff.typing import Condition
 from tests.conditioning.test_tokens import LETTERS, write_clip
 from tests.support.seeded import drawn
 
@@ -68,7 +67,9 @@ def test_conditions():
     """Catches arrays in each other's place, and a vector that the encoder does not have."""
     encoded = encoder()({}, ["ab"])
     condition = encoded.cond()["text"]
-    assert condition == Condition(encoded.tokens, encoded.mask, encoded.pooled)
+    assert condition.value is encoded.tokens
+    assert condition.mask is encoded.mask
+    assert condition.pooled is encoded.pooled
     assert encoded._replace(pooled=None).condition().pooled is None
 
 
