@@ -76,7 +76,7 @@ def write(
         FINDINGS,
         f"![Samples]({picture})",
         "",
-        "The picture has the models at hand when the page was written, the table all of them.",
+        "Runs at hand are drawn by the script; pictures of earlier runs were put above by hand.",
         "",
     ]
     out.write_text("\n".join(text))

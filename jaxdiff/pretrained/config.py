@@ -1,6 +1,6 @@
 """The config.json of a released network, read field by field so that none is ignored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +84,28 @@ class Config:
         for name in sorted(self._unread - IGNORED):
             if self._fields[name] not in (None, False, [], {}):
                 raise self.error(name, self._fields[name], "this field is not known")
+
+
+def mirrored(config: Config, attending: Sequence[str], plain: Sequence[str]) -> list[bool]:
+    """Returns for each level whether it has attention; the way up must be that down, reversed."""
+    down, up = config.need("down_block_types", tuple), config.need("up_block_types", tuple)
+    for names, option in ((down, "down_block_types"), (up, "up_block_types")):
+        known = {
+            name.replace("Down", "Up").replace("downs", "ups") for name in (*attending, *plain)
+        }
+        known = known if names is up else {*attending, *plain}
+        if other := [name for name in names if name not in known]:
+            raise config.error(option, names, f"{other[0]} cannot be expressed")
+    mirrored = [name.replace("Up", "Down") for name in reversed(up)]
+    attends = [name in attending for name in down]
+    if len(up) != len(down) or [name in attending for name in mirrored] != attends:
+        raise config.error("up_block_types", up, f"must mirror down_block_types={down!r}")
+    if len(down) != len(config.need("block_out_channels", tuple)):
+        raise config.error("down_block_types", down, "must have one block for each width")
+    return attends
+
+
+def square(config: Config, size: Any, least: int) -> tuple[int, int, int]:
+    """Returns the shape of square data: of the size, where it is one number, or of the least."""
+    side = size if isinstance(size, int) else least
+    return side, side, config.need("in_channels")

@@ -3,7 +3,7 @@
 A field that changes the network and cannot be expressed here is an error that names it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxdiff.networks import autoencoder, video_autoencoder
@@ -14,7 +14,7 @@ from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder
-from jaxdiff.pretrained.config import Config
+from jaxdiff.pretrained.config import Config, mirrored, square
 
 
 class Described(NamedTuple):
@@ -36,7 +36,7 @@ def unet2d(config: Config, dtype: Any) -> Described:
     """Returns the network of UNet2DModel: DDPM (Ho et al., 2020), ADM (Dhariwal & Nichol, 2021)."""
     options = _unet(config)
     down, up = config.need("down_block_types", tuple), config.need("up_block_types", tuple)
-    attends = _mirrored(config, ("AttnDownBlock2D",), ("DownBlock2D", "ResnetDownsampleBlock2D"))
+    attends = mirrored(config, ("AttnDownBlock2D",), ("DownBlock2D", "ResnetDownsampleBlock2D"))
     ways = {"down": config.get("downsample_type"), "up": config.get("upsample_type")}
     kinds = {"Attn": lambda way: ways[way] or "conv", "Resn": lambda way: "resnet"}
     resampling = {
@@ -59,14 +59,14 @@ def unet2d(config: Config, dtype: Any) -> Described:
         inputs=Inputs(num_classes=config.get("num_class_embeds"), learned_null=False),
         dtype=dtype,
     )
-    return Described(network, _square(config, size, 2 ** (len(down) - 1)))
+    return Described(network, square(config, size, 2 ** (len(down) - 1)))
 
 
 def unet2d_condition(config: Config, dtype: Any) -> Described:
     """Returns the network of UNet2DConditionModel: Stable Diffusion 1 and 2, SDXL."""
     options = _unet(config)
     levels = len(options["channels"])
-    crossed = _mirrored(config, ("CrossAttnDownBlock2D",), ("DownBlock2D",))
+    crossed = mirrored(config, ("CrossAttnDownBlock2D",), ("DownBlock2D",))
     config.only(
         mid_block_type="UNetMidBlock2DCrossAttn",
         conv_in_kernel=3,
@@ -119,7 +119,7 @@ def unet2d_condition(config: Config, dtype: Any) -> Described:
         ),
         dtype=dtype,
     )
-    *side, _ = _square(config, config.get("sample_size"), 2 ** (levels - 1))
+    *side, _ = square(config, config.get("sample_size"), 2 ** (levels - 1))
     return Described(network, (*side, channels - sum(maps.values())))
 
 
@@ -134,7 +134,7 @@ def dit(config: Config, dtype: Any) -> Described:
         dtype=dtype,
     )
     config.only(cross_attention_dim=None)
-    return Described(network, _square(config, config.get("sample_size"), network.patch[1]))
+    return Described(network, square(config, config.get("sample_size"), network.patch[1]))
 
 
 def pixart(config: Config, dtype: Any) -> Described:
@@ -154,7 +154,7 @@ def pixart(config: Config, dtype: Any) -> Described:
         inputs=Inputs(text_features=config.need("caption_channels"), learned_null=False),
         dtype=dtype,
     )
-    return Described(network, _square(config, size, patch))
+    return Described(network, square(config, size, patch))
 
 
 def sd3(config: Config, dtype: Any) -> Described:
@@ -281,27 +281,3 @@ def _sinusoids(config: Config) -> SinCos:
         cos_first=config.get("flip_sin_to_cos", True),
         frequency_shift=float(config.get("freq_shift", 0)),
     )
-
-
-def _mirrored(config: Config, attending: Sequence[str], plain: Sequence[str]) -> list[bool]:
-    """Returns for each level whether it has attention; the way up must be that down, reversed."""
-    down, up = config.need("down_block_types", tuple), config.need("up_block_types", tuple)
-    for names, option in ((down, "down_block_types"), (up, "up_block_types")):
-        known = {
-            name.replace("Down", "Up").replace("downs", "ups") for name in (*attending, *plain)
-        }
-        known = known if names is up else {*attending, *plain}
-        if other := [name for name in names if name not in known]:
-            raise config.error(option, names, f"{other[0]} cannot be expressed")
-    mirrored = [name.replace("Up", "Down") for name in reversed(up)]
-    attends = [name in attending for name in down]
-    if len(up) != len(down) or [name in attending for name in mirrored] != attends:
-        raise config.error("up_block_types", up, f"must mirror down_block_types={down!r}")
-    if len(down) != len(config.need("block_out_channels", tuple)):
-        raise config.error("down_block_types", down, "must have one block for each width")
-    return attends
-
-
-def _square(config: Config, size: Any, least: int) -> tuple[int, int, int]:
-    side = size if isinstance(size, int) else least
-    return side, side, config.need("in_channels")
