@@ -29,3 +29,14 @@ def folders(tmp_path_factory):
     found = Folders(tmp_path_factory.mktemp("studio")).made()
     write_sd(found.folder("checkpoints") / "sd")
     return found
+
+
+@pytest.fixture
+def client(studio):
+    """A client on this machine of the file's own `studio`."""
+    from fastapi.testclient import TestClient
+
+    from jaxdiff.studio.service.app import application
+
+    with TestClient(application(studio, page=False), base_url="http://127.0.0.1:7860") as found:
+        yield found

@@ -9,13 +9,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from fastapi.testclient import TestClient
 
 from jaxdiff.studio.requests import Request, alike, divided, joined
-from jaxdiff.studio.service.app import application
 from jaxdiff.studio.service.jobs import CancelledError, FullError, Job, Worker
 from jaxdiff.studio.service.studio import Studio
-from tests.studio.test_service import HERE, Drawer, picture
+from tests.studio.test_service import Drawer, picture
 
 
 @pytest.fixture
@@ -25,12 +23,6 @@ def studio(folders):
     found.drawer = found._sources["sd"] = Drawer()
     yield found
     found.close()
-
-
-@pytest.fixture
-def client(studio):
-    with TestClient(application(studio, page=False), base_url=HERE) as found:
-        yield found
 
 
 def test_a_queue_is_fair_and_limited():

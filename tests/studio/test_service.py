@@ -80,12 +80,6 @@ def studio(folders):
     found.close()
 
 
-@pytest.fixture
-def client(studio):
-    with TestClient(application(studio, page=False), base_url=HERE) as found:
-        yield found
-
-
 def picture(text):
     return Image.open(io.BytesIO(base64.b64decode(text)))
 
