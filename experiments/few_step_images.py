@@ -2,8 +2,9 @@
 
 python experiments/few_step_images.py --teacher=runs/teacher --students=runs/few_step
 
-`--students` is a folder of runs, a method each. Figures are kept beside the page, in JSON: those of
-a run are made anew only if it has gone on, and those of runs that are gone stay in the table.
+`--students` is a folder of runs, a method each. Figures are kept beside the page, in JSON, and
+pictures in a folder with its name: those of a run are made anew only if it has gone on, and those
+of runs that are gone stay.
 """
 
 import time
@@ -30,45 +31,46 @@ CLASSIFIER = Training(steps=400)
 
 flags.DEFINE_string("teacher", None, "Folder of the teacher's run.", required=True)
 flags.DEFINE_string("students", "runs/few_step", "Folder of the students' runs.")
-flags.DEFINE_string("out", "docs/few_step_images.md", "The page; its picture lies beside it.")
+flags.DEFINE_string(
+    "out", "docs/few_step_images.md", "The page; the rest lies beside it."
+)
 cli.flag("num", Size, 2000, "Samples that each figure is made of.")
 cli.flag("teacher_steps", Size, 50, "Solver steps of the teacher.")
 
 
 def main() -> None:
-    """Measures what has not been measured, and writes the page and its picture."""
+    """Measures and draws what has not been measured, and writes the page."""
     num, many, out = flags.FLAGS.num, flags.FLAGS.teacher_steps, Path(flags.FLAGS.out)
-    ledger = out.with_suffix(".json")
     teacher = jaxdiff.load(flags.FLAGS.teacher)
-    measured(teacher, "teacher", (*STEPS, many), num, ledger)
-    pictures = {f"teacher, {many} steps": page.grid(teacher, many)}
-    pictures["teacher, 2 steps"] = page.grid(teacher, 2)
+    measured(teacher, "teacher", (*STEPS, many), num, out)
     for folder in sorted(path.parent for path in Path(flags.FLAGS.students).glob("*/config.json")):
-        student = jaxdiff.load(folder)
-        measured(student, folder.name, STEPS, num, ledger)
-        for steps in (1, 2):
-            pictures[f"{folder.name}, {steps} step{'s' * (steps > 1)}"] = page.grid(student, steps)
-    rows = {name: row for name, row in read(ledger).items() if row["num"] == num}
-    page.write(out, rows, real(teacher, num), pictures, num)
+        measured(jaxdiff.load(folder), folder.name, STEPS, num, out)
+    rows = {name: row for name, row in read(out).items() if row["num"] == num}
+    page.write(out, rows, real(teacher, num), num)
     print(out)
 
 
-def read(ledger: Path) -> dict[str, Any]:
+def read(out: Path) -> dict[str, Any]:
     """Returns the figures of all methods that were measured."""
+    ledger = out.with_suffix(".json")
     return read_json(ledger, dict) if ledger.exists() else {}
 
 
-def measured(run: Run, name: str, steps: tuple[int, ...], num: int, ledger: Path) -> None:
-    """Adds a run's figures by number of steps to the ledger, but for those that are there."""
-    rows = read(ledger)
+def measured(run: Run, name: str, steps: tuple[int, ...], num: int, out: Path) -> None:
+    """Adds a run's figures and pictures by number of steps, but for those that are there."""
+    rows = read(out)
     row = rows.get(name, {})
     if (row.get("step"), row.get("num")) != (run.step, num):
         row = {"step": run.step, "num": num, "by_steps": {}}
     for count in steps:
-        if str(count) not in row["by_steps"]:
+        fresh = str(count) not in row["by_steps"]
+        if fresh:
             row["by_steps"][str(count)] = figures(run, count, num)
-            write_json(ledger, rows | {name: row})
+            write_json(out.with_suffix(".json"), rows | {name: row})
             print(name, count, row["by_steps"][str(count)])
+        picture = page.picture_path(out, name, count)
+        if fresh or not picture.exists():
+            page.draw(run, count, picture)
 
 
 def figures(run: Run, steps: int, num: int) -> dict[str, float]:

@@ -1,14 +1,15 @@
-"""The page docs/few_step_images.md and its picture, from what `few_step_images.py` measures."""
+"""The page docs/few_step_images.md and its pictures, from what `few_step_images.py` measures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from einops import rearrange
+from PIL import Image
 
 from jaxdiff import Run
-from jaxdiff.evaluation.figures import INK, new_figure, save_figure
+from jaxdiff.files import atomic_write
 
 INTRODUCTION = """# Few steps on images
 
@@ -50,37 +51,64 @@ HEADER = ("method", "trained", "steps", "distance", "kernel", "precision", "reca
 HEADER += ("score", "ms")
 
 
-def write(
-    out: Path,
-    rows: Mapping[str, Any],
-    real: Mapping[str, float],
-    pictures: Mapping[str, np.ndarray],
-    num: int,
-) -> None:
-    """Writes the page, and its picture with the same name."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lines = [HEADER, ("---",) * len(HEADER)]
+COLUMNS = 4
+"""Samples of a class in a picture."""
+
+
+def write(out: Path, rows: Mapping[str, Any], real: Mapping[str, float], num: int) -> None:
+    """Writes the page, with a table of the pictures that lie in its folder."""
+    lines = [HEADER]
     for name, row in rows.items():
         for steps, figures in row["by_steps"].items():
             lines.append((f"`{name}`", f"{row['step']}", steps, *_cells(figures)))
     lines.append((f"{num} training images", "", "", *_cells(real)))
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    picture = out.with_suffix(".png").name
-    summary = _summary(rows)
     text = [
         INTRODUCTION.format(num=num),
-        table,
+        _table(lines),
         "",
-        summary,
+        _summary(rows),
         "",
         FINDINGS,
-        f"![Samples]({picture})",
+        "All from the same noise:",
         "",
-        "Runs at hand are drawn by the script; pictures of earlier runs were put above by hand.",
+        _gallery(out, rows),
         "",
     ]
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(text))
-    save_picture(out.with_suffix(".png"), pictures)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    header, *rest = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ("---",) * len(header), *rest))
+
+
+def _gallery(out: Path, rows: Mapping[str, Any]) -> str:
+    """Returns a table: a method a row, a number of steps a column."""
+    columns = sorted({steps for row in rows.values() for steps in row["by_steps"]}, key=int)
+    lines = [("method", *(f"{steps} step{'s' * (steps != '1')}" for steps in columns))]
+    for name in rows:
+        found = [picture_path(out, name, steps) for steps in columns]
+        links = [f"![{path.stem}]({path.parent.name}/{path.name})" for path in found]
+        shown = [link if path.exists() else "" for link, path in zip(links, found, strict=True)]
+        lines.append((f"`{name}`", *shown))
+    return _table(lines)
+
+
+def picture_path(out: Path, name: str, steps: int | str) -> Path:
+    """Returns where the page has the picture of a method's samples."""
+    return out.with_suffix("") / f"{name}_{steps}.png"
+
+
+def draw(run: Run, steps: int, path: Path) -> None:
+    """Writes samples of seed 0, a class a row: the same noise for all runs."""
+    labels = np.repeat(np.arange(run.num_classes), COLUMNS)
+    samples = run.sample(len(labels), {"label": labels}, steps=steps)
+    sheet = rearrange(samples, "(r q) h w 1 -> (r h) (q w)", q=COLUMNS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        pixels = np.clip(127.5 * (sheet + 1), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(temporary, format="PNG", optimize=True)
 
 
 def _cells(figures: Mapping[str, float]) -> list[str]:
@@ -104,22 +132,3 @@ def _summary(rows: Mapping[str, Any]) -> str:
         f"The best student in two steps is `{best}`: {found:.2f}, {found / aim:.2f} times the"
         f" teacher's {aim:.2f} in {most} steps."
     )
-
-
-def grid(run: Run, steps: int) -> np.ndarray:
-    """Returns samples [classes, 6, h, w, c] of seed 0: the same noise for all runs."""
-    classes = run.num_classes
-    samples = run.sample(6 * classes, {"label": np.repeat(np.arange(classes), 6)}, steps=steps)
-    return samples.reshape(classes, 6, *samples.shape[1:])
-
-
-def save_picture(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
-    """Writes grids of images [rows, columns, h, w, 1] beside each other, each with its title."""
-    figure, panels = new_figure(len(pictures), size=(2.2, 3.6), columns=min(8, len(pictures)))
-    for axes in panels:
-        axes.axis("off")
-    for axes, (name, images) in zip(panels, pictures.items(), strict=False):
-        sheet = rearrange(images, "rows columns h w 1 -> (rows h) (columns w)")
-        axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        axes.set_title(name, fontsize=7, color=INK)
-    save_figure(path, figure)
