@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, lines in a log elsewhere; and batches of one size."""
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -42,15 +43,54 @@ def progress(
 def announced(what: str, after: float = 5.0) -> Iterator[None]:
     """Logs what is being done when it takes longer than `after` seconds, and how long it took."""
     start = time.perf_counter()
-    timer = threading.Timer(after, logger.info, ["%s ...", what])
-    timer.daemon = True
-    timer.start()
+    _reminders.add(start + after, what)
     try:
         yield
     finally:
-        timer.cancel()
+        _reminders.remove(start + after, what)
     if (seconds := time.perf_counter() - start) > after:
         logger.info("%s took %.0f s", what, seconds)
+
+
+class _Reminders:
+    """Lines to be logged at times to come, by one thread: to start one takes a millisecond."""
+
+    def __init__(self):
+        self._due: list[tuple[float, str]] = []
+        self._wakes = math.inf
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, when: float, what: str) -> None:
+        """Logs a line at a time of `time.perf_counter`, unless it is removed before."""
+        with self._changed:
+            self._due.append((when, what))
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
+                self._thread = threading.Thread(target=self._watch, daemon=True)
+                self._thread.start()
+            elif when < self._wakes:
+                self._changed.notify()
+
+    def remove(self, when: float, what: str) -> None:
+        """Drops a line, if it was not logged."""
+        with self._changed:
+            if (when, what) in self._due:
+                self._due.remove((when, what))
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                now = time.perf_counter()
+                late = [each for each in self._due if each[0] <= now]
+                self._due = [each for each in self._due if each[0] > now]
+                if not late:
+                    self._wakes = min(self._due, default=(math.inf, ""))[0]
+                    self._changed.wait(None if self._wakes == math.inf else self._wakes - now)
+            for _, what in late:
+                logger.info("%s ...", what)
+
+
+_reminders = _Reminders()
 
 
 def full_batches(num: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:
