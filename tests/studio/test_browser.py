@@ -14,6 +14,7 @@ import pytest
 
 from jaxdiff.runs.publish import publish
 from jaxdiff.studio.folders import Folders
+from jaxdiff.studio.service import editor
 from tests.support.clips import clips_run
 from tests.support.control import write_control
 from tests.support.forked import environment
@@ -208,3 +209,25 @@ def test_what_axe_finds_serious(page):
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
     print([(each["id"], each["impact"], len(each["nodes"])) for each in found])
     assert not {each["id"] for each in serious} & {"label", "button-name", "image-alt"}
+
+
+@pytest.mark.skipif(not editor.installed(), reason="the editor's package is not installed")
+def test_a_graph_is_drawn_by_the_editor(page, address):
+    """Fails if the editor cannot open a graph of ours, run it, or see what it drew."""
+    found = page.context.browser.new_page()
+    found.set_default_timeout(PATIENCE)
+    found.goto(f"{address}{editor.PATH}/")
+    found.get_by_text("Text to image").first.click()
+    found.wait_for_function("() => window.app?.graph?.nodes.length === 7")
+    found.evaluate("""() => {
+        const small = {width: 64, height: 64, steps: 2};
+        for (const node of app.graph.nodes)
+            for (const widget of node.widgets || [])
+                widget.value = small[widget.name] ?? widget.value;
+    }""")
+    shot(found, "editor_graph")
+    found.keyboard.press("Escape")
+    found.get_by_role("button", name="Run").first.click()
+    found.wait_for_function("""() => app.graph.nodes.some(node => node.imgs?.length)""")
+    shot(found, "editor")
+    found.close()

@@ -16,7 +16,7 @@ def clips_run() -> Run:
 
     Its weights are random: at the beginning of training what it says does not depend on x.
     """
-    config = load_recipe("moving_digits")
+    config = load_recipe("moving_digits:transformer")
     config.network.update(features=8, depth=1, num_heads=1)
     config.sampling.update(guidance_scale=1.0, solver="Euler", steps=4)
     made = Experiment(config, Devices(make_mesh(jax.devices()[:1])))

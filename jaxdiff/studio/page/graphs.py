@@ -11,13 +11,18 @@ from jaxdiff.studio.graph import picture
 from jaxdiff.studio.graph.checking import problems
 from jaxdiff.studio.graph.graph import Graph, Link, read, value_of
 from jaxdiff.studio.page.parts import buttons, sheet
+from jaxdiff.studio.service import editor
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
+
+EDITOR = f"[Open the graph editor]({editor.PATH}/) to build one by hand."
+NO_EDITOR = "With `pip install comfyui-frontend-package`, graphs are built by hand in its editor."
 
 
 def panel(studio: Studio) -> None:
     """Graph: a workflow of ComfyUI."""
     state = gradio.State(None)
+    gradio.Markdown(EDITOR if editor.installed() else NO_EDITOR)
     with gradio.Row():
         with gradio.Column():
             file = gradio.File(label="Workflow (.json)", file_types=[".json"], type="binary")

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from jaxdiff.studio.service import a1111, comfy, metrics, running
+from jaxdiff.studio.service import a1111, comfy, editor, metrics, running
 from jaxdiff.studio.service.guard import Guard, is_loopback
 from jaxdiff.studio.service.prompts import Prompts
 from jaxdiff.studio.service.studio import Studio
@@ -30,7 +30,10 @@ def application(studio: Studio, token: str = "", *, page: bool = True) -> Guard:
     prompts = Prompts(studio, running.run)
     app.include_router(a1111.router(studio))
     app.include_router(comfy.router(studio, prompts))
+    app.include_router(comfy.news_router(prompts))
     app.include_router(metrics.router(studio))
+
+    editor.add_editor(app, studio, prompts)
 
     @app.exception_handler(ValueError)
     async def wrong(request: Request, error: ValueError) -> JSONResponse:

@@ -139,6 +139,13 @@ def router(studio: Studio, prompts: Prompts) -> APIRouter:  # noqa: PLR0915 - a 
     def extensions() -> list[str]:
         return []
 
+    return routes
+
+
+def news_router(prompts: Prompts) -> APIRouter:
+    """Returns the route of news, a WebSocket for each client."""
+    routes = APIRouter(tags=["ComfyUI"])
+
     @routes.websocket("/ws")
     async def news(socket: WebSocket) -> None:
         client = socket.query_params.get("clientId", "")

@@ -30,6 +30,10 @@ def described(studio: Studio, kind: str) -> dict[str, Any]:
 
 def _port(studio: Studio, port: ports.Port) -> list[Any]:
     options: dict[str, Any] = {} if port.required else {"default": port.default}
+    if port.folder == "input":
+        options["image_upload"] = True
+    if port.type == "STRING" and ports.mark_of(port.annotation, ports.Prepared):
+        options["multiline"] = True
     if port.folder is not None:
         return [studio.folders.listed(port.folder), options]
     if port.choices:

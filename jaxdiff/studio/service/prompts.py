@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ class Prompt:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     state: str = "waiting"
     error: str = ""
+    created: int = 0
+    """Milliseconds since 1970."""
 
     def listed(self) -> list[Any]:
         """Returns it as the queue lists it."""
@@ -81,7 +84,8 @@ class Prompts:
         # What came in is what goes into files: the graph as it was read.
         content = json.loads(json.dumps(read({"prompt": payload["prompt"]}).to_api()))
         client = str(payload.get("client_id") or "")
-        prompt = Prompt(key, 0, content, dict(extra), client)
+        now = int(time.time() * 1000)
+        prompt = Prompt(key, 0, content, dict(extra), client, created=now)
         return self._enqueue(prompt, front=front)
 
     def queued(self) -> tuple[list[Prompt], list[Prompt]]:
