@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey
 
@@ -142,6 +143,11 @@ def _has_arrays(value: Any) -> bool:
         return isinstance(value, Arrays)
     array = any(isinstance(leaf, Arrays) for leaf in leaves)
     return array or not isinstance(value, tuple | list | dict)
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Returns one tree of several, whose arrays have a first axis for them."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def size_of(tree: Any) -> int:

@@ -1,5 +1,6 @@
 """The transformer over the places of an image, with cross-attention to text."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff.networks.attention import Attention, MultiHead, num_heads
+from jaxdiff.networks.dit.stack import in_turn
 from jaxdiff.networks.layers import Dense, GroupNorm, LayerNorm, zero_init
 
 
@@ -21,6 +23,7 @@ class SpatialTransformer(nn.Module):
         depth: number of blocks.
         num_heads: heads of each attention; `head_channels`, the width of a head, overrules it.
         num_groups: groups of the norm before the blocks.
+        unroll: number of blocks that are compiled at a time, as in `in_turn`; None for all.
         dtype: of the computation and of the output.
 
     Raises:
@@ -31,6 +34,7 @@ class SpatialTransformer(nn.Module):
     num_heads: int = 8
     head_channels: int | None = None
     num_groups: int = 32
+    unroll: int | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -48,9 +52,10 @@ class SpatialTransformer(nn.Module):
         h = GroupNorm(self.num_groups, 1e-6, self.dtype, name="norm")(x)
         tokens = rearrange(h, "b h w c -> b (h w) c")
         tokens = Dense(c, dtype=self.dtype, name="in")(tokens)
-        for i in range(self.depth):
-            block = TransformerBlock(heads, self.dtype, name=f"block_{i}")
-            tokens = block(tokens, text, text_mask, image)
+        make = functools.partial(TransformerBlock, heads, self.dtype)
+        block = lambda tokens, name: make(name=name)(tokens, text, text_mask, image)
+        names = [f"block_{i}" for i in range(self.depth)]
+        tokens = in_turn(self, names, block, tokens, self.unroll)
         out = Dense(c, kernel_init=zero_init, dtype=self.dtype, name="out")(tokens)
         return x + out.reshape(x.shape)
 

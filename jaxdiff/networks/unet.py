@@ -68,6 +68,8 @@ class UNet(nn.Module):
         inputs: the conditions; the transformers attend to the text.
         remat: policy of `jax.checkpoint_policies` for the values that the gradient saves of a
             residual block or a transformer; None for all.
+        unroll: number of blocks that the scan over a transformer's blocks compiles at a time; None
+            for no scan. The parameters have the same names with it and without.
         temporal: whether it is of clips [b, f, h, w, c]: after each level's layers, and in the
             middle, a layer across frames. These change nothing at first, and weights of the same
             network of images load into it; an image is a clip of one frame.
@@ -94,6 +96,7 @@ class UNet(nn.Module):
     embedding_features: Width | None = None
     inputs: Inputs = Inputs()
     remat: Remat | None = None
+    unroll: Depth | None = None
     temporal: bool = False
     out_channels: Width | None = None
     dtype: FloatType = jnp.float32
@@ -235,7 +238,7 @@ class UNet(nn.Module):
         heads = _at(self.num_heads, level), _at(self.head_channels, level)
         if depth:
             transformer = recomputed(SpatialTransformer, self.remat)(
-                depth, *heads, self.num_groups, self.dtype, name=f"{name}_transformer"
+                depth, *heads, self.num_groups, self.unroll, self.dtype, name=f"{name}_transformer"
             )
             return transformer(h, inputs.text, inputs.text_mask, inputs.image)
         attention = SelfAttention(

@@ -187,6 +187,7 @@ def _comparable(network: Any) -> Any:
     inputs = network.inputs
     kept = Inputs(number_sinusoids=inputs.number_sinusoids) if inputs.joint_numbers else Inputs()
     changes = {"inputs": kept, "dropout": 0.0, "out_channels": None, "dtype": jnp.float32}
+    changes |= {"remat": None, "unroll": 1}
     if isinstance(network, UNet):
         levels = range(len(network.channels))
         at = lambda option, i: option[i] if isinstance(option, tuple | list) else option
@@ -210,7 +211,5 @@ def _comparable(network: Any) -> Any:
         changes |= {
             "patch": tuple(network.patch),
             "mlp_features": network.mlp_features or 4 * network.features,
-            "remat": None,
-            "unroll": 1,
         }
     return network.clone(**changes)

@@ -9,6 +9,7 @@ import pytest
 
 from jaxdiff.condition import drop, fill
 from jaxdiff.networks import released
+from jaxdiff.networks.features import features_of
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.transformer import SpatialTransformer, TransformerBlock
 from jaxdiff.networks.unet import UNet
@@ -294,3 +295,31 @@ def test_released(name):
     assert len(theirs) == tensors
     key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     assert theirs[key].shape == (1280, width)
+
+
+def test_a_scan_over_the_blocks_changes_no_number_and_no_name():
+    """Fails if blocks are in another order, or the gradient of one is another's, or lost."""
+    net, text = SpatialTransformer(depth=4, num_heads=2), jnp.asarray(COND["text"].value[:2])
+    x = jnp.asarray(DRAW.normal(size=(2, 2, 2, 8)), jnp.float32)
+    make = lambda net: jax.eval_shape(net.init, jax.random.key(0), x, text)["params"]
+    scanned = net.clone(unroll=1)
+    assert make(scanned) == make(net)
+    params = to_jax(drawn(make(net)))
+    loss = lambda params, net: jnp.square(net.apply({"params": params}, x, text) - 1).mean()
+    programs = [
+        jax.jit(jax.value_and_grad(lambda params, net=net: loss(params, net))).lower(params)
+        for net in (net, scanned)
+    ]
+    lines = [program.as_text().count("\n") for program in programs]
+    assert lines[1] < 0.9 * lines[0]
+    found, expected = (jax.tree.leaves(program.compile()(params)) for program in programs)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * np.abs(other).max() + 1e-6)
+
+
+def test_outputs_of_blocks_are_captured_within_a_scan():
+    """Fails if a discriminator finds other layers, or none, in a network that is scanned."""
+    net, x = SpatialTransformer(depth=3, num_heads=2), jnp.ones((1, 2, 2, 8))
+    params = drawn(jax.eval_shape(net.init, jax.random.key(0), x)["params"])
+    read = lambda net: jax.jit(lambda p: features_of(net, p, ("block_1",), x)["block_1"])(params)
+    np.testing.assert_allclose(read(net.clone(unroll=1)), read(net), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Many blocks, one program: a scan over layers whose parameters lie along a leading axis."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.options import Depth, check
+from jaxdiff.trees import stacked as stacked_trees
 
 Remat = Literal["nothing_saveable", "dots_saveable", "dots_with_no_batch_dims_saveable"]
 
@@ -46,6 +48,45 @@ def stacked(
         return lambda carry, inputs: blocks(carry, first + jnp.arange(depth), inputs)[int(each)]
 
     return make
+
+
+def in_turn(
+    module: nn.Module,
+    names: Sequence[str],
+    block: Callable[[Any, str], Any],
+    x: Any,
+    unroll: int | None,
+) -> Any:
+    """Applies equal blocks one after another, each of which has parameters of its own by name.
+
+    With `unroll` they are a scan, so many of them at a time, over their parameters, which the
+    program stacks: it is smaller, and holds a copy of them. They are created, and their outputs
+    captured, without the scan.
+
+    Args:
+        module: in whose compact method this is called.
+        names: of the blocks, submodules of `module`.
+        block: `(x, name) -> x`, which makes and calls the block of that name.
+        x: input of the first block.
+        unroll: number of blocks that are compiled at a time; None for all.
+    """
+    watched = module.is_initializing() or module.is_mutable_collection("intermediates")
+    if unroll is None or len(names) <= unroll or watched:
+        for name in names:
+            x = block(x, name)
+        return x
+
+    def stack(variables: Any) -> Any:
+        """Returns the parameters of all blocks as the first one's."""
+        return {"params": {names[0]: stacked_trees([variables["params"][n] for n in names])}}
+
+    scan = nn.scan(
+        lambda module, x, _: (block(x, names[0]), None),
+        variable_axes={"params": 0},
+        length=len(names),
+        unroll=unroll,
+    )
+    return nn.map_variables(scan, "params", stack)(module, x, None)[0]
 
 
 def recomputed(block: type[nn.Module], remat: str | None, *, in_scan: bool = False) -> Any:
