@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 import jaxdiff
-from jaxdiff import Experiment, Run
+from jaxdiff import Experiment, Run, trees
 from jaxdiff.config.recipes import recipe_module
 from jaxdiff.evaluation.comparison import save_curves, save_effects
 from jaxdiff.evaluation.pictures import save_grid
@@ -78,6 +78,9 @@ Milliseconds of CPU that the step of one run costs (all threads, {processors} co
 and seconds of compiling. On a CPU that one run fills already, compiling is saved and steps are not:
 
 {gain}
+
+One after another (`--launcher=here`, `pool`, `commands`, `slurm`) such runs compile once as well:
+the numbers in which they differ are arguments, and the compilation cache has the program.
 
 ## The same by hand
 
@@ -157,12 +160,12 @@ def gain(launch: Launch, count: int, steps: int = 10) -> tuple[float, float]:
     """Returns CPU seconds of a step of one run among `count`, and seconds of compiling."""
     first = Experiment(launch.config, Devices(make_mesh(jax.devices()[:1])))
     group = together.Group([first.recipe] * count)
-    state = together.stacked([first.init()] * count)
+    state = trees.stacked([first.init()] * count)
     batch = next(first.batches())
     batch = {name: batch[name] for name in (*first.task.fields, "position")}
-    batch = together.stacked([batch] * count)
+    batch = trees.stacked([batch] * count)
     start = time.process_time()
-    arguments = (state, batch, group.numbers(0), group.values)
+    arguments = (state, batch, group.numbers(0))
     step = jax.jit(group.step, donate_argnums=0).lower(*arguments).compile()
     compiled = time.process_time() - start
     state, _ = jax.block_until_ready(step(state, *arguments[1:]))

@@ -8,8 +8,9 @@ A sweep is a field with its values, or the name of a generator `sweep_NAME` in t
 are combined by their product. Each run has a folder of its own, whose name says what differs. A run
 that fails does not end the others; its error is in error.txt in its folder. sweep.json lists all.
 
-With --launcher=together, runs that differ in numbers only (seeds, learning rates, floats of losses
-and schedules) are trained at once by one program, on one device; others one after another.
+Runs that differ in numbers only (seeds, learning rates, floats of losses and schedules) compile
+their step once. With --launcher=together they are trained at once by one program, on one device;
+others one after another.
 
 With --halve, all runs train for a part of their steps, the better ones go on, and so on.
 """
@@ -22,11 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cli
+import jax
 from absl import flags
 
 from jaxdiff.config.recipes import recipe_module
 from jaxdiff.files import write_json
 from jaxdiff.runs import launchers, sweeps
+from jaxdiff.runs.arguments import with_arguments
 from jaxdiff.runs.compare import figures_of
 from jaxdiff.runs.launchers import Launch
 from jaxdiff.runs.together import Together
@@ -52,6 +55,8 @@ logger = logging.getLogger("jaxdiff.sweep")
 
 def main() -> None:
     """Launches what is missing, and lists all runs."""
+    if LAUNCHER.value not in ("here", "together"):
+        jax.config.update("jax_platforms", "cpu")  # accelerators are left to the runs
     launches = planned()
     launch = launcher()
     print(f"{len(launches)} runs, {sum(each.is_done() for each in launches)} of them done")
@@ -76,7 +81,7 @@ def planned() -> list[Launch]:
     for name, variation in sweeps.named(list(sweeps.product(*given))).items():
         changes = sweeps.texts(variation)
         found.append(Launch(name, root / name, cli.config(changes), cli.config_flags(changes)))
-    return found
+    return with_arguments(found)
 
 
 def launcher() -> Any:

@@ -11,6 +11,9 @@ from jaxdiff.runs.processes import join
 cli.flag("config", cli.Text, None, "Recipe, such as configs/digits.py:edm.", required=True)
 WORKDIR = cli.flag("workdir", cli.Text, None, "Folder that the run is written to.", required=True)
 UNTIL = cli.flag("until", cli.Size, None, "Step to stop at, before the last one.")
+ARGUMENTS = flags.DEFINE_list(
+    "arguments", [], "Numbers that are arguments of the step, as a sweep gives them."
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a pod first.")
 COORDINATOR = cli.flag(
     "coordinator",
@@ -29,7 +32,7 @@ def main() -> None:
         join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     from jaxdiff import Experiment  # noqa: PLC0415 - after the processes have found each other
 
-    Experiment(config).train(WORKDIR.value, UNTIL.value)
+    Experiment(config, arguments=ARGUMENTS.value).train(WORKDIR.value, UNTIL.value)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """An experiment: a config's task, built and checked, with its data, its state and its launch."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,29 @@ from jaxdiff.training import ema, state
 from jaxdiff.training.optimizer import make_optimizer
 from jaxdiff.training.runner import Runner
 from jaxdiff.training.state import TrainState
-from jaxdiff.training.step import Recipe, check_losses
+from jaxdiff.training.step import Recipe, check_losses, with_floats
 from jaxdiff.typing import Params
 from jaxdiff.weights.devices import Devices
+
+
+def recipe_of(config: Any) -> Recipe:
+    """Returns the recipe of a config's training step; reads nothing.
+
+    Raises:
+        ValueError: a name is unknown, or the parts do not fit each other.
+    """
+    optimizer, rates = make_optimizer(
+        config.optimizer.to_dict(), config.optimizers.to_dict(), config.train.steps
+    )
+    return Recipe(
+        task=build(tasks, configs.plain(config.task), config=config),
+        optimizer=optimizer,
+        rates=rates,
+        ema_decay=build(ema, config.ema),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        accumulate=config.accumulate,
+    )
 
 
 class Experiment:
@@ -31,6 +51,8 @@ class Experiment:
 
     Attributes:
         config: as given.
+        recipe: of the training step. `arguments` are in it, paths of `Recipe.floats` that are
+            arguments of the step; constants, with a warning, where the step cannot be traced so.
         task: what is trained, of `jaxdiff.tasks`; `table`, its weights.
         sampler: draws samples from weights; `evaluator` makes what measures them, by name.
         runner: the training step on the devices.
@@ -39,30 +61,23 @@ class Experiment:
         ValueError: a field or a name is unknown, or the parts do not fit each other.
     """
 
-    def __init__(self, config: configs.Config, devices: Devices | None = None):
+    def __init__(
+        self,
+        config: configs.Config,
+        devices: Devices | None = None,
+        arguments: Sequence[str] = (),
+    ):
         """Builds and checks every part, for all devices or those given; reads nothing."""
         configs.check(config)
         self.config: Any = ConfigDict(dict(config))
         self._sources: dict[str, sources.Source] = {}
         self.devices = devices or Devices(parallel=self.config.parallel)
-        self.task = build(tasks, configs.plain(self.config.task), config=self.config)
-        optimizer, rates = make_optimizer(
-            self.config.optimizer.to_dict(),
-            self.config.optimizers.to_dict(),
-            self.config.train.steps,
-        )
-        self.recipe = Recipe(
-            task=self.task,
-            optimizer=optimizer,
-            rates=rates,
-            ema_decay=build(ema, self.config.ema),
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            accumulate=self.config.accumulate,
-        )
-        self.table = self.recipe.table
-        self.runner = Runner(self.recipe, self.devices)
+        self.recipe = recipe_of(self.config)
+        self.task, self.table = self.recipe.task, self.recipe.table
         check_losses(self.recipe, self._shapes, self.devices.count)
+        if arguments:
+            self.recipe = with_floats(self.recipe, self._shapes, arguments)
+        self.runner = Runner(self.recipe, self.devices)
         self.sampler = self.task.sampler(self.devices)
         self.evaluator = Evaluation(
             self.config, self.task, self.devices, self.sampler, self.batches

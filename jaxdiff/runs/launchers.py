@@ -1,5 +1,6 @@
 """Launchers: the runs of a sweep here one after another, in a pool, by SLURM, or as commands."""
 
+import functools
 import itertools
 import logging
 import os
@@ -25,12 +26,16 @@ ERROR = "error.txt"
 
 @dataclass(frozen=True)
 class Launch:
-    """One run of a sweep: its name, its folder, its config, and the flags that make this config."""
+    """One run of a sweep: its name, its folder, its config, and the flags that make this config.
+
+    `arguments` are floats that are arguments of the training step, as in `Recipe`.
+    """
 
     name: str
     workdir: Path
     config: Any
     flags: Sequence[str]
+    arguments: Sequence[str] = ()
 
     def step(self) -> int:
         """Returns the step of the newest checkpoint; 0 without one."""
@@ -52,8 +57,9 @@ class Launch:
     def command(self, until: int | None = None) -> list[str]:
         """Returns the command that trains this run."""
         script = folder("commands", "experiments") / "train.py"
-        stop = [] if until is None else [f"--until={until}"]
-        return [sys.executable, str(script), f"--workdir={self.workdir}", *self.flags, *stop]
+        more = [] if until is None else [f"--until={until}"]
+        more += [f"--arguments={','.join(self.arguments)}"] if self.arguments else []
+        return [sys.executable, str(script), f"--workdir={self.workdir}", *self.flags, *more]
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,10 @@ class Here:
 
         for number, launch in enumerate(launches, 1):
             logger.info("run %d of %d: %s", number, len(launches), launch.name)
-            train = lambda each=launch: Experiment(each.config).train(each.workdir, until)
-            with_errors(launch, train)
+            train = lambda each: Experiment(each.config, None, each.arguments).train(
+                each.workdir, until
+            )
+            with_errors(launch, functools.partial(train, launch))
             if not launch.is_done(until) and launch.error() is None:
                 logger.info("stopped; the same command goes on")
                 return

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,8 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxdiff import config as configs
 from jaxdiff.caches import use_compilation_cache
-from jaxdiff.config.checks import flat
-from jaxdiff.config.specs import as_table
+from jaxdiff.runs.arguments import program_of
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.launch import begin, plan_of
 from jaxdiff.runs.launchers import Here, Launch, with_errors
@@ -23,12 +21,6 @@ from jaxdiff.training.state import TrainState
 from jaxdiff.weights.devices import Devices, make_mesh
 
 logger = logging.getLogger(__name__)
-
-WITH_NUMBERS = ("process", "objective", "weighting", "time_sampling", "ema", "condition_dropout")
-"""Fields whose floats may differ between runs of one program."""
-
-APART = ("seed", "sampling", "evaluation", "parallel", "profile")
-"""Fields that the program of a step does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -52,45 +44,11 @@ def grouped(launches: Sequence[Launch], most: int) -> list[list[Launch]]:
     """Returns the runs in groups that one program may train, from the same step on."""
     groups: dict[str, list[list[Launch]]] = {}
     for each in launches:
-        same = groups.setdefault(f"{each.step()} {_program(each.config)}", [[]])
+        same = groups.setdefault(f"{each.step()} {program_of(each.config)}", [[]])
         if len(same[-1]) == most:
             same.append([])
         same[-1].append(each)
     return [group for same in groups.values() for group in same]
-
-
-def _program(config: Any) -> str:
-    """Returns a text that is the same for configs whose steps differ in numbers only."""
-    found = {}
-    for name, value in configs.as_dict(config).items():
-        if name in WITH_NUMBERS:
-            found[name] = "a number" if isinstance(value, float) else _without_numbers(value)
-        elif name not in APART:
-            found[name] = value
-    kept = {path: value for path, value in flat(found).items() if not _is_rate(path)}
-    return repr(sorted(kept.items(), key=lambda item: item[0]))
-
-
-def _is_rate(path: str) -> bool:
-    words = path.split(".")
-    return words[0] in ("optimizer", "optimizers") and (
-        "schedule" in words or words[-1] == "learning_rate"
-    )
-
-
-def _without_numbers(spec: Any) -> Any:
-    if isinstance(spec, float):
-        return "a number"
-    if isinstance(spec, str) or (isinstance(spec, Mapping) and "name" in spec):
-        try:
-            spec = as_table(spec)
-        except ValueError:
-            return spec
-        return {
-            name: value if name == "name" else _without_numbers(value)
-            for name, value in spec.items()
-        }
-    return spec
 
 
 def _trained(launches: Sequence[Launch], until: int | None) -> bool:
@@ -160,7 +118,7 @@ def _traced(experiment: Experiment, group: together.Group) -> None:
     state = jax.tree.map(several, experiment.abstract_state())
     batch = jax.tree.map(several, experiment.task.example(recipe.batch_size))
     with experiment.devices.algorithms():
-        jax.eval_shape(group.step, state, batch, group.numbers(0), group.values)
+        jax.eval_shape(group.step, state, batch, group.numbers(0))
 
 
 def _begun(experiments: Sequence[Experiment]) -> Any:

@@ -28,18 +28,18 @@ def numbers_of(part: Any) -> Numbers:
     return dict(_numbers(part, ""))
 
 
-def differing(parts: Sequence[Any]) -> list[str]:
-    """Returns the paths of the numbers that are not the same in all parts.
+def differing(numbers: Sequence[Numbers]) -> tuple[str, ...]:
+    """Returns the paths at which numbers are not the same everywhere.
 
     Raises:
-        ValueError: the parts do not have the same numbers.
+        ValueError: the paths are not.
     """
-    first, *others = (numbers_of(part) for part in parts)
+    first, *others = numbers
     for each in others:
         if each.keys() != first.keys():
             name = sorted(each.keys() ^ first.keys())[0]
             raise ValueError(f"not all of the runs have the number {name!r}")
-    return [path for path, value in first.items() if any(o[path] != value for o in others)]
+    return tuple(p for p, value in first.items() if any(o[p] != value for o in others))
 
 
 def with_numbers(part: Any, values: Mapping[str, Any]) -> Any:

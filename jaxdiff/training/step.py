@@ -1,7 +1,9 @@
 """One optimizer step, the same under jit and pmap."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,10 +17,13 @@ from jaxtyping import Array, Float, Key, UInt32
 from jaxdiff import random
 from jaxdiff.objectives.players import check_players
 from jaxdiff.training import ema
+from jaxdiff.training.numbers import numbers_of, with_numbers
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.task import Losses, Task
 from jaxdiff.typing import Draw, Params
 from jaxdiff.weights.table import Table
+
+logger = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
 
@@ -32,10 +37,12 @@ class Numbers(NamedTuple):
     Attributes:
         key: of the run's randomness in training, as raw data.
         rates: the learning rates at this step, by the names of `config.optimizers`.
+        values: the floats at `Recipe.arguments`, by path.
     """
 
     key: UInt32[np.ndarray, " words"]
     rates: Mapping[str, np.float32]
+    values: Mapping[str, Any]
 
 
 Step = Callable[[TrainState, Batch, Numbers], tuple[TrainState, dict[str, Any]]]
@@ -48,7 +55,9 @@ LOGSNR_EDGES = np.arange(-12.0, 12.1, 2.0, dtype=np.float32)
 class Recipe:
     """All that a step needs beside the state and the batch; `accumulate` micro-batches make one.
 
-    `rates` are the learning rates of the optimizers as functions of the step, by name.
+    `rates` are the learning rates of the optimizers as functions of the step, by name. `arguments`
+    are paths of `floats` that are arguments of the step as well, such as
+    "task/objective/weighting/gamma": runs that differ in these share a program.
 
     Raises:
         ValueError: micro-batches of a loss that compares the examples of a batch.
@@ -61,6 +70,7 @@ class Recipe:
     batch_size: int
     seed: int = 0
     accumulate: int = 1
+    arguments: Sequence[str] = ()
     table: Table = field(init=False)
 
     def __post_init__(self):
@@ -75,7 +85,26 @@ class Recipe:
         """Returns the numbers of a step, on the host."""
         first = step - step % RATES_AT_ONCE
         rates = {name: table[step - first] for name, table in self._rates(first).items()}
-        return Numbers(self._key, rates)
+        # Python's floats, whose type is that of what they are multiplied with, as a constant's is.
+        return Numbers(self._key, rates, {path: self.floats[path] for path in self.arguments})
+
+    @functools.cached_property
+    def floats(self) -> dict[str, float]:
+        """Returns the floats of the task and of the average's decay, by path."""
+        parts = {"task": self.task, "ema": self.ema_decay}
+        return {
+            f"{name}/{p}": v for name, part in parts.items() for p, v in numbers_of(part).items()
+        }
+
+    def given(self, values: Mapping[str, Any]) -> "Recipe":
+        """Returns the recipe with other floats, which may be tracers, at some of their paths."""
+        of = lambda name: {
+            path.removeprefix(f"{name}/"): value
+            for path, value in values.items()
+            if path.startswith(f"{name}/")
+        }
+        task, decay = with_numbers(self.task, of("task")), with_numbers(self.ema_decay, of("ema"))
+        return dataclasses.replace(self, task=task, ema_decay=decay) if values else self
 
     @functools.cached_property
     def _key(self) -> UInt32[np.ndarray, " words"]:
@@ -103,11 +132,12 @@ def make_step(recipe: Recipe, axis: str | None = None) -> Step:
     A step whose losses, gradients or updates are not finite leaves the state as it was; the metric
     "good" is False then.
     """
-    table = recipe.table
+    table, constant = recipe.table, recipe
 
     def step(
         state: TrainState, batch: Batch, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Any]]:
+        recipe = constant.given(numbers.values)
         step_key = jax.random.fold_in(
             jax.random.wrap_key_data(jnp.asarray(numbers.key)), state.step
         )
@@ -190,6 +220,29 @@ def check_losses(recipe: Recipe, state: TrainState, count: int) -> None:
     key = jax.eval_shape(lambda: jax.random.key(0))
     given = state.params, state, recipe.task.example(count), key
     check_players(recipe.task.players, by_player, *given)
+
+
+def with_floats(recipe: Recipe, state: TrainState, arguments: Sequence[str]) -> Recipe:
+    """Returns the recipe with some of its floats as arguments of the step; `state` may be shapes.
+
+    The step is traced. If it cannot be, because a number decides which operations there are, the
+    recipe is returned as it was, and the reason logged.
+
+    Raises:
+        ValueError: an argument is the path of no float.
+    """
+    if unknown := [path for path in arguments if path not in recipe.floats]:
+        raise ValueError(f"arguments={unknown[0]!r} is no float; there are {sorted(recipe.floats)}")
+    found = dataclasses.replace(recipe, arguments=tuple(arguments))
+    try:
+        jax.eval_shape(
+            make_step(found), state, recipe.task.example(recipe.batch_size), found.numbers(0)
+        )
+    except Exception as error:  # of any kind: Python asks a tracer for its value
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        logger.warning("the step compiles anew for each of %s: %s", ", ".join(arguments), why)
+        return recipe
+    return found
 
 
 def mean_over(axis: str | None, tree: Any) -> Any:

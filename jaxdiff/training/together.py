@@ -1,7 +1,6 @@
 """Runs that differ in numbers only, trained at once: one program, mapped over them."""
 
 import dataclasses
-import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -11,28 +10,24 @@ from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.training.loop import Clock, NonFiniteError, Plan, count_step, evaluate, window_of
 from jaxdiff.training.metrics import Meter, MetricsLog, Progress
-from jaxdiff.training.numbers import differing, numbers_of, with_numbers
+from jaxdiff.training.numbers import differing
 from jaxdiff.training.signals import stop_signal
 from jaxdiff.training.state import TrainState
 from jaxdiff.training.step import Batch, Numbers, Recipe, make_step
+from jaxdiff.trees import stacked
 
 logger = logging.getLogger(__name__)
-
-Values = dict[str, dict[str, Any]]
-"""Numbers of the task and of the average's decay, by path; one for each run."""
 
 
 @dataclass(frozen=True)
 class Group:
     """The recipes of runs whose steps are one program.
 
-    Keys and learning rates are arguments of every step; the numbers of losses, schedules and
-    averages that differ between the runs are arguments here as well.
+    Arguments of the step are keys, learning rates, and the floats in which the recipes differ.
 
     Raises:
         ValueError: the recipes differ in more than numbers.
@@ -41,47 +36,23 @@ class Group:
     recipes: Sequence[Recipe]
 
     def __post_init__(self):
-        self.values  # noqa: B018 - compares them
-
-    @functools.cached_property
-    def values(self) -> Values:
-        """Returns the numbers that differ, [runs] each."""
-
-        def of(parts: Sequence[Any]) -> dict[str, Any]:
-            found = [numbers_of(part) for part in parts]
-            return {p: np.asarray([f[p] for f in found], np.float32) for p in differing(parts)}
-
-        return {
-            "task": of([each.task for each in self.recipes]),
-            "ema": of([each.ema_decay for each in self.recipes]),
-        }
+        arguments = differing([each.floats for each in self.recipes])
+        recipes = [dataclasses.replace(each, arguments=arguments) for each in self.recipes]
+        object.__setattr__(self, "recipes", recipes)
 
     def numbers(self, step: int) -> Numbers:
-        """Returns keys and rates of a step, [runs, ...]."""
+        """Returns the numbers of a step, [runs, ...]."""
         each = [recipe.numbers(step) for recipe in self.recipes]
         rates: Any = {name: np.stack([n.rates[name] for n in each]) for name in each[0].rates}
-        return Numbers(np.stack([n.key for n in each]), rates)
+        floats = lambda path: np.asarray([n.values[path] for n in each], np.float32)
+        values = {path: floats(path) for path in each[0].values}
+        return Numbers(np.stack([n.key for n in each]), rates, values)
 
     def step(
-        self, states: TrainState, batches: Batch, numbers: Numbers, values: Values
+        self, states: TrainState, batches: Batch, numbers: Numbers
     ) -> tuple[TrainState, dict[str, Any]]:
         """Takes one step of all runs; all arrays have a first axis for them."""
-        first = self.recipes[0]
-
-        def one(state: TrainState, batch: Batch, numbers: Numbers, values: Values):
-            recipe = dataclasses.replace(
-                first,
-                task=with_numbers(first.task, values["task"]),
-                ema_decay=with_numbers(first.ema_decay, values["ema"]),
-            )
-            return make_step(recipe)(state, batch, numbers)
-
-        return jax.vmap(one)(states, batches, numbers, values)
-
-
-def stacked(trees: Sequence[Any]) -> Any:
-    """Returns one tree of several, with a first axis for them."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return jax.vmap(make_step(self.recipes[0]))(states, batches, numbers)
 
 
 @jax.jit
@@ -228,4 +199,4 @@ class _Runs:
             evaluate(self.plans[i], one_of(self._state, i), self.logs[i], step)
 
     def _arguments(self, step: int) -> tuple[Any, ...]:
-        return self._state, self._batch, self.group.numbers(step), self.group.values
+        return self._state, self._batch, self.group.numbers(step)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from jaxdiff import Experiment
 from jaxdiff.diffusion.time_sampling.base import independent
 from jaxdiff.runs import together
-from jaxdiff.runs.launchers import Launch
+from jaxdiff.runs.arguments import with_arguments
+from jaxdiff.runs.compare import figures_of
+from jaxdiff.runs.launchers import Here, Launch
 from jaxdiff.training.numbers import differing, numbers_of, with_numbers
 from jaxdiff.weights.devices import Devices, make_mesh
 from jaxdiff.weights.stored import read_item
@@ -103,7 +105,7 @@ def test_numbers_are_found_and_replaced():
     other = with_numbers(task, {path: 2.0})
     assert numbers_of(other)[path] == 2.0
     assert numbers_of(task) == found
-    assert differing([task, other]) == [path]
+    assert differing([found, numbers_of(other)]) == (path,)
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,52 @@ def test_a_number_that_decides_the_program_trains_one_after_another(tmp_path, ca
         together.Together()(launches)
     assert "one after another, not together: 0, 1" in caplog.text
     assert given == [launches]
+
+
+def test_one_after_another_they_compile_once(tmp_path):
+    """Fails if a number is a constant of the step, or that of another run."""
+    gammas = {"a": (5.0, 0.5), "b": (1.5, 0.9)}
+    launches = with_arguments(
+        [
+            launch_of(
+                tmp_path / name,
+                batch_size=24,  # a program that no other test has compiled
+                weighting=f"MinSNR(gamma={gamma})",
+                ema=f"Warmup(decay={decay})",
+            )
+            for name, (gamma, decay) in gammas.items()
+        ]
+    )
+    assert {each.arguments for each in launches} == {launches[0].arguments}
+    assert [path.rsplit("/")[-1] for path in launches[0].arguments] == ["gamma", "decay"]
+    assert f"--arguments={','.join(launches[0].arguments)}" in launches[0].command()
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        Here()(launches)
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    assert [figures_of(each.workdir)["compiled_from_cache"] for each in launches] == [False, True]
+    alone = replace(launches[1], workdir=tmp_path / "alone", arguments=())
+    Here()([alone])
+    pairs = zip(*(jax.tree.leaves(average_of(x)) for x in (launches[1], alone)), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-5)
+
+
+def test_runs_that_differ_in_more_have_no_arguments(tmp_path):
+    """Fails if a run is told a number that is none of its own, or if one that fails ends all."""
+    changes = ({"seed": 1}, {"weighting": "MinSNR(gamma=2.0)"}, {"weighting": "MinSNR(gamma=-2.0)"})
+    launches = [launch_of(tmp_path / str(i), **c) for i, c in enumerate(changes)]
+    assert [each.arguments for each in with_arguments(launches)] == [()] * 3
+    with pytest.raises(ValueError, match="arguments='task/gamma' is no float; there are"):
+        Experiment(launches[0].config, arguments=("task/gamma",))
+
+
+def test_a_number_that_decides_the_program_stays_a_constant(tmp_path, caplog):
+    """Fails if the run fails, or if nothing says why it compiles anew."""
+    changes = [{"time_sampling": f"{__name__}:Picky(p={p})"} for p in (0.5, 1.5)]
+    launches = [launch_of(tmp_path / str(i), **c) for i, c in enumerate(changes)]
+    (path,) = with_arguments(launches)[0].arguments
+    with caplog.at_level(logging.WARNING):
+        assert Experiment(launches[0].config, arguments=(path,)).recipe.arguments == ()
+    assert f"the step compiles anew for each of {path}: " in caplog.text
