@@ -31,9 +31,7 @@ CLASSIFIER = Training(steps=400)
 
 flags.DEFINE_string("teacher", None, "Folder of the teacher's run.", required=True)
 flags.DEFINE_string("students", "runs/few_step", "Folder of the students' runs.")
-flags.DEFINE_string(
-    "out", "docs/few_step_images.md", "The page; the rest lies beside it."
-)
+flags.DEFINE_string("out", "docs/few_step_images.md", "The page; the rest lies beside it.")
 cli.flag("num", Size, 2000, "Samples that each figure is made of.")
 cli.flag("teacher_steps", Size, 50, "Solver steps of the teacher.")
 

@@ -1,4 +1,4 @@
-"""Draws pictures with a released model: Stable Diffusion 1 to 3.5, SDXL; a folder or a file.
+"""Draws pictures with a released model, a folder or a file: docs/released.md says which open.
 
 python experiments/generate.py --model=path/to/it --prompt="an astronaut riding a horse" \\
     --negative=blurry --steps=30 --solver=DPMpp2M --guidance_scale=7 --size=768x512 --num=4
@@ -6,6 +6,7 @@ python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in
 python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in.png --mask=mask.png
 python experiments/generate.py --model=path/to/it --prompt="a castle" \\
     --controlnet=canny.safetensors:0.8 --control_image=edges.png --control_steps=0:0.5
+python experiments/generate.py --model=path/to/dit --label=207,360 --num=2
 python experiments/generate.py --again=out.png
 
 A mask is white where the image is painted anew; all other pixels stay exactly. Each PNG holds its
@@ -31,6 +32,7 @@ from jaxdiff.pipelines import infotext
 
 cli.flag("model", cli.Text, None, "A diffusers folder, a .safetensors file, or a name on the hub.")
 cli.flag("prompt", cli.Text, None, "What to draw.")
+cli.flag("label", cli.Text, None, "The class of each picture, or one for all: 207,360.")
 cli.flag("negative", cli.Text, None, "What guidance leads away from.")
 cli.flag("steps", cli.Steps, None, "Solver steps; the model's by default.")
 cli.flag("solver", cli.Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)"; the model\'s by default.')
@@ -65,10 +67,10 @@ OWN = "jaxdiff"
 """The chunk of a PNG file that holds the flags."""
 
 NAMES = (
-    "model", "prompt", "negative", "steps", "solver", "timesteps", "guidance_scale", "size", "num",
-    "seed", "first", "batch_size", "image", "strength", "mask", "depth", "lora", "controlnet",
-    "control_image", "control_steps", "ip_adapter", "image_encoder", "image_prompt", "emphasis",
-    "windows", "clip_skip", "dtype", "config", "tokenizer", "scheduler",
+    "model", "prompt", "label", "negative", "steps", "solver", "timesteps", "guidance_scale",
+    "size", "num", "seed", "first", "batch_size", "image", "strength", "mask", "depth", "lora",
+    "controlnet", "control_image", "control_steps", "ip_adapter", "image_encoder", "image_prompt",
+    "emphasis", "windows", "clip_skip", "dtype", "config", "tokenizer", "scheduler",
 )  # fmt: skip
 
 
@@ -120,7 +122,10 @@ def main() -> None:
     if given["emphasis"] or given["windows"] or given["clip_skip"]:
         named = ("emphasis", "windows", "clip_skip")
         pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
-    cond: dict[str, Any] = {"text": given["prompt"] or ""}
+    cond: dict[str, Any] = {} if pipeline.parts.text is None else {"text": given["prompt"] or ""}
+    if given["prompt"] and not cond:
+        raise ValueError(f"prompt: {given['model']} reads no text")
+    cond |= {} if given["label"] is None else {"label": labels_of(given["label"], given["num"])}
     if given["ip_adapter"]:
         path, weight = cli.weighted("ip_adapter", given["ip_adapter"])
         pipeline = pipeline.with_ip_adapter(path, given["image_encoder"], weight)
@@ -140,7 +145,8 @@ def main() -> None:
     )
     for i, drawn in enumerate(pictures):
         file = out if given["num"] == 1 else out.with_stem(f"{out.stem}-{i}")
-        one = {**given, "num": 1, "first": given["first"] + i}
+        label = {"label": str(cond["label"][i])} if "label" in cond else {}
+        one = {**given, **label, "num": 1, "first": given["first"] + i}
         save(file, drawn, one, pipeline.parts.options)
         print(file)
 
@@ -168,6 +174,21 @@ def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> N
     text.add_text(OWN, json.dumps({**given, "size": f"{width}x{height}"}))
     with atomic_write(file) as draft:
         images.to_pillow(pixels).save(draft, pnginfo=text)
+
+
+def labels_of(text: str, num: int) -> list[int]:
+    """Returns a class for each of `num` pictures.
+
+    Raises:
+        ValueError: they are no numbers, or not as many.
+    """
+    try:
+        labels = [int(each) for each in str(text).split(",")]
+    except ValueError:
+        raise ValueError(f"label={text!r} must be numbers of classes, such as 207,360") from None
+    if len(labels) not in (1, num):
+        raise ValueError(f"label={text!r} has {len(labels)} classes for num={num} pictures")
+    return labels * (num // len(labels))
 
 
 def settings_in(file: Path) -> dict[str, Any]:

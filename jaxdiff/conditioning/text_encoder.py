@@ -75,6 +75,7 @@ class TextEncoder(PromptEncoder):
         too_long: "truncate" or "error", for prompts longer than the window.
         windows: number of windows of each prompt, whose states are joined; with several, a prompt
             that needs more is an error, and those that it does not fill are of empty text.
+        lowercase: whether capitals are made small, and spaces at the ends are left out.
         emphasis: whether prompts have weights and breaks, as `conditioning.emphasis` reads them.
         dtype: of the arithmetic. `param_dtype`: of the parameters.
 
@@ -91,6 +92,7 @@ class TextEncoder(PromptEncoder):
     attend_padding: bool | None = None
     too_long: Literal["truncate", "error"] = "truncate"
     windows: Width = 1
+    lowercase: bool = False
     emphasis: bool = False
     dtype: FloatType = "float32"
     param_dtype: FloatType = "float32"
@@ -116,6 +118,8 @@ class TextEncoder(PromptEncoder):
 
     def tokens(self, prompts: Sequence[str]) -> TokenIds | WeightedIds:
         """Returns the tokens of prompts; the first call reads the tokenizer."""
+        if self.lowercase:
+            prompts = [prompt.lower().strip() for prompt in prompts]
         tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer, self.pad)
         if self.words:
             first = self.settings.vocabulary - sum(count for _, count in self.words)

@@ -68,6 +68,28 @@ class edm:  # noqa: N801 - named like `v` and `noise`
 
 @checked
 @dataclass(frozen=True)
+class bounded_edm:  # noqa: N801 - named like `v` and `noise`
+    """Predicts F of `x0 = c_skip·x + c_out·F`, where x0 = x at sigma = `sigma_min`.
+
+    With s = sigma - sigma_min: c_skip = data_std²/(s² + data_std²) and c_out = s·data_std/√(sigma²
+    + data_std²), of a process with alpha = 1 (Song et al. 2023, appendix C). It says nothing at
+    sigma_min.
+    """
+
+    data_std: PositiveFloat = 0.5
+    sigma_min: PositiveFloat = 0.002
+
+    def __call__(self, schedule: Schedule, t: Time) -> Row:
+        """Returns (a, b)."""
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        s, variance = sigma - self.sigma_min, self.data_std**2
+        skip = variance / (s**2 + variance)
+        out = s * self.data_std / jnp.sqrt(sigma**2 + variance)
+        return (1 - skip * alpha) / out, -skip * sigma / out
+
+
+@checked
+@dataclass(frozen=True)
 class flow_x0:  # noqa: N801 - named like `v` and `noise`
     """Predicts x_t - max(t, `floor`)·dx/dt: on a rectified flow the data, above the floor.
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxdiff.codecs.latents import Latents
+from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.encoders import TextEncoder, ZeroTokens
-from jaxdiff.diffusion.preconditioning import Unscaled
-from jaxdiff.networks.dit import MMDiT
+from jaxdiff.networks.unet import UNet
 from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler
 from jaxdiff.tasks import students
@@ -18,6 +18,8 @@ from jaxdiff.weights.devices import Devices
 
 T5_TOKENS = 256
 """The number of T5's tokens that Stable Diffusion 3 reads."""
+PIXART_TOKENS = {"PixArtAlpha": 120, "PixArtSigma": 300}
+"""The number of T5's tokens that a PixArt reads."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Family:
         encoders: the folders of its text encoders; `network`, that of its network.
         options: of the CLIPs' settings: which states are read.
         steps, guidance_scale: how samples are drawn by default.
+        fixed: whether only pictures of one size can be drawn.
         forced: fields of the scheduler that hold whatever its file says.
     """
 
@@ -38,6 +41,7 @@ class Family:
     options: Sequence[tuple[str, Any]] = ()
     steps: int = 50
     guidance_scale: float = 7.5
+    fixed: bool = False
     forced: Sequence[tuple[str, Any]] = ()
 
 
@@ -63,21 +67,30 @@ SD3 = Family(
     steps=28,
     guidance_scale=7.0,
 )
+PIXART = [
+    Family(name, ("text_encoder",), network="transformer", steps=20, guidance_scale=4.5)
+    for name in PIXART_TOKENS
+]
+DIT = Family("DiT", (), network="transformer", guidance_scale=4.0, fixed=True)
+DDPM = Family("DDPM", (), steps=1000, guidance_scale=1.0, fixed=True)
+DDIM = Family("DDIM", (), guidance_scale=1.0, fixed=True)
+CONSISTENCY = Family("ConsistencyModel", (), steps=1, guidance_scale=1.0, fixed=True)
 TASKS = ("", "Img2Img", "Inpaint")
 
 FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for task in TASKS}
 """Families by the names of their pipelines in diffusers, which has one for each use."""
 
 FAMILIES["StableDiffusionDepth2ImgPipeline"] = SD
+FAMILIES |= {f"{each.name}Pipeline": each for each in (*PIXART, DIT, DDPM, DDIM, CONSISTENCY)}
 
 
 def joined(family: Family, each: list[TextEncoder | None], network: Any, *, zero_null: bool) -> Any:
-    """Returns the text encoder of a pipeline, of those of its parts.
+    """Returns the text encoder of a pipeline, of those of its parts; None where there is none.
 
     With `zero_null`, zeros stand for the empty prompt. Of Stable Diffusion 3, T5 may be absent.
     """
-    if family is SD:
-        return each[0]
+    if len(each) <= 1:
+        return each[0] if each else None
     if family is SDXL:
         return encoders.SDXL(*each, zero_null=zero_null)
     clip_l, bigg, t5 = each
@@ -89,32 +102,47 @@ def together(
     family: Family,
     network: Any,
     scheduler: Scheduler,
-    codec: Latents,
+    codec: Latents | Pixels,
     text: Any,
     sources: Mapping[str, Any],
     side: tuple[int, int],
     devices: Devices,
 ) -> Parts:
     """Returns the parts of a pipeline; `side` is the height and width of its latents."""
-    factor = codec.network.settings.factor
+    factor, channels = 1, network.out_channels
+    if isinstance(codec, Latents):
+        factor, channels = codec.network.settings.factor, codec.network.settings.image_channels
     # What the network itself divides its input by.
-    inner = network.patch[-1] if isinstance(network, MMDiT) else 2 ** (len(network.channels) - 1)
-    process, row, time_input, grid, solver = scheduler
+    inner = 2 ** (len(network.channels) - 1) if isinstance(network, UNet) else network.patch[-1]
+    solver = scheduler.solver
     return Parts(
         family=family.name,
-        model=Model(network, process, row, Unscaled(), time_input),
+        model=Model(
+            network,
+            scheduler.process,
+            scheduler.parameterization,
+            scheduler.input_scaling,
+            scheduler.time_input,
+        ),
         codec=codec,
         text=text,
         sources=sources,
         options=Options(
             solver=solver,
-            timesteps=grid,
+            timesteps=scheduler.timesteps,
             steps=family.steps,
+            guidance=scheduler.guidance,
             guidance_scale=family.guidance_scale,
             batch_size=4,
         ),
         size=(side[0] * factor, side[1] * factor),
         multiple=factor * inner,
+        fixed=family.fixed,
+        channels=channels,
         devices=devices,
-        learns=students.CONSISTENCY if solver == "LCM" else students.DENOISER,
+        learns=CONSISTENT.get(solver, students.DENOISER),
     )
+
+
+CONSISTENT = dict.fromkeys(("LCM", "Consistency"), students.CONSISTENCY)
+"""What a model has learned, by the solver that its scheduler names."""

@@ -7,12 +7,20 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdiff.codecs.latents import Latents
+from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning.encoders import TextEncoder
 from jaxdiff.conditioning.loading import read_settings
 from jaxdiff.config.build import suggest
 from jaxdiff.files import read_json
 from jaxdiff.networks.text.t5 import T5Settings
-from jaxdiff.pipelines.families import FAMILIES, T5_TOKENS, Family, joined, together
+from jaxdiff.pipelines.families import (
+    FAMILIES,
+    PIXART_TOKENS,
+    T5_TOKENS,
+    Family,
+    joined,
+    together,
+)
 from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
 from jaxdiff.pretrained.config import Config, read_config
@@ -21,14 +29,7 @@ from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.sources import Files
 
 INDEX = "model_index.json"
-NETWORKS = {
-    "ConsistencyModelPipeline": "unet",
-    "DDIMPipeline": "unet",
-    "DDPMPipeline": "unet",
-    "DiTPipeline": "transformer",
-    "PixArtAlphaPipeline": "transformer",
-    "WanPipeline": "transformer",
-}
+OPEN = {"WanPipeline": "transformer"}
 """The folders of networks that open without their pipelines."""
 
 
@@ -41,7 +42,7 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     index = read_json(folder / INDEX, dict)
     name = index.get("_class_name")
     if name not in FAMILIES:
-        part = NETWORKS.get(str(name))
+        part = OPEN.get(str(name))
         hint = suggest(str(name), list(FAMILIES))
         if part:
             place = str(folder / part)
@@ -53,9 +54,10 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     part = folder / family.network
     network, _ = describe(part / "config.json", jnp.dtype(dtype))
     side = read_config(part / "config.json").get("sample_size") or 64
-    codec = read_codec(folder / "vae", dtype)
+    codec = read_codec(folder / "vae", dtype) if "vae" in index else Pixels()
+    window = PIXART_TOKENS.get(family.name)
     each = [
-        read_encoder(folder / name, dict(family.options), dtype)
+        read_encoder(folder / name, dict(family.options), dtype, window)
         if index.get(name, (None, None))[0]
         else None
         for name in family.encoders
@@ -68,11 +70,10 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
         raise ValueError(f"{str(folder / INDEX)!r} has no {missing[0]!r}, which {name} needs")
     zeros = index.get("force_zeros_for_empty_prompt", True)
     text = joined(family, each, network, zero_null=zeros)
-    sources = {
-        "network": Files(str(part), lambda path, target: read_network(path, network, target)),
-        "codec": codec,
-        "text": text,
-    }
+    read = lambda path, target: read_network(path, network, target)
+    sources: dict[str, Any] = {"network": Files(str(part), read)}
+    sources |= {"codec": codec} if isinstance(codec, Latents) else {}
+    sources |= {} if text is None else {"text": text}
     return together(
         family,
         network,
@@ -109,16 +110,21 @@ def read_codec(folder: Path, dtype: Any) -> Latents:
     return Latents(network, weights=str(folder), dtype=dtype, param_dtype=dtype)
 
 
-def read_encoder(folder: Path, options: dict[str, Any], dtype: Any) -> TextEncoder:
+def read_encoder(
+    folder: Path, options: dict[str, Any], dtype: Any, window: int | None = None
+) -> TextEncoder:
     """Returns the text encoder in a folder, its tokenizer in the folder beside it.
+
+    `window` is the number of T5's tokens of a PixArt.
 
     Raises:
         ValueError: its config.json is missing, or of an unknown encoder.
     """
     settings = read_settings(folder)
     if isinstance(settings, T5Settings):
-        # Trained with the padding read as text.
-        shape = {"window": T5_TOKENS, "attend_padding": True}
+        # Stable Diffusion 3 was trained with the padding read as text, PixArt on small letters.
+        other = window is None
+        shape = {"window": window or T5_TOKENS, "attend_padding": other, "lowercase": not other}
     else:
         settings, shape = read_settings(folder, **options), {}
     types = {"dtype": dtype, "param_dtype": dtype}

@@ -89,9 +89,9 @@ def load(parts: Parts, dtype: Any) -> dict[str, Any]:
     Raises:
         ValueError: files are missing, damaged or of another network.
     """
-    channels = parts.codec.network.settings.latent_channels
-    side = parts.multiple // parts.codec.network.settings.factor
-    shapes = network_shapes(parts.model.network, (side, side, channels), jnp.dtype(dtype))
+    sides = parts.size if parts.fixed else (parts.multiple, parts.multiple)
+    shape = (*(side // parts.factor for side in sides), parts.latent_channels)
+    shapes = network_shapes(parts.model.network, shape, jnp.dtype(dtype))
     table = parts.table(shapes)
     targets = parts.devices.placed({"frozen": table.shapes()})["frozen"]
     return table.load(targets)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from jaxdiff.codecs.latents import Latents
+from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
 from jaxdiff.pipelines.calls import UNGUIDED_SCORE
@@ -29,36 +30,52 @@ class Parts:
 
     Attributes:
         family: "StableDiffusionPipeline", ...: the name of the pipeline in diffusers.
-        model: the network in its process; `codec`, the autoencoder; `text`, the encoder of prompts.
-        sources: where the weights "network", "codec" and "text" are read from.
+        model: the network in its process; `codec`, the autoencoder, or `Pixels`.
+        text: the encoder of prompts; None for a model that reads none.
+        sources: where the weights "network", "codec" and "text" are read from, but for parts that
+            are not there.
         options: how samples are drawn where a call does not say.
         size: height and width of pictures where a call does not say.
         multiple: heights and widths are multiples of it.
+        fixed: whether only pictures of `size` can be drawn.
         devices: where weights and samples lie.
+        channels: of pictures.
         image_prompt: the encoder of image prompts, if the network reads such.
         learns: the prediction that the network has learned, as in `tasks.students`.
     """
 
     family: str
     model: Model
-    codec: Latents
+    codec: Latents | Pixels
     text: Any
     sources: Mapping[str, Any]
     options: Options
     size: tuple[int, int]
     multiple: int
     devices: Devices
+    fixed: bool = False
+    channels: int = 3
     image_prompt: Any = None
     learns: str = students.DENOISER
     _samplers: dict[tuple[int, int], Sampler] = field(default_factory=dict, init=False)
 
+    @property
+    def factor(self) -> int:
+        """Returns the number of pixels on a side of one latent."""
+        return 1 if isinstance(self.codec, Pixels) else self.codec.network.settings.factor
+
+    @property
+    def latent_channels(self) -> int:
+        """Returns the number of channels of what is diffused."""
+        if isinstance(self.codec, Pixels):
+            return self.channels
+        return self.codec.network.settings.latent_channels
+
     def table(self, network_shapes: Params) -> Table:
         """Returns the table of weights."""
-        shapes = {
-            "network": lambda: network_shapes,
-            "codec": self.codec.shapes,
-            "text": self.text.shapes,
-        }
+        parts = {"codec": self.codec, "text": self.text}
+        shapes = {name: parts[name].shapes for name in self.sources if name in parts}
+        shapes["network"] = lambda: network_shapes
         return Table(
             {
                 name: Weights(shapes=shapes[name], source=source, trained=False, config_field=name)
@@ -74,12 +91,11 @@ class Parts:
         """
         height, width = self._checked(size or self.size)
         if (height, width) not in self._samplers:
-            factor, channels = self.codec.network.settings.factor, self.codec.network.settings
             self._samplers[height, width] = Sampler(
                 self.model,
                 self.codec,
-                (height, width, channels.image_channels),
-                (height // factor, width // factor, channels.latent_channels),
+                (height, width, self.channels),
+                (height // self.factor, width // self.factor, self.latent_channels),
                 conditions=self._conditions(height, width),
                 options=self.options,
                 devices=self.devices,
@@ -88,7 +104,7 @@ class Parts:
         return self._samplers[height, width]
 
     def _conditions(self, height: int, width: int) -> Conditions:
-        encoders: dict[str, Encoder] = {"text": self.text}
+        encoders: dict[str, Encoder] = {} if self.text is None else {"text": self.text}
         numbers = {
             "size": (height, width, 0, 0, height, width),
             "aesthetic_score": (UNGUIDED_SCORE,),
@@ -97,10 +113,19 @@ class Parts:
             encoders[name] = Numbers(numbers[name][:count])
         if self.image_prompt is not None:
             encoders["image_prompt"] = self.image_prompt
-        return Conditions(tuple(encoders), encoders, learned_null=False)
+        inputs = self.model.network.inputs
+        labels = ("label",) if inputs.num_classes else ()
+        return Conditions(
+            (*encoders, *labels),
+            encoders,
+            num_classes=inputs.num_classes or 0,
+            learned_null=inputs.learned_null,
+        )
 
     def _checked(self, size: Size) -> tuple[int, int]:
         each = self.multiple
+        if self.fixed and tuple(size) != self.size:
+            raise ValueError(f"size={tuple(size)}: this model draws {self.size} only")
         if len(size) != 2 or any(n < each or n % each for n in size):
             near = tuple(max(round(n / each), 1) * each for n in size)
             raise ValueError(

@@ -101,7 +101,7 @@ class Pipeline:
         parts, model = self.parts, self.parts.model
         place = lambda shapes: parts.devices.placed({"frozen": shapes})["frozen"]
         dtype = jax.tree.leaves(self.weights["network"])[0].dtype
-        factor = parts.codec.network.settings.factor
+        factor = parts.factor
         network, params = read_control(source, model.network, factor, place, dtype)
         name = f"control_{len(model.controls)}"
         model = replace(model, controls=(*model.controls, (name, network)))
@@ -201,7 +201,7 @@ class Pipeline:
             negative = {"size": cond["size"], **negative}
         given = {"negative": negative, "later": later, "always": {}, **options}
         maps, side = self.parts.model.network.inputs.maps, sampler.size
-        factor = self.parts.codec.network.settings.factor
+        factor = self.parts.factor
         pictures = {"image": image, "mask": mask, "depth": depth}
         given["always"] = maps_of(maps, num, side, factor, self.encode, **pictures)
         if MASK not in maps:

@@ -41,6 +41,8 @@ def reading(
 
 def reads_emphasis(text: Any) -> bool:
     """Returns whether prompts have weights, breaks and changes."""
+    if text is None:
+        return False
     if isinstance(text, TextEncoder):
         return text.emphasis
     return any(getattr(part, "emphasis", False) for part in text.each().values())

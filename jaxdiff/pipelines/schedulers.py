@@ -8,9 +8,18 @@ from typing import Any, NamedTuple
 
 from jaxdiff.config.build import suggest
 from jaxdiff.diffusion import parameterizations, timesteps
-from jaxdiff.diffusion.preconditioning import DiscreteIndex, ScaledTime, TimeInput
+from jaxdiff.diffusion.preconditioning import (
+    DiscreteIndex,
+    InputScaling,
+    LogNoise,
+    ScaledTime,
+    TimeInput,
+    UnitVariance,
+    Unscaled,
+)
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.diffusion.schedules import (
+    EDM,
     RectifiedFlow,
     Schedule,
     Tabulated,
@@ -30,6 +39,8 @@ class Scheduler(NamedTuple):
     time_input: TimeInput
     timesteps: timesteps.Timesteps
     solver: str
+    guidance: str = "ClassifierFree"
+    input_scaling: InputScaling = Unscaled()
 
 
 class _Kind(NamedTuple):
@@ -64,16 +75,48 @@ def read_scheduler(config: Config) -> Scheduler:
     kind = KINDS[name]
     config.only(thresholding=False, interpolation_type="linear", timestep_type="discrete")
     config.only(stochastic_sampling=False, use_dynamic_shifting=False, invert_sigmas=False)
-    if name in ("DDIMScheduler", "DDPMScheduler") and config.get("clip_sample", True):
-        raise config.error("clip_sample", True, "only False can be expressed")
+    if name == CONSISTENCY:
+        return _consistency(config)
     flow = name.startswith("FlowMatch") or config.get("use_flow_sigmas", False)
     read = _flow if flow else _table
     process, row, time_input, grid = read(config, kind)
+    guidance = _clipping(config, str(name))
     for each in IGNORED:
         config.get(each)
     solver = kind.solver(config)
     config.finish()
-    return Scheduler(process, row, time_input, grid, solver)
+    return Scheduler(process, row, time_input, grid, solver, guidance)
+
+
+def _clipping(config: Config, name: str) -> str:
+    """Returns the guidance that clips x0 as the classes with such a field do."""
+    if name not in ("DDIMScheduler", "DDPMScheduler") or not config.get("clip_sample", True):
+        return "ClassifierFree"
+    limit = float(config.get("clip_sample_range", 1.0))
+    # DDIM there keeps the network's noise, DDPM goes by x_t and the clipped data.
+    return f"StaticThreshold(limit={limit}, keeps_noise={name == 'DDIMScheduler'})"
+
+
+def _consistency(config: Config) -> Scheduler:
+    """Returns the parts of a consistency model of noise levels (Song et al. 2023)."""
+    config.only(s_noise=1.0)
+    low, high = float(config.get("sigma_min", 0.002)), float(config.get("sigma_max", 80.0))
+    std, rho = float(config.get("sigma_data", 0.5)), float(config.get("rho", 7.0))
+    count = config.get("num_train_timesteps", 40)
+    clips = config.get("clip_denoised", True)
+    config.finish()
+    return Scheduler(
+        Process(EDM(sigma_max=high)),
+        parameterizations.bounded_edm(std, low),
+        LogNoise(scale=250.0),
+        timesteps.ConsistencyLevels(count, (), low, high, rho),
+        "Consistency",
+        "StaticThreshold" if clips else "ClassifierFree",
+        UnitVariance(std),
+    )
+
+
+CONSISTENCY = "CMStochasticIterativeScheduler"
 
 
 def _table(config: Config, kind: _Kind) -> tuple[Any, ...]:
@@ -227,6 +270,7 @@ KINDS = {
     "LCMScheduler": _Kind(_always("LCM"), "leading", skips=True),
     "FlowMatchEulerDiscreteScheduler": _Kind(_always("Euler")),
     "FlowMatchHeunDiscreteScheduler": _Kind(_always("Heun")),
+    CONSISTENCY: _Kind(_always("Consistency")),
 }
 """The schedulers by their names in diffusers."""
 

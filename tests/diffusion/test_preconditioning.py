@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.diffusion import preconditioning, schedules
+from jaxdiff.diffusion.parameterizations import bounded_edm
 from jaxdiff.diffusion.process import Process
 from jaxdiff.typing import Prediction
 
@@ -40,3 +41,17 @@ def test_times_as_discrete_models_count_them():
     index = preconditioning.DiscreteIndex(1000)(COSINE, jnp.array([1, 2, 999, 1000]) / 1000)
     np.testing.assert_array_equal(index, [0, 1, 998, 999])
     np.testing.assert_allclose(preconditioning.ScaledTime(500.0)(COSINE, T), 500 * T, rtol=1e-6)
+
+
+def test_bounds_of_a_consistency_model():
+    """c_skip and c_out of Song et al. (2023), and x itself at the lowest noise level."""
+    row = bounded_edm(data_std=0.7, sigma_min=0.1)
+    sigma = 80 * np.asarray(T)
+    y = jnp.cos(X)
+    found = EDM.solve(row, y, X, T).x0
+    s = sigma - 0.1
+    skip = 0.7**2 / (s**2 + 0.7**2)
+    out = s * 0.7 / np.sqrt(sigma**2 + 0.7**2)
+    np.testing.assert_allclose(found, skip[:, None] * X + out[:, None] * y, rtol=1e-4, atol=1e-5)
+    near = jnp.full(4, 0.1001 / 80)
+    np.testing.assert_allclose(EDM.solve(row, y, X, near).x0, X, atol=2e-4)

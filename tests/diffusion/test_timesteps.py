@@ -8,7 +8,7 @@ from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import timesteps
 from tests.support.processes import ALL_SCHEDULES, COUNTS, process_of
 
-OF_OTHERS = ("Measured", "Respaced", "Restarting", "Skipping")
+OF_OTHERS = ("ConsistencyLevels", "Measured", "Respaced", "Restarting", "Skipping")
 GRIDS = [name for name in names(timesteps) if name not in OF_OTHERS]
 
 
@@ -174,3 +174,16 @@ def test_even_log_snrs_start_where_there_is_noise():
     assert logsnr[0] == -np.inf
     first, *_, last = np.asarray(edm.logsnr(timesteps.LogSNR(-10.0, 8.0)(edm, 6)))[:-1]
     np.testing.assert_allclose([first, last], [-2 * np.log(80), 8], atol=1e-3)
+
+
+def test_levels_of_a_consistency_model():
+    """Eq. 5 of Karras et al. at every tenth of 40 levels, or at those that are named."""
+    edm = process_of("EDM(sigma_max=80.0)")
+    ramp = np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 40) ** 7
+    found = timesteps.ConsistencyLevels()(edm, 4)
+    np.testing.assert_allclose(80 * found, [*ramp[[0, 10, 20, 30]], 0], rtol=1e-4)
+    named = timesteps.ConsistencyLevels(indices=(0, 22))
+    np.testing.assert_allclose(80 * named(edm, 2), [80, ramp[22], 0], rtol=1e-4)
+    for wrong, steps in (((0, 22), 3), ((22, 0), 2), ((0, 39), 2)):
+        with pytest.raises(ValueError, match="ConsistencyLevels"):
+            timesteps.ConsistencyLevels(indices=wrong)(edm, steps)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from jaxdiff.pipelines import infotext
 from tests.support.released import write_sd
+from tests.support.released_others import write_consistency
 
 pytest.importorskip("tokenizers")
 
@@ -70,3 +71,24 @@ def test_pictures_their_settings_and_the_same_again(scripts, tmp_path):
     assert "depth='no.png': there is no" in generate(*short, "--depth=no.png", code=1)
     assert "--again" in generate("--help")
     assert "error: model: name" in generate("--prompt=a", code=1)
+
+
+@pytest.mark.slow
+def test_pictures_of_classes(scripts, tmp_path):
+    """Fails if the class of a picture is not kept with it."""
+    folder, out = write_consistency(tmp_path / "model"), tmp_path / "out.png"
+
+    def generate(*flags, code=0):
+        found, printed = scripts("experiments/generate.py", *flags)
+        assert found == code, printed
+        return printed
+
+    generate(f"--model={folder}", "--label=1,4", "--num=2", f"--out={out}")
+    second = tmp_path / "out-1.png"
+    again = tmp_path / "again.png"
+    generate(f"--again={second}", f"--out={again}")
+    np.testing.assert_array_equal(np.asarray(Image.open(again)), np.asarray(Image.open(second)))
+    assert "has 3 classes for num=2" in generate(
+        f"--model={folder}", "--label=1,2,3", "--num=2", f"--out={out}", code=1
+    )
+    assert "reads no text" in generate(f"--model={folder}", "--prompt=a cat", code=1)

@@ -6,6 +6,7 @@ import pytest
 
 from jaxdiff.config.build import build
 from jaxdiff.diffusion import solvers, timesteps
+from jaxdiff.diffusion.parameterizations import bounded_edm
 from jaxdiff.diffusion.schedules import RectifiedFlow, ZeroTerminalSNR
 from jaxdiff.pipelines.schedulers import KINDS, read_scheduler
 from jaxdiff.pretrained.config import Config
@@ -69,6 +70,24 @@ def test_other_processes():
     np.testing.assert_allclose(own.process.schedule.betas, [0.1, 0.2])
 
 
+def test_clipped_data_are_a_guidance():
+    """DDIM there steps with the noise as predicted; fails if its own default is lost."""
+    clipped = {**DDIM, "clip_sample": True, "clip_sample_range": 2.0}
+    assert read(clipped).guidance == "StaticThreshold(limit=2.0, keeps_noise=True)"
+    ddpm = {"_class_name": "DDPMScheduler"}
+    assert read(ddpm).guidance == "StaticThreshold(limit=1.0, keeps_noise=False)"
+    assert read({**ddpm, "clip_sample": False}).guidance == "ClassifierFree"
+
+
+def test_a_consistency_model_has_its_own_bounds():
+    found = read({"_class_name": "CMStochasticIterativeScheduler", "sigma_min": 0.01})
+    assert found.parameterization == bounded_edm(0.5, 0.01)
+    assert found.timesteps == timesteps.ConsistencyLevels(sigma_min=0.01)
+    assert (found.solver, found.guidance) == ("Consistency", "StaticThreshold")
+    with pytest.raises(ValueError, match="s_noise"):
+        read({"_class_name": "CMStochasticIterativeScheduler", "s_noise": 1.1})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -77,7 +96,6 @@ def test_other_processes():
         ({"prediction_type": "eps"}, "prediction_type='eps': must be one of epsilon"),
         ({"timestep_spacing": "even"}, "timestep_spacing='even'"),
         ({"thresholding": True}, "thresholding=True: only False"),
-        ({"clip_sample": True}, "clip_sample=True: only False"),
         ({"new_option": 3}, "new_option=3: this field is not known"),
         ({"final_sigmas_type": "half"}, "final_sigmas_type='half'"),
     ],

@@ -94,17 +94,29 @@ class Interval:
 @pytree(data=("guidance_scale",))
 @dataclass(frozen=True)
 class StaticThreshold:
-    """x0 clipped to ±`limit`, the range of the data (Saharia et al. 2022, section 2.3)."""
+    """x0 clipped to ±`limit`, the range of the data (Saharia et al. 2022, section 2.3).
+
+    The noise follows from x_t, or with `keeps_noise` is as predicted: of a released DDIM.
+    """
 
     process: Process
     guidance_scale: Scale = 1.0
     limit: PositiveFloat = 1.0
+    keeps_noise: bool = False
     of: Guidance | None = None
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """Returns the denoiser whose x0 is in range."""
         clip = lambda x0: jnp.clip(x0, -self.limit, self.limit)
-        return _mapped(self.process, _inner(self)(denoiser), clip)
+        inner = _inner(self)(denoiser)
+        if not self.keeps_noise:
+            return _mapped(self.process, inner, clip)
+
+        def clipped(x, t, cond):
+            prediction = inner(x, t, cond)
+            return prediction._replace(x0=clip(prediction.x0))
+
+        return clipped
 
 
 @pytree(data=("guidance_scale",))

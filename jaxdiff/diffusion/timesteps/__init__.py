@@ -2,6 +2,7 @@
 
 from jaxdiff.diffusion.timesteps.by_noise_level import (
     AlignYourSteps,
+    ConsistencyLevels,
     Exponential,
     Karras,
     LogSNR,
@@ -28,6 +29,7 @@ KIND = Timesteps
 __all__ = [
     "AlignYourSteps",
     "Beta",
+    "ConsistencyLevels",
     "Exponential",
     "Karras",
     "Leading",

@@ -1,7 +1,8 @@
 """Grids of times by noise level sigma/alpha: the same levels on every schedule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ from jaxdiff.diffusion.timesteps.checks import (
     falling,
     reachable,
 )
-from jaxdiff.options import PositiveFloat, TableSize, checked
+from jaxdiff.options import Between, Count, PositiveFloat, TableSize, checked
 
 
 @checked
@@ -47,6 +48,43 @@ class Karras:
         ends = highest ** (1 / self.rho), jnp.exp(lowest / self.rho)
         ramp = jnp.linspace(*ends, steps + more)[:steps]
         return falling(self, process, process.time(-2 * self.rho * jnp.log(ramp)))
+
+
+@checked
+@dataclass(frozen=True)
+class ConsistencyLevels:
+    """Some of the `count` noise levels of `Karras` on which a model was distilled, then 0.
+
+    Steps begin at the levels 0, count//steps, 2·(count//steps), ... from the highest, or at those
+    of `indices`, such as (0, 22) of Song et al. 2023, section 6.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max; when it is called, if there are other than
+            `steps` indices, or they do not rise within the count.
+    """
+
+    count: Annotated[int, Between(2, 2**20)] = 40
+    indices: Sequence[Count] = ()
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
+    rho: PositiveFloat = 7.0
+
+    def __post_init__(self):
+        check_noise_levels(self)
+
+    def __call__(self, process: Process, steps: int) -> Float[Array, " times"]:
+        """Returns steps + 1 times, strictly decreasing to 0."""
+        check_steps(steps, at_most=self.count - 1)
+        chosen = np.asarray(self.indices or np.arange(steps) * (self.count // steps))
+        falls = np.all(np.diff(chosen) > 0) and chosen[-1] < self.count - 1
+        if len(chosen) != steps or not falls:
+            raise ValueError(
+                f"ConsistencyLevels: indices={tuple(chosen.tolist())} must be {steps} numbers, as"
+                f" there are steps, that rise and stay below {self.count - 1}, the last level"
+            )
+        ends = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        levels = np.linspace(*ends, self.count)[chosen] ** self.rho
+        return falling(self, process, process.time(-2 * jnp.log(levels)))
 
 
 @checked

@@ -78,7 +78,7 @@ def _cond(entry: Entry, model: OfModel, x: Any) -> dict[str, Condition]:
     repeated = lambda a: jnp.broadcast_to(a, (len(x), *a.shape[1:]))
     cond = {"text": jax.tree.map(repeated, entry.text)}
     if model.network.network.inputs.joint_numbers:
-        factor = model.parts.codec.network.settings.factor
+        factor = model.parts.factor
         height, width = (n * factor for n in x.shape[1:3])
         size = entry.size
         if size is None:
@@ -96,7 +96,7 @@ def _area(entry: Entry, model: OfModel, x: Any) -> tuple[int, int, int, int] | N
     """Returns left, top, width and height in latents, within the picture."""
     if entry.area is None:
         return None
-    factor = model.parts.codec.network.settings.factor
+    factor = model.parts.factor
     inner = model.parts.multiple // factor
     found = []
     for total, begin, extent in zip(x.shape[2:0:-1], entry.area[:2], entry.area[2:], strict=True):

@@ -71,5 +71,5 @@ def _control(one: Steering, model: OfModel, shape: tuple[int, ...], times: Any) 
 @functools.lru_cache(maxsize=4)
 def _read(net: OfControl, parts: Any) -> tuple[Any, Any]:
     place = lambda shapes: parts.devices.placed({"frozen": shapes})["frozen"]
-    factor = parts.codec.network.settings.factor
+    factor = parts.factor
     return read_control(net.path, parts.model.network, factor, place, jnp.float32)

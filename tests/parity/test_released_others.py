@@ -1,0 +1,123 @@
+"""Pipelines of images, classes and PixArt beside diffusers: whole chains, on the same noise."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from jaxdiff.pipelines import released
+from tests.support import released_others as tiny
+
+pytestmark = pytest.mark.parity
+
+
+def opened(folder):
+    """Both sides of a folder."""
+    torch, diffusers = pytest.importorskip("torch"), pytest.importorskip("diffusers")
+    torch.set_num_threads(1)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(folder)
+    theirs.set_progress_bar_config(disable=True)
+    return released(folder), theirs
+
+
+@pytest.fixture
+def noises(monkeypatch):
+    """Makes the peer draw given noises [2, h, w, c] in turn; the list is filled by the test."""
+    torch, diffusers = pytest.importorskip("torch"), pytest.importorskip("diffusers")
+    given = []
+    for name in ("DDIMPipeline", "ConsistencyModelPipeline", "DiTPipeline"):
+        getattr(diffusers, name)  # imports its module
+
+    def drawn(shape, *args, **kwargs):
+        x = torch.tensor(given.pop(0))
+        return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("diffusers") and hasattr(module, "randn_tensor"):
+            monkeypatch.setattr(module, "randn_tensor", drawn)
+    return given
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def close(found, expected):
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(np.clip(found / 2 + 0.5, 0, 1), expected, atol=1e-3)
+
+
+def test_ddim_with_clipped_data(tmp_path, noises):
+    """Fails if the noise is made to follow from the clipped data."""
+    ours, theirs = opened(tiny.write_unconditional(tmp_path / "model", tiny.LINEAR_DDIM))
+    noise = 2 * normal(2, 8, 8, 3)
+    noises.append(noise)
+    expected = theirs(2, num_inference_steps=5, output_type="np").images
+    assert ((expected == 0) | (expected == 1)).any()
+    close(ours.sample(2, noise=noise, steps=5), expected)
+
+
+def test_ddpm_steps_as_its_scheduler(tmp_path):
+    """A step of the peer's scheduler without its noise, beside the mean of ours."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = opened(tiny.write_unconditional(tmp_path / "model"))
+    scheduler = theirs.scheduler
+    scheduler.set_timesteps(10)
+    x, t = 2 * normal(1, 8, 8, 3), int(scheduler.timesteps[-1])
+    assert t == 0  # the step that adds no noise
+    with torch.no_grad():
+        image = torch.tensor(x).permute(0, 3, 1, 2)
+        y = theirs.unet(image, t).sample
+        expected = scheduler.step(y, t, image).prev_sample.permute(0, 2, 3, 1).numpy()
+    denoiser = ours.denoiser(guidance="StaticThreshold(limit=1.0)")
+    found = np.asarray(denoiser(x, np.full(1, 1 / 1000, np.float32), {}).x0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert ours.parts.options.guidance == "StaticThreshold(limit=1.0, keeps_noise=False)"
+    assert ours.parts.options.solver == "DDPM(variance='large')"
+
+
+@pytest.mark.parametrize(("steps", "indices"), [(1, ()), (4, ()), (2, (0, 22))])
+def test_consistency_models(steps, indices, tmp_path, noises, monkeypatch):
+    """Fails if a level, the bounds of the network's output, the clipping or the noise differ."""
+    ours, theirs = opened(tiny.write_consistency(tmp_path / "model"))
+    start, each = normal(2, 8, 8, 3), normal(2, 8, 8, 3, seed=1)
+    noises += [start] + [each] * steps
+    options = {"timesteps": list(indices[::-1])} if indices else {"num_inference_steps": steps}
+    expected = theirs(2, class_labels=[1, 4], output_type="np", **options).images
+    monkeypatch.setattr("jaxdiff.typing.Span.noise", lambda self, like, *streams: each)
+    grid = {"timesteps": f"ConsistencyLevels(indices={indices})"} if indices else {}
+    found = ours.sample(2, {"label": [1, 4]}, noise=80 * start, steps=steps, **grid)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("scheduler", [tiny.DDIM, tiny.DPM], ids=["DDIM", "DPM++ 2M"])
+def test_diffusion_transformers_of_classes(scheduler, tmp_path, noises):
+    """Fails if the label of no class, the guidance or the learned variance differ."""
+    ours, theirs = opened(tiny.write_dit(tmp_path / "model", scheduler))
+    noise = normal(2, 4, 4, 4)
+    noises.append(noise)
+    expected = theirs([1, 4], num_inference_steps=5, guidance_scale=3.0, output_type="np").images
+    found = ours.sample(2, {"label": [1, 4]}, noise=noise, steps=5, guidance_scale=3.0)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["Alpha", "Sigma"])
+def test_pixart(kind, tmp_path):
+    """Fails if the window of tokens, their mask, the case of letters or the guidance differ."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = opened(tiny.write_pixart(tmp_path / "model", kind=kind))
+    noise, prompts = normal(2, 4, 4, 4), ["a Red cat ", "the blue house of a dog"]
+    with torch.no_grad():
+        expected = theirs(
+            prompts,
+            num_inference_steps=5,
+            guidance_scale=4.0,
+            latents=torch.tensor(noise.transpose(0, 3, 1, 2)),
+            height=8,
+            width=8,
+            use_resolution_binning=False,
+            clean_caption=False,
+            output_type="np",
+        ).images
+    found = ours.sample(2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0)
+    close(found, expected)

@@ -1,0 +1,68 @@
+"""Released pipelines of images, of classes, and PixArt: opened, drawn, and refused by name."""
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("safetensors")
+pytest.importorskip("tokenizers")
+
+from jaxdiff.pipelines.opening import released
+from jaxdiff.weights.devices import Devices, make_mesh
+from tests.support import released_others as tiny
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Opens a folder that one of the writers made, once."""
+    found = {}
+
+    def open_one(write):
+        if write not in found:
+            folder = write(tmp_path_factory.mktemp("released") / "model")
+            found[write] = released(folder, devices=Devices(make_mesh(jax.devices()[:1])))
+        return found[write]
+
+    return open_one
+
+
+def test_images_without_conditions(opened):
+    pipeline = opened(tiny.write_unconditional)
+    assert set(pipeline.weights) == {"network"}
+    assert pipeline.sample(2, steps=2).shape == (2, 8, 8, 3)
+    with pytest.raises(ValueError, match=r"size=\(16, 16\): this model draws \(8, 8\) only"):
+        pipeline.sample(1, size=(16, 16), steps=2)
+    with pytest.raises(ValueError, match="unknown condition 'text'"):
+        pipeline.sample(1, "a cat", steps=2)
+
+
+def test_consistency_models_draw_classes_in_a_step(opened):
+    pipeline = opened(tiny.write_consistency)
+    found = pipeline.sample(2, {"label": [1, 4]})
+    assert found.shape == (2, 8, 8, 3)
+    assert np.abs(found).max() <= 1
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    with pytest.raises(ValueError, match=r"labels \[6\] are out of range"):
+        pipeline.sample(1, {"label": [6]})
+    with pytest.raises(ValueError, match="Consistency"):
+        pipeline.sample(1, {"label": [1]}, solver="DDIM")
+
+
+def test_transformers_of_classes_are_guided(opened):
+    """Fails if guidance does nothing, or a sample of no class is drawn as class 0."""
+    pipeline = opened(tiny.write_dit)
+    draw = lambda *cond, **options: pipeline.sample(1, *cond, steps=2, **options)
+    plain = draw({"label": [0]}, guidance_scale=1.0)
+    assert plain.shape == (1, 8, 8, 3)
+    assert np.abs(draw({"label": [0]}, guidance_scale=4.0) - plain).max() > 1e-3
+    assert np.abs(draw(guidance_scale=1.0) - plain).max() > 1e-3
+
+
+def test_pixart_reads_small_letters(opened):
+    pipeline = opened(tiny.write_pixart)
+    draw = lambda prompt: pipeline.sample(1, prompt, steps=2)
+    found = draw("a red cat")
+    assert found.shape == (1, 8, 8, 3)
+    np.testing.assert_array_equal(draw(" A Red cat"), found)
+    assert np.abs(draw("a blue cat") - found).max() > 1e-4
+    assert pipeline.sample(1, "a red cat", steps=1, size=(8, 16)).shape == (1, 8, 16, 3)
