@@ -73,7 +73,8 @@ class Experiment:
         self._sources: dict[str, sources.Source] = {}
         self.devices = devices or Devices(parallel=self.config.parallel)
         self.recipe = recipe_of(self.config)
-        self.task, self.table = self.recipe.task, self.recipe.table
+        self.task: Any = self.recipe.task  # which has more than a task must, by its kind
+        self.table = self.recipe.table
         check_losses(self.recipe, self._shapes, self.devices.count)
         if arguments:
             self.recipe = with_floats(self.recipe, self._shapes, arguments)
