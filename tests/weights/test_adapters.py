@@ -5,6 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.networks.dit import DiT
+from jaxdiff.networks.inputs import Inputs
+from jaxdiff.networks.unet import UNet
+from jaxdiff.trees import leaf_names
+from jaxdiff.typing import Condition
 from jaxdiff.weights import adapters
 from jaxdiff.weights.adapters import Difference, DoRA, LoHa, LoKr, LoRA
 
@@ -14,6 +19,7 @@ SHAPES = {
     "conv_in": {"kernel": (3, 3, 4, 6)},
 }
 EVERY = r"kernel$"
+TEXT = Inputs(text_features=6)
 KINDS = {
     "LoRA": LoRA(modules=EVERY, alpha=8.0),
     "DoRA": DoRA(modules=EVERY),
@@ -142,3 +148,23 @@ def test_what_an_adapter_cannot_change_is_named(base):
     with pytest.raises(ValueError, match="rank"):
         LoRA(rank=0)
     assert set(adapters.__all__) == {"Adapter", *KINDS}
+
+
+@pytest.mark.parametrize(
+    ("network", "modules"),
+    [
+        (UNet(channels=(8,), layers_per_block=1, transformer_depth=(1,), inputs=TEXT), 4),
+        (DiT(features=8, depth=2, num_heads=1, patch=(1, 2, 2), inputs=TEXT), 1),
+    ],
+)
+def test_custom_diffusion_trains_keys_and_values_of_the_text_alone(network, modules):
+    """Fails if queries, self-attention or another layer learn, or a layer's keys do not."""
+    cond = {"text": Condition(jnp.zeros((1, 3, 6)))}
+    init = lambda key: network.init(key, jnp.zeros((1, 4, 4, 3)), jnp.zeros(1), cond)["params"]
+    base = jax.eval_shape(init, jax.random.key(0))
+    factors = jax.eval_shape(Difference().init, jax.random.key(0), base)
+    found = {name.removesuffix("/change") for name in leaf_names(factors)}
+    kernels = {name for name in leaf_names(base) if name.endswith("kernel")}
+    wanted = {n for n in kernels if n.split("/")[-3:-1] in (["text", "key"], ["text", "value"])}
+    assert found == wanted
+    assert len(found) == 2 * modules
