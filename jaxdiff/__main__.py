@@ -24,6 +24,7 @@ SCRIPTS = (
     "likelihood",
     "timesteps",
     "vote",
+    "taste",
     "publish",
     "compile_report",
     "cache",

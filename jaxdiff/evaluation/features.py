@@ -1,11 +1,8 @@
 """Feature extractors for distances between sets of images: a small classifier, trained here."""
 
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,12 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from jaxdiff.config.build import build
-from jaxdiff.files import atomic_write
-from jaxdiff.networks import classifier as networks
+from jaxdiff.networks import classifier_files
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.random import example_keys, fold_in, stream
 from jaxdiff.typing import Params
@@ -90,14 +84,8 @@ class Classifier:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file, whole or not at all."""
-        header = {
-            "network": _settings(self.network),
-            "image_shape": self.image_shape,
-            "accuracy": self.accuracy,
-        }
-        arrays = flatten_dict(jax.device_get(self.params), sep="/")
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        shape = {"image_shape": self.image_shape, "accuracy": self.accuracy}
+        classifier_files.write(path, self.network, self.params, **shape)
 
     @classmethod
     def load(cls, path: str | os.PathLike, network: Any = None) -> "Classifier":
@@ -106,39 +94,15 @@ class Classifier:
         Raises:
             ValueError: the file is damaged, or weights and network do not fit; names the file.
         """
-        try:
-            with np.load(path) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays.pop("header")))
-            # JSON has no tuples; lists could not be hashed by jit.
-            spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["network"].items()}
-            stored = build(networks, spec)
-            image_shape = tuple(header["image_shape"])
-            accuracy = header["accuracy"]
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is not a whole classifier file: {error}") from error
+        stored, params, header = classifier_files.read(path)
         if network is not None and network != stored:
             raise ValueError(f"{path} holds another network: {stored}, not {network}")
-        expected = jax.eval_shape(stored.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
-        shapes = {name: leaf.shape for name, leaf in flatten_dict(expected, sep="/").items()}
-        found = {name: leaf.shape for name, leaf in arrays.items()}
-        if found != shapes:
-            raise ValueError(f"{path}: its network needs weights {shapes}, the file has {found}")
-        return cls(stored, unflatten_dict(arrays, sep="/"), image_shape, accuracy)
+        return cls(stored, params, header["image_shape"], header["accuracy"])
 
 
 @partial(jax.jit, static_argnums=0)
 def _apply(network: Any, params: Params, images: Images) -> tuple[Array, Array]:
     return network.apply(params, images)
-
-
-def _settings(network: Any) -> dict[str, Any]:
-    """Returns the spec from which `build` rebuilds the network."""
-    kind = type(network)
-    own = kind.__module__ == networks.__name__
-    name = kind.__name__ if own else f"{kind.__module__}:{kind.__name__}"
-    options = [f.name for f in fields(network) if f.name not in ("parent", "name")]
-    return {"name": name} | {option: getattr(network, option) for option in options}
 
 
 def train_classifier(

@@ -17,6 +17,11 @@ REJECTED = "rejected"
 """The field of an example that has the picture that was not chosen."""
 
 
+def bradley_terry(chosen: Float[Array, " b"], rejected: Float[Array, " b"]) -> Float[Array, " b"]:
+    """Returns -log P(chosen), P = sigmoid(r_chosen - r_rejected) (Bradley & Terry 1952)."""
+    return -jax.nn.log_sigmoid(chosen - rejected)
+
+
 @checked
 @dataclass(frozen=True)
 class DiffusionDPO:

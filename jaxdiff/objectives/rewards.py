@@ -3,13 +3,17 @@
 One of your own is named as "module:Name"; it is a class without arguments, or with options.
 """
 
+import functools
+import os
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
+from jaxdiff.config.fields import Text
+from jaxdiff.networks import classifier_files
 from jaxdiff.options import Share, checked
 from jaxdiff.typing import Cond
 
@@ -78,6 +82,46 @@ class Symmetry:
         """Returns the rewards."""
         images = jnp.clip(images, -1, 1)
         return -jnp.abs(images - images[:, :, ::-1]).mean(axis=(1, 2, 3))
+
+
+@checked
+@dataclass(frozen=True)
+class Learned:
+    """The taste of votes, from the file that `runs.tastes.learn` or `experiments/taste.py` wrote.
+
+    It knows pictures of one size only, and no conditions.
+
+    Raises:
+        ValueError: the file is missing, damaged, or no taste; on use, pictures have another size.
+    """
+
+    file: Text
+
+    def __post_init__(self):
+        self._read()
+
+    def __call__(self, images: Float[Array, "b h w c"], cond: Cond) -> Float[Array, " b"]:
+        """Returns the rewards: differences are log-odds of a vote."""
+        network, params, header = self._read()
+        if images.shape[1:] != header["image_shape"]:
+            raise ValueError(
+                f"Learned: file={self.file!r} is of pictures {header['image_shape']}, not"
+                f" {images.shape[1:]}"
+            )
+        return network.apply(params, jnp.clip(images, -1, 1))[0][:, 0]
+
+    def _read(self):
+        if not os.path.isfile(self.file):
+            raise ValueError(f"Learned: file={self.file!r} is not a file; see experiments/taste.py")
+        found = _taste(self.file, os.stat(self.file).st_mtime_ns)
+        if found[0].classes != 1:
+            raise ValueError(f"Learned: file={self.file!r} is a classifier, not a taste")
+        return found
+
+
+@functools.lru_cache(maxsize=4)
+def _taste(file: str, changed: int) -> Any:
+    return classifier_files.read(file)
 
 
 @checked

@@ -73,10 +73,19 @@ def features_of_run(path: str) -> FeatureExtractor:
     Raises:
         ValueError: there is no run in the folder, or it is of another task.
     """
-    network, source = _task_of_run(path, "SampleQuality.features").network, OfRun(path)
-    params = source.load(source.shapes())
+    network, params = encoder_of_run(path, "SampleQuality.features")
     apply = jax.jit(lambda x: network.apply({"params": params}, x)[1])
     return lambda images: in_batches(apply, images, 256)
+
+
+def encoder_of_run(path: str, field: str = "features") -> tuple[Any, Params]:
+    """Returns a run's image encoder, `-> (logits, features)`, and its averaged weights.
+
+    Raises:
+        ValueError: there is no run in the folder, or it is of another task; names `field`.
+    """
+    source = OfRun(path)
+    return _task_of_run(path, field).network, source.load(source.shapes())
 
 
 def coarse_maps_of_run(path: str) -> FeatureExtractor:
