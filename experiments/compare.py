@@ -7,12 +7,11 @@ field, all runs), compare.csv, curves.png, effects.png, and samples.png: the new
 """
 
 import csv
-from pathlib import Path
 
 import cli
 
 from jaxdiff.evaluation.comparison import save_curves, save_effects, save_side_by_side
-from jaxdiff.files import atomic_write, check_writable
+from jaxdiff.files import as_path, atomic_write, check_writable
 from jaxdiff.runs import compare
 
 WORKDIR = cli.flag("workdir", cli.Text, None, "Folder of the runs.", required=True)
@@ -22,7 +21,7 @@ OUT = cli.flag("out", cli.Text, None, "Folder for the results; that of the runs 
 
 def main() -> None:
     """Gathers, prints the table, and writes."""
-    out = Path(OUT.value or WORKDIR.value)
+    out = as_path(OUT.value or WORKDIR.value)
     check_writable(out / "compare.md")
     found = compare.records(WORKDIR.value)
     best = compare.over_seeds(found, METRIC.value)

@@ -9,7 +9,6 @@ PSNR, SSIM and a sheet of held-out examples, each above its reconstruction.
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated
 
 import cli
@@ -19,7 +18,7 @@ from jaxdiff import Run
 from jaxdiff.evaluation import report
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.reference import distances
-from jaxdiff.files import check_writable, write_json
+from jaxdiff.files import AnyPath, as_path, check_writable, write_json
 from jaxdiff.options import Between
 
 cli.define_sampling_flags()
@@ -32,7 +31,7 @@ COLUMNS = 10
 def main() -> None:
     """Scores, draws, and prints where everything is."""
     run, options = cli.load_run(), cli.sampling_options()
-    workdir, out = Path(cli.FLAGS.workdir), Path(OUT.value or cli.FLAGS.workdir)
+    workdir, out = as_path(cli.FLAGS.workdir), as_path(OUT.value or cli.FLAGS.workdir)
     check_writable(out / "metrics.json")
     if not run.num_classes:
         options["guidance_scale"] = 1.0  # there is nothing to be guided by
@@ -58,7 +57,7 @@ def main() -> None:
     finish(figures, lines, out)
 
 
-def finish(figures: dict, lines: list, out: Path) -> None:
+def finish(figures: dict, lines: list, out: AnyPath) -> None:
     """Draws loss.png, writes metrics.json, and prints the figures and where everything is."""
     report.save_loss(out / "loss.png", lines)
     write_json(out / "metrics.json", {k: v for k, v in figures.items() if v is not None})
@@ -87,7 +86,7 @@ def real_scores(run: Run) -> dict:
     return distances(run.reference, train[chosen])
 
 
-def pictures(run: Run, options: dict, out: Path) -> None:
+def pictures(run: Run, options: dict, out: AnyPath) -> None:
     """Draws samples.png, forward.png and reverse.png."""
     num_classes, process, reference = run.num_classes, run.process, run.reference
     points = reference.train.ndim == 2

@@ -12,7 +12,6 @@ negative. Writes likelihood_<method>.json and .png.
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import cli
@@ -29,7 +28,7 @@ from jaxdiff.diffusion import likelihood, schedules, solvers, timesteps
 from jaxdiff.diffusion.likelihood import angle, bound, dequantization, integrators, quantization
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
-from jaxdiff.files import check_writable, write_json
+from jaxdiff.files import as_path, check_writable, write_json
 from jaxdiff.progress import announced, full_batches, progress
 
 cli.flag("workdir", cli.Text, None, "Folder of the run.", required=True)
@@ -56,7 +55,7 @@ def main() -> None:
     check_flags()
     run = cli.load_run()
     check_run(run)
-    out = Path(OUT.value or cli.FLAGS.workdir)
+    out = as_path(OUT.value or cli.FLAGS.workdir)
     check_writable(out / f"likelihood_{METHOD.value}.json")
     images, dimensions = len(run.shape) == 3, int(np.prod(run.shape))
     rule = build(dequantization, RULE.value, levels=LEVELS.value or 256)

@@ -33,7 +33,7 @@ from absl import flags
 from jaxdiff.data import images
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
-from jaxdiff.files import atomic_write, check_writable, read_array
+from jaxdiff.files import as_path, atomic_write, check_writable, read_array
 from jaxdiff.runs.clips import begun
 from jaxdiff.runs.editing import edit
 from jaxdiff.runs.sizes import resized
@@ -80,7 +80,7 @@ PLAYING = (".gif", ".mp4")
 
 def main() -> None:
     """Samples and saves."""
-    out = Path(OUT.value or Path(cli.FLAGS.workdir) / f"sample_seed{cli.FLAGS.seed}.png")
+    out = as_path(OUT.value or as_path(cli.FLAGS.workdir) / f"sample_seed{cli.FLAGS.seed}.png")
     if out.suffix not in (".png", *PLAYING, ".npy"):
         raise ValueError(f"out={out}: the file name must end in .png, .gif or .mp4 (clips) or .npy")
     if INVERT.value and (IMAGE.value is None or out.suffix != ".npy"):

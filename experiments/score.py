@@ -10,7 +10,6 @@ labels were drawn, rounding, size, solver, steps, guidance, and the hashes of al
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import cli
@@ -20,7 +19,7 @@ from jaxdiff import Run
 from jaxdiff import config as configs
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.protocol import Protocol, read_statistics, statistics
-from jaxdiff.files import check_writable, write_json
+from jaxdiff.files import as_path, check_writable, write_json
 from jaxdiff.tasks.contrastive_runs import features_of_run
 from jaxdiff.weights.checksums import checksums
 from jaxdiff.weights.sources import OfRun
@@ -37,7 +36,7 @@ def main() -> None:
     """Writes a reference, or a report."""
     if (REFERENCE.value is None) == (WRITE.value is None):
         raise ValueError("give --reference, or --write_reference to make one")
-    out = Path(WRITE.value or OUT.value or Path(cli.FLAGS.workdir) / "score.json")
+    out = as_path(WRITE.value or OUT.value or as_path(cli.FLAGS.workdir) / "score.json")
     check_writable(out)
     reference = read_statistics(REFERENCE.value) if REFERENCE.value else None
     run, features = cli.load_run(), features_of_run(FEATURES.value)

@@ -27,7 +27,7 @@ import jax
 from absl import flags
 
 from jaxdiff.config.recipes import recipe_module
-from jaxdiff.files import write_json
+from jaxdiff.files import as_path, in_bucket, write_json
 from jaxdiff.runs import launchers, sweeps
 from jaxdiff.runs.arguments import with_arguments
 from jaxdiff.runs.compare import figures_of
@@ -77,7 +77,7 @@ def planned() -> list[Launch]:
     ]
     if not given:
         raise ValueError("sweep: give at least one, such as --sweep seed=0:3")
-    found, root = [], Path(WORKDIR.value)
+    found, root = [], as_path(WORKDIR.value)
     for name, variation in sweeps.named(list(sweeps.product(*given))).items():
         changes = sweeps.texts(variation)
         found.append(Launch(name, root / name, cli.config(changes), cli.config_flags(changes)))
@@ -86,6 +86,8 @@ def planned() -> list[Launch]:
 
 def launcher() -> Any:
     """Returns the launcher that the flags choose."""
+    if LAUNCHER.value in ("pool", "slurm") and in_bucket(as_path(WORKDIR.value)):
+        raise ValueError(f"launcher={LAUNCHER.value}: writes logs, and needs a workdir on a disk")
     match LAUNCHER.value:
         case "together":
             return Together()
@@ -138,7 +140,7 @@ def report(launches: Sequence[Launch]) -> None:
         loss = figures["loss"]
         runs[each.name] = {"state": state, "step": step, **figures, "error": error}
         print(f"{state:8} {each.name}  step {step}  loss {loss}  {error or ''}".rstrip())
-    file = Path(WORKDIR.value) / "sweep.json"
+    file = as_path(WORKDIR.value) / "sweep.json"
     command = {"config": cli.FLAGS.config, "sweep": SWEEP.value}
     known = json.loads(file.read_text())["runs"] if file.exists() else {}
     write_json(file, {**command, "runs": {**known, **runs}})

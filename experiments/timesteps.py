@@ -10,7 +10,6 @@ on each grid end from an exact solution that starts from the same noise (not the
 import datetime
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cli
@@ -30,7 +29,7 @@ from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.timesteps import measured
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.figures import ACCENT, PALE
-from jaxdiff.files import atomic_write, check_writable
+from jaxdiff.files import AnyPath, as_path, atomic_write, check_writable
 from jaxdiff.progress import full_batches, progress
 from jaxdiff.typing import Solver
 
@@ -52,7 +51,7 @@ Errors = Mapping[str, Mapping[int, float]]
 
 def main() -> None:
     """Measures, writes, compares."""
-    out = Path(OUT.value or Path(cli.FLAGS.workdir) / "timesteps.json")
+    out = as_path(OUT.value or as_path(cli.FLAGS.workdir) / "timesteps.json")
     if out.suffix != ".json":
         raise ValueError(f"out={out}: the file name must end in .json")
     if not all(text.isdecimal() and int(text) for text in STEPS.value):
@@ -198,7 +197,7 @@ def table(found: Errors) -> str:
 
 
 def draw(
-    path: Path,
+    path: AnyPath,
     process: Process,
     times: Float[np.ndarray, " times"],
     errors: Float[np.ndarray, " places"],

@@ -1,27 +1,97 @@
-"""Reading and writing files: a file that is written is either whole or absent."""
+"""Reading and writing files, on a disk or in a bucket: one that is written is whole or absent."""
 
 import json
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
+from etils import epath
+
+AnyPath = Path | epath.Path
+"""A path on a disk, or in a bucket of Google Cloud Storage."""
+
+
+def as_path(path: str | os.PathLike) -> AnyPath:
+    """Returns a path on a disk, or one in a bucket, "gs://bucket/name".
+
+    Raises:
+        ValueError: it begins with another protocol, or packages are missing.
+    """
+    text = os.fspath(path)
+    if "://" not in text:
+        return Path(text)
+    if not text.startswith("gs://"):
+        raise ValueError(
+            f"{text!r}: expected a path on a disk, or in a bucket of Google Cloud Storage,"
+            " gs://bucket/name"
+        )
+    try:
+        fsspec.get_filesystem_class("gcs")
+    except ImportError as error:
+        raise ValueError(f"{text!r} needs: pip install jaxdiff[gcs] ({error})") from error
+    return epath.Path(text)
+
+
+def in_bucket(path: AnyPath) -> bool:
+    """Returns whether a path is in a bucket, which has no locks, and whose files cannot grow."""
+    return not isinstance(path, Path)
+
+
+def absolute(path: str | os.PathLike) -> AnyPath:
+    """Returns the whole path; those in buckets are."""
+    path = as_path(path)
+    return path if in_bucket(path) else Path(path).absolute()
+
+
+def files_in(folder: AnyPath) -> Iterator[AnyPath]:
+    """Yields all files in a folder and in those within it, in order."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir():
+            yield from files_in(path)
+        else:
+            yield path
+
+
+def move_folder(folder: AnyPath, target: AnyPath) -> None:
+    """Moves a folder. In a bucket the files are copied one by one, and removed after the last."""
+    if not in_bucket(folder):
+        shutil.move(folder, target)
+        return
+    for file in files_in(folder):
+        (target / file.relative_to(folder)).write_bytes(file.read_bytes())
+    remove_folder(folder)
+
+
+def remove_folder(folder: AnyPath) -> None:
+    """Removes a folder with all that is in it."""
+    epath.Path(folder).rmtree()
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path with the same suffix that becomes `path` when the block succeeds.
 
-    Folders are made where they are missing. If the block raises, `path` stays as it was.
+    It is on a disk in any case: a file is sent to a bucket when it is whole. Folders are made where
+    they are missing. If the block raises, `path` stays as it was.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to; names the file.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
+        if in_bucket(path):
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / path.name
+                yield temporary
+                path.write_bytes(temporary.read_bytes())
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, because a rename is atomic only within one file system.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -38,15 +108,25 @@ def check_writable(path: str | os.PathLike) -> None:
     Raises:
         OSError: it cannot; names the file.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise OSError(f"{path} cannot be written: it is a folder")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        check_folder(path.parent)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_folder(folder: AnyPath) -> None:
+    """Makes a folder, and checks that files can be written there; OSError if they cannot."""
+    if in_bucket(folder):
+        probe = folder / f".probe_{uuid.uuid4().hex}"
+        probe.write_bytes(b"")
+        probe.unlink()
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def read_json(path: str | os.PathLike, kind: type = object) -> Any:
@@ -58,7 +138,7 @@ def read_json(path: str | os.PathLike, kind: type = object) -> Any:
     """
     name = repr(os.fspath(path))
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(as_path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no file {name}") from None
     except OSError as error:

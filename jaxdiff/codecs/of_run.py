@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from jaxdiff.codecs.moments import MOMENTS, no_moments, shift_and_scale
 from jaxdiff.codecs.posterior import draw
 from jaxdiff.config.build import describe_difference
 from jaxdiff.config.specs import parse
+from jaxdiff.files import as_path
 from jaxdiff.networks.autoencoder import Gaussian
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.options import FloatType, checked
@@ -64,7 +64,7 @@ class RunLatents:
                 "RunLatents: name a run of the task Autoencoder,"
                 " --config.weights.codec=runs/autoencoder, or the sizes of its autoencoder"
             )
-        there = (Path(self.weights) / "config.json").is_file() if self.weights else False
+        there = (as_path(self.weights) / "config.json").is_file() if self.weights else False
         if self.autoencoder is not None and not there:
             return self._named(dtype)
         task = parse(configs.plain(_config_of(self.weights).task))
@@ -97,7 +97,7 @@ class RunLatents:
         Raises:
             ValueError: there is no run, no checkpoint yet, or one of another model.
         """
-        folder = Path(self.weights) / CHECKPOINTS
+        folder = as_path(self.weights) / CHECKPOINTS
         _config_of(self.weights)
         average, step = read_item(folder, AVERAGE, {"network": target["network"]})
         moments = {"statistics": {MOMENTS: target[MOMENTS]}}

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from jaxdiff import options
 from jaxdiff.config.fields import OPEN, Fields, Optimizer
 from jaxdiff.config.kinds import suggest
 from jaxdiff.config.trusted import check_trusted
-from jaxdiff.files import read_json
+from jaxdiff.files import AnyPath, as_path, read_json
 
 Config = ConfigDict | Mapping[str, Any]
 
@@ -50,7 +49,7 @@ def as_dict(config: Config) -> dict[str, Any]:
     return _plain(config, "config")
 
 
-def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDict:
+def read_config(workdir: str | AnyPath, *, only_compared: bool = False) -> ConfigDict:
     """Reads the config of a run, which may name parts only of modules that are allowed.
 
     One that is `only_compared` and builds nothing may name any. Fields that are younger than the
@@ -61,7 +60,7 @@ def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDi
         FileNotFoundError: there is no run in the folder.
         ValueError: its config.json is damaged, or names another module; see `config.trusted`.
     """
-    path = Path(workdir) / "config.json"
+    path = as_path(workdir) / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: there is no {path}")
     try:
@@ -75,7 +74,7 @@ def read_config(workdir: str | Path, *, only_compared: bool = False) -> ConfigDi
     if "data" not in table:
         return ConfigDict(table)
     found = _completed(table, dataclasses.asdict(Fields()))
-    return ConfigDict({**found, "weights": _located(found["weights"], Path(workdir))})
+    return ConfigDict({**found, "weights": _located(found["weights"], as_path(workdir))})
 
 
 def _completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _completed(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _located(weights: Any, workdir: Path) -> Any:
+def _located(weights: Any, workdir: AnyPath) -> Any:
     """Returns the sources of weights, of which those that lie beside the run have its folder."""
     if not isinstance(weights, Mapping):
         return weights
@@ -95,8 +94,9 @@ def _located(weights: Any, workdir: Path) -> Any:
     def located(source: Any) -> Any:
         if not isinstance(source, str) or not source.startswith(("./", "../")):
             return source
-        beside = workdir / source
-        return os.path.normpath(beside) if (beside / "config.json").is_file() else source
+        protocol, colon, path = os.fspath(workdir).rpartition("://")
+        beside = f"{protocol}{colon}{os.path.normpath(os.path.join(path, source))}"
+        return beside if (as_path(beside) / "config.json").is_file() else source
 
     return {name: located(source) for name, source in weights.items()}
 

@@ -9,6 +9,7 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from jaxdiff.config.kinds import suggest
+from jaxdiff.files import AnyPath, as_path
 from jaxdiff.options import short
 
 
@@ -19,10 +20,10 @@ def folder(name: str, beside: str) -> Path:
     return installed if installed.is_dir() else package.parent / beside
 
 
-def published(path: str | Path) -> Path:
+def published(path: str | AnyPath) -> AnyPath:
     """Returns a run's folder: "pretrained/NAME" is this package's own, from any folder."""
-    path = Path(path)
-    if path.exists() or path.is_absolute() or path.parts[:1] != ("pretrained",):
+    path = as_path(path)
+    if path.is_absolute() or path.exists() or path.parts[:1] != ("pretrained",):
         return path
     ours = folder("published", "pretrained").joinpath(*path.parts[1:])
     return ours if ours.exists() else path

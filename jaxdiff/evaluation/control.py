@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxdiff.evaluation import pictures
+from jaxdiff.files import AnyPath
 from jaxdiff.options import Size
 
 
@@ -22,7 +22,7 @@ class ControlGrid:
 
     draw: Callable[..., np.ndarray]
     held_out: Callable[[int], Mapping[str, np.ndarray]]
-    folder: Path
+    folder: AnyPath
     shown: Size = 8
 
     def run(self, weights: Any, step: int) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,6 @@ returns some held-out examples, and the shape of one example.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +20,7 @@ from jaxdiff.evaluation.reference import Reference, check_comparable, distances
 from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.evaluation.similarity import psnr, ssim
 from jaxdiff.evaluation.taste import Taste
+from jaxdiff.files import AnyPath
 from jaxdiff.options import Count, Depth, PositiveFloat, Size
 
 DrawSamples = Callable[..., np.ndarray]
@@ -68,7 +68,7 @@ class SampleGrid:
 
     draw: DrawSamples
     num_classes: Count
-    folder: Path
+    folder: AnyPath
     columns: Depth = 8
     points: Size = 2000
     cond: Mapping[str, Sequence[Any]] | None = None
@@ -158,7 +158,7 @@ class Reconstructions:
 
     draw: Any
     held_out: Callable[[int], Mapping[str, np.ndarray]]
-    folder: Path
+    folder: AnyPath
     num: Size = 1000
     shown: Size = 40
     shape: Sequence[int] = ()

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxdiff.evaluation.frechet import frechet_distance
 from jaxdiff.evaluation.kernel import kernel_distance
 from jaxdiff.evaluation.moments import moments
 from jaxdiff.evaluation.precision_recall import precision_recall
+from jaxdiff.files import AnyPath
 from jaxdiff.networks.classifier import ConvClassifier
 
 
@@ -67,7 +67,7 @@ def make_reference(
     train: Iterable[Mapping[str, np.ndarray]],
     held_out: Iterable[Mapping[str, np.ndarray]],
     data: Mapping[str, Any],
-    folder: Path,
+    folder: AnyPath,
 ) -> Reference:
     """Reads both splits and trains a classifier of the images, or loads the one in `folder`.
 

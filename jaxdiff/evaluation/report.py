@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.evaluation import pictures
+from jaxdiff.files import AnyPath
 
 FRAMES = 9
 """Number of times in a strip."""
@@ -37,7 +37,7 @@ def reverse_frames(process: Process, path: Frames, times: np.ndarray) -> tuple[F
     return frames, [f"t={times[i]:.3g}" for i in chosen]
 
 
-def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
+def save_frames(path: AnyPath, frames: Frames, captions: list[str]) -> None:
     """Writes a strip of images, clips or clouds of points, time from left to right.
 
     Of a clip, its middle frame is shown.
@@ -48,7 +48,9 @@ def save_frames(path: Path, frames: Frames, captions: list[str]) -> None:
     save(path, frames, captions)
 
 
-def save_samples(path: Path, samples: Data, columns: int | None, truth: Data | None = None) -> None:
+def save_samples(
+    path: AnyPath, samples: Data, columns: int | None, truth: Data | None = None
+) -> None:
     """Writes a sheet of images, clips, or a scatter plot of points over the true ones."""
     if samples.ndim == 2:
         pictures.save_scatter(path, samples, truth)
@@ -58,7 +60,7 @@ def save_samples(path: Path, samples: Data, columns: int | None, truth: Data | N
         pictures.save_grid(path, samples, columns)
 
 
-def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
+def save_loss(path: AnyPath, lines: list[Mapping[str, Any]]) -> None:
     """Plots the loss curve of metrics.jsonl, and the last quarter's loss by noise level.
 
     With several players, each has a curve. A held-out loss is marked where there is one.
@@ -88,7 +90,7 @@ def save_loss(path: Path, lines: list[Mapping[str, Any]]) -> None:
     pictures.save_loss(path, steps, curve, edges, losses, held_out=held_out)
 
 
-def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
     """Reads metrics.jsonl, up to a line that a crash cut short.
 
     Raises:

@@ -1,7 +1,6 @@
 """Adapters that other runs have trained, put on a run's weights by a strength."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxdiff import config as configs
 from jaxdiff.config.build import build
+from jaxdiff.files import AnyPath
 from jaxdiff.typing import Params, Scalar
 from jaxdiff.weights import adapters
 from jaxdiff.weights.sources import OfRun
@@ -40,7 +40,7 @@ def adapted(weights: Mapping[str, Params], strengths: Mapping[str, Scalar]) -> d
     return changed
 
 
-def adapters_of_run(path: str | Path) -> dict[str, adapters.Adapter]:
+def adapters_of_run(path: str | AnyPath) -> dict[str, adapters.Adapter]:
     """Returns the adapters of a run by name.
 
     Raises:
@@ -54,7 +54,7 @@ def adapters_of_run(path: str | Path) -> dict[str, adapters.Adapter]:
     return found
 
 
-def _factors(path: str | Path, name: str, adapter: adapters.Adapter, base: Params) -> Params:
+def _factors(path: str | AnyPath, name: str, adapter: adapters.Adapter, base: Params) -> Params:
     shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
     try:
         first = jax.eval_shape(adapter.init, jax.random.key(0), jax.tree.map(shape, base))

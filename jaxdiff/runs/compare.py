@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxdiff.config.checks import flat
 from jaxdiff.evaluation.report import read_metrics
-from jaxdiff.files import read_json
+from jaxdiff.files import AnyPath, as_path, files_in, read_json
 
 SEED = "seed"
 """The field over which means and intervals are taken."""
@@ -24,7 +23,7 @@ class Record:
     losses.
     """
 
-    workdir: Path
+    workdir: AnyPath
     fields: Mapping[str, Any]
     figures: Mapping[str, float]
     curve: tuple[Sequence[int], Sequence[float]]
@@ -39,7 +38,7 @@ class Record:
         return {"run": self.name, **self.fields, **self.figures}
 
 
-def figures_of(workdir: Path) -> dict[str, float]:
+def figures_of(workdir: AnyPath) -> dict[str, float]:
     """Returns the figures of a run as `Record` has them; none of a run that has not begun."""
     found: dict[str, float] = {}
     for line in read_metrics(workdir):
@@ -50,18 +49,18 @@ def figures_of(workdir: Path) -> dict[str, float]:
     return {n: v for n, v in found.items() if n != "step" and not n.startswith("loss_by_logsnr")}
 
 
-def _curve(workdir: Path) -> tuple[list[int], list[float]]:
+def _curve(workdir: AnyPath) -> tuple[list[int], list[float]]:
     lines = [line for line in read_metrics(workdir) if "loss" in line]
     return [line["step"] for line in lines], [line["loss"] for line in lines]
 
 
-def records(folder: str | Path) -> list[Record]:
+def records(folder: str | AnyPath) -> list[Record]:
     """Returns the runs below a folder, or the folder's own run, by name.
 
     Raises:
         ValueError: there is no run.
     """
-    found = sorted(path.parent for path in Path(folder).rglob("config.json"))
+    found = [path.parent for path in files_in(as_path(folder)) if path.name == "config.json"]
     found = [each for each in found if (each / "metrics.jsonl").is_file()]
     if not found:
         raise ValueError(f"{folder} has no runs: no folder in it has config.json and metrics.jsonl")
@@ -74,7 +73,7 @@ def records(folder: str | Path) -> list[Record]:
     ]
 
 
-def frame(folder: str | Path) -> Any:
+def frame(folder: str | AnyPath) -> Any:
     """Returns the table of `records` as a pandas data frame, a run a row."""
     import pandas  # noqa: PLC0415 - of the extra `compare`
 

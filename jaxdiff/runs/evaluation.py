@@ -15,6 +15,7 @@ from jaxdiff.caches import cache_folder
 from jaxdiff.config.build import build
 from jaxdiff.evaluation import evaluators
 from jaxdiff.evaluation.reference import Reference, make_reference
+from jaxdiff.files import AnyPath
 from jaxdiff.tasks.contrastive_runs import embedder_of_run, features_of_run
 from jaxdiff.training.held_out import HeldOut
 from jaxdiff.training.task import Task
@@ -44,7 +45,7 @@ class Evaluation:
     def __post_init__(self):
         self.chosen(Path())
 
-    def __call__(self, spec: Any, folder: Path, **options: Any) -> evaluators.Evaluator:
+    def __call__(self, spec: Any, folder: AnyPath, **options: Any) -> evaluators.Evaluator:
         """Returns an evaluator by name, its pictures in a folder."""
         given = {
             "draw": self.draw,
@@ -59,7 +60,7 @@ class Evaluation:
         }
         return build(evaluators, spec, **{**given, **options})
 
-    def chosen(self, folder: Path) -> Mapping[str, evaluators.Evaluator]:
+    def chosen(self, folder: AnyPath) -> Mapping[str, evaluators.Evaluator]:
         """Returns the evaluators of the config by their names; a second of a name is numbered."""
         found = {}
         for spec in self.config.evaluation.evaluators:

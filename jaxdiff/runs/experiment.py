@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import grain
@@ -13,6 +12,7 @@ from jaxdiff import config as configs
 from jaxdiff import tasks
 from jaxdiff.config.build import build
 from jaxdiff.data import pipeline, sources
+from jaxdiff.files import AnyPath, as_path
 from jaxdiff.random import stream
 from jaxdiff.runs import display
 from jaxdiff.runs.evaluation import Evaluation
@@ -142,7 +142,7 @@ class Experiment:
         where = self.devices.shardings({"frozen": targets})["frozen"]
         return jax.jit(make, out_shardings=where)(self._init_key, loaded)
 
-    def train(self, workdir: str | Path, until: int | None = None) -> TrainState:
+    def train(self, workdir: str | AnyPath, until: int | None = None) -> TrainState:
         """Trains in `workdir` to the last step, or to step `until`, and returns the last state.
 
         A run begins from its newest checkpoint; without one, from the sources of `config.weights`,
@@ -154,7 +154,7 @@ class Experiment:
                 fields differ. Or weights are missing.
             OSError: the folder cannot be written to.
         """
-        return launch(self, Path(workdir), until)
+        return launch(self, as_path(workdir), until)
 
     def average(self, state: TrainState) -> dict[str, Params]:
         """Returns the weights of a state that samples are drawn from, adapters applied."""

@@ -15,6 +15,7 @@ from jaxdiff.config.build import build
 from jaxdiff.cost.flops import flops
 from jaxdiff.cost.hardware import chip_of
 from jaxdiff.evaluation import evaluators
+from jaxdiff.files import AnyPath, in_bucket
 from jaxdiff.runs.cached import training_batches
 from jaxdiff.runs.workdir import (
     check_workdir,
@@ -39,19 +40,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def launch(experiment: "Experiment", workdir: Path, until: int | None = None) -> TrainState:
+def launch(experiment: "Experiment", workdir: AnyPath, until: int | None = None) -> TrainState:
     """Trains an experiment in a folder; see `Experiment.train`."""
     use_compilation_cache()
     experiment.runner.check()
     window(experiment.config.profile)
     experiment.table.require()
+    if experiment.config.profile and in_bucket(workdir):
+        raise ValueError(
+            f"profile: it is written to a disk, and workdir={str(workdir)!r} is a bucket"
+        )
     for line in check_workdir(workdir, experiment.config):
         logger.info("changed since the last launch: %s", line)
     with locked(workdir) if experiment.devices.is_main else nullcontext():
         return _train(experiment, workdir, until)
 
 
-def _train(experiment: "Experiment", workdir: Path, until: int | None) -> TrainState:
+def _train(experiment: "Experiment", workdir: AnyPath, until: int | None) -> TrainState:
     begun = begin(experiment, workdir)
     logger.info("%s", _described(experiment, begun.state, workdir))
     plan = plan_of(experiment, begun, workdir, until)
@@ -76,7 +81,7 @@ class Begun(NamedTuple):
 
 
 def begin(
-    experiment: "Experiment", workdir: Path, init: Callable[[], TrainState] | None = None
+    experiment: "Experiment", workdir: AnyPath, init: Callable[[], TrainState] | None = None
 ) -> Begun:
     """Writes what the folder is given, and restores the newest checkpoint.
 
@@ -105,7 +110,7 @@ def begin(
 
 
 def plan_of(
-    experiment: "Experiment", begun: Begun, workdir: Path, until: int | None = None
+    experiment: "Experiment", begun: Begun, workdir: AnyPath, until: int | None = None
 ) -> loop.Plan:
     """Returns the plan of a run for the loop; warns of schedules of another length."""
     config = experiment.config
@@ -145,7 +150,7 @@ def seconds_at_peak(experiment: "Experiment") -> float | None:
     return counted / devices.count / chip.flops
 
 
-def _described(experiment: "Experiment", state: TrainState, workdir: Path) -> str:
+def _described(experiment: "Experiment", state: TrainState, workdir: AnyPath) -> str:
     """Returns a line: what is trained, its size, on which devices, into which folder."""
     sizes = {name: size_of(tree) for name, tree in state.params.items()}
     parameters = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
@@ -186,7 +191,7 @@ def _check_split(experiment: "Experiment") -> None:
         ) from error
 
 
-def _evaluations(experiment: "Experiment", folder: Path) -> Mapping[str, loop.Evaluate]:
+def _evaluations(experiment: "Experiment", folder: AnyPath) -> Mapping[str, loop.Evaluate]:
     # All processes draw the samples, the first one keeps the pictures.
     if not experiment.devices.is_main:
         folder = Path(tempfile.mkdtemp())

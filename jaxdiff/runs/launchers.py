@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdiff.config.recipes import folder
+from jaxdiff.files import AnyPath
 from jaxdiff.weights.stored import CHECKPOINTS, steps_in
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Launch:
     """
 
     name: str
-    workdir: Path
+    workdir: AnyPath
     config: Any
     flags: Sequence[str]
     arguments: Sequence[str] = ()

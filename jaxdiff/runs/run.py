@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import grain
@@ -14,6 +13,7 @@ from jaxdiff.caches import use_compilation_cache
 from jaxdiff.config.recipes import published
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
+from jaxdiff.files import AnyPath, as_path
 from jaxdiff.runs import display
 from jaxdiff.runs.adapted import adapted
 from jaxdiff.runs.experiment import Experiment
@@ -36,7 +36,7 @@ class Run:
     experiment: Experiment
     weights: Mapping[str, Params]
     step: int
-    folder: Path | None = None
+    folder: AnyPath | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, state: TrainState) -> "Run":
@@ -141,17 +141,19 @@ class Run:
         """Encodes images as noise for `sample(noise=...)`; see `Sampler.invert`."""
         return self.experiment.sampler.invert(self.weights, image, cond, **options)
 
-    def evaluate(self, evaluator: Any, folder: str | Path = ".", **options: Any) -> dict[str, Any]:
+    def evaluate(
+        self, evaluator: Any, folder: str | AnyPath = ".", **options: Any
+    ) -> dict[str, Any]:
         """Returns the numbers and pictures that an evaluator yields, by name.
 
         `options` are the evaluator's, such as `num` or `draw`.
         """
-        built = self.experiment.evaluator(evaluator, Path(folder), **options)
+        built = self.experiment.evaluator(evaluator, as_path(folder), **options)
         return dict(built.run(self.weights, self.step))
 
 
 def load(
-    workdir: str | Path,
+    workdir: str | AnyPath,
     changes: Mapping[str, Any] | None = None,
     *,
     step: int | None = None,
@@ -189,8 +191,8 @@ def load(
         if differences := configs.differences(config, read_config(workdir, only_compared=True)):
             raise ValueError(f"not the run in {workdir} any more: {'; '.join(differences)}")
     experiment = Experiment(config, devices)
-    folder = Path(workdir) / CHECKPOINTS
+    folder = as_path(workdir) / CHECKPOINTS
     average, step = read_item(folder, AVERAGE, experiment.abstract_state().ema, step)
-    experiment.table.fingerprints(Path(workdir))
+    experiment.table.fingerprints(as_path(workdir))
     weights = experiment.table.adapt({**experiment.load_frozen(), **average})
-    return Run(experiment, weights, step, Path(workdir))
+    return Run(experiment, weights, step, as_path(workdir))

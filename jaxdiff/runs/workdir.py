@@ -7,7 +7,6 @@ import os
 import platform
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -17,13 +16,13 @@ import jax
 
 from jaxdiff import config as configs
 from jaxdiff.config import read_config
-from jaxdiff.files import write_json
+from jaxdiff.files import AnyPath, check_folder, in_bucket, write_json
 from jaxdiff.weights.stored import CHECKPOINTS, steps_in
 
 logger = logging.getLogger(__name__)
 
 
-def check_workdir(workdir: Path, config: configs.Config) -> list[str]:
+def check_workdir(workdir: AnyPath, config: configs.Config) -> list[str]:
     """Makes the folder, and checks that it can be written to and holds no run of another config.
 
     A run without a checkpoint has nothing to lose: a corrected config takes its place.
@@ -35,11 +34,10 @@ def check_workdir(workdir: Path, config: configs.Config) -> list[str]:
         OSError: it cannot be written to.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
+        check_folder(workdir)
     except OSError as error:
-        raise OSError(f"workdir {workdir} cannot be written to: {error.strerror}") from error
+        why = error.strerror or error
+        raise OSError(f"workdir {workdir} cannot be written to: {why}") from error
     if not (workdir / "config.json").exists():
         return []
     before = read_config(workdir, only_compared=True)
@@ -55,41 +53,47 @@ def check_workdir(workdir: Path, config: configs.Config) -> list[str]:
     return configs.allowed_changes(config, before) if has_begun(workdir) else []
 
 
-def has_begun(workdir: Path) -> bool:
+def has_begun(workdir: AnyPath) -> bool:
     """Returns whether the folder holds a run with a checkpoint."""
     return bool(steps_in(workdir / CHECKPOINTS))
 
 
 @contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: AnyPath) -> Iterator[None]:
     """Keeps every other training out of the folder until the block, or the process, ends.
 
     The lock is the operating system's: a killed process leaves none behind, and workers, which are
-    other processes, do not hold it. A file system without locks is used without one.
+    other processes, do not hold it. A file system without locks, and a bucket, is used without one.
 
     Raises:
         ValueError: another process trains there; says which, on which host.
     """
     file = workdir / "lock.json"
+    owner = {"host": socket.gethostname(), "process": os.getpid()}
+    if in_bucket(workdir):
+        logger.warning("%s: a bucket has no locks; start no second training there", workdir)
+        write_json(file, owner)
+        yield
+        return
     with file.open("a+") as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             stream.seek(0)
-            owner = json.loads(stream.read() or "{}")
+            other = json.loads(stream.read() or "{}")
             raise ValueError(
-                f"{workdir}: process {owner.get('process', '?')} on {owner.get('host', '?')} is "
+                f"{workdir}: process {other.get('process', '?')} on {other.get('host', '?')} is "
                 "training there; wait for it, or give this run another workdir"
             ) from None
         except OSError as error:
             logger.warning("%s: the file system has no locks (%s)", workdir, error.strerror)
         stream.truncate(0)
-        json.dump({"host": socket.gethostname(), "process": os.getpid()}, stream)
+        json.dump(owner, stream)
         stream.flush()
         yield
 
 
-def open_workdir(workdir: Path, config: configs.Config) -> None:
+def open_workdir(workdir: AnyPath, config: configs.Config) -> None:
     """Writes config.json, and environment.json: versions and git revision of this launch."""
     write_json(workdir / "config.json", configs.as_dict(config))
     write_json(workdir / "environment.json", _environment())

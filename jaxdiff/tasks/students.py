@@ -6,11 +6,11 @@ All of it is checked when an experiment is built, before anything is compiled.
 import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxdiff import config as configs
 from jaxdiff.diffusion.guidance import FROM, GUIDANCE, AsInput, ClassifierFree, Interval
+from jaxdiff.files import as_path
 from jaxdiff.networks import Fourier
 from jaxdiff.tasks.model import Model, build_model, build_objective
 from jaxdiff.typing import Solver
@@ -57,7 +57,7 @@ def guidance_of_run(path: str, shape: tuple[int, ...]) -> float:
     """
     config: Any = configs.read_config(path)
     teacher = config.weights.get("teacher", "")
-    known = teacher and (Path(teacher) / "config.json").is_file()
+    known = teacher and (as_path(teacher) / "config.json").is_file()
     of_teacher = guidance_of_run(teacher, shape) if known else 1.0
     return guidance_within(build_objective(config, build_model(config), shape), of_teacher)
 

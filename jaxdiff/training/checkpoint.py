@@ -8,19 +8,19 @@ position), "meter", "config" and "checksums" (of the arrays) are JSON. Sampling 
 import functools
 import itertools
 import logging
-import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import orbax.checkpoint as ocp
 
+from jaxdiff.files import AnyPath, absolute, move_folder, remove_folder
 from jaxdiff.training.state import TrainState
 from jaxdiff.weights.checksums import check, checksums
 from jaxdiff.weights.stored import (
     check_shapes,
+    finished,
     newest_readable,
     reason,
     steps_in,
@@ -51,19 +51,19 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """The checkpoints of a run in training, by step, the newest `keep` of them."""
 
-    def __init__(self, folder: str | Path, keep: int = 3):
+    def __init__(self, folder: str | AnyPath, keep: int = 3):
         """Opens the folder, making it when the first checkpoint is saved.
 
         Half-written remains of a killed run are removed. Readers go by `stored.read_item`, which
         leaves the folder alone.
         """
-        self.folder = Path(folder).absolute()
+        self.folder = absolute(folder)
         self._keep = keep
         # A first checkpoint that was being written when the run was killed, and nothing else.
         entries = list(self.folder.iterdir()) if self.folder.is_dir() else []
-        unfinished = entries and all(TEMPORARY in entry.name for entry in entries)
+        unfinished = entries and all(TEMPORARY in e.name or not finished(e) for e in entries)
         if unfinished and jax.process_index() == 0:
-            shutil.rmtree(self.folder)
+            remove_folder(self.folder)
 
     def steps(self) -> list[int]:
         """Returns the steps that have a finished checkpoint, oldest first."""
@@ -177,10 +177,10 @@ class Checkpoints:
     def _set_aside(self, step):
         if jax.process_index() == 0:
             damaged = self.folder.parent / "damaged"
-            damaged.mkdir(exist_ok=True)
+            damaged.mkdir(parents=True, exist_ok=True)
             names = itertools.chain([str(step)], (f"{step}.{k}" for k in itertools.count(1)))
             free = next(name for name in names if not (damaged / name).exists())
-            shutil.move(self.folder / str(step), damaged / free)
+            move_folder(self.folder / str(step), damaged / free)
         self._manager.reload()
 
 

@@ -6,14 +6,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grain
 import jax
 import numpy as np
 
-from jaxdiff.files import write_json
+from jaxdiff.files import AnyPath, write_json
 from jaxdiff.training.checkpoint import Checkpoints
 from jaxdiff.training.metrics import Meter, MetricsLog, NoMetricsLog, Progress
 from jaxdiff.training.runner import Runner
@@ -60,7 +59,7 @@ class Plan:
     `Watch`.
     """
 
-    workdir: Path
+    workdir: AnyPath
     cadence: Cadence
     checkpoints: Checkpoints
     config: Mapping[str, Any]
@@ -165,7 +164,7 @@ def count_step(
     metrics: Any,
     records: Any,
     state: TrainState,
-    workdir: Path,
+    workdir: AnyPath,
     main: bool,
 ) -> None:
     """Adds a step's metrics to the meter.

@@ -6,13 +6,12 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxdiff.files import atomic_write
+from jaxdiff.files import AnyPath, atomic_write, in_bucket
 from jaxdiff.training import notebook, writers
 from jaxdiff.training.step import LOGSNR_EDGES
 
@@ -62,28 +61,36 @@ class Meter:
         return {**numbers, "loss_by_logsnr": by_level}
 
 
+SECONDS = 30
+"""Time between two copies of a run's metrics in a bucket."""
+
+
 class MetricsLog:
-    """Appends to metrics.jsonl in a run's folder, and hands on to writers."""
+    """Appends to metrics.jsonl in a run's folder, and hands on to writers.
+
+    In a bucket, whose files cannot grow, the whole file is sent, once in `SECONDS` and at the end.
+    """
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: AnyPath,
         step: int,
         others: Sequence[writers.Writer] = (),
         config: Mapping[str, Any] | None = None,
     ):
         """Continues after `step`: what an interrupted run wrote beyond it is taken back."""
         self._path = workdir / "metrics.jsonl"
+        self._lines, self._sent = [], time.monotonic()
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines(True) if _upto(line, step)]
             with atomic_write(self._path) as draft:
                 draft.write_text("".join(lines))
+            self._lines = lines if in_bucket(workdir) else []
         self._opened = writers.opened(others, workdir, config or {}, step)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes one line; writers get nested numbers by names with slashes."""
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        self._append(json.dumps({"step": step, **values}) + "\n")
         numbers = dict(scalar for name, value in values.items() for scalar in _scalars(name, value))
         self._each("write", step, numbers)
 
@@ -93,7 +100,22 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes the writers."""
+        if in_bucket(self._path):
+            self._send()
         self._each("close")
+
+    def _append(self, line: str) -> None:
+        if not in_bucket(self._path):
+            with self._path.open("a") as file:
+                file.write(line)
+            return
+        self._lines.append(line)
+        if time.monotonic() - self._sent > SECONDS:
+            self._send()
+
+    def _send(self) -> None:
+        self._path.write_text("".join(self._lines))
+        self._sent = time.monotonic()
 
     def _each(self, method: str, *arguments: Any) -> None:
         """Calls all writers; one that fails gets nothing more, and the training goes on."""

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from jaxdiff.files import AnyPath
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Watch:
             peak; None where that is not known.
     """
 
-    workdir: Path
+    workdir: AnyPath
     profiled: range = range(0)
     seconds_at_peak: float | None = None
     _waited: float = field(default=0.0, init=False)

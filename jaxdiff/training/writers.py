@@ -9,14 +9,13 @@ import importlib.util
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from jaxdiff.config.fields import Text
-from jaxdiff.files import read_json, write_json
+from jaxdiff.files import AnyPath, in_bucket, read_json, write_json
 from jaxdiff.options import checked
 
 Picture = UInt8[np.ndarray, "h w c"]
@@ -40,7 +39,7 @@ class Opened(Protocol):
 class Writer(Protocol):
     """Where metrics go, as options: `open(workdir, config, step)`."""
 
-    def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
+    def open(self, workdir: AnyPath, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record, or continues that of the run in this folder after `step`."""
 
 
@@ -52,7 +51,7 @@ KIND = Writer
 class TensorBoard:
     """Events in the folder "tensorboard", with the config on the page of hyperparameters."""
 
-    def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
+    def open(self, workdir: AnyPath, config: Mapping[str, Any], step: int) -> Opened:
         """Opens an event file; events after `step` are taken back."""
         # Here, since tensorboardX imports PyTorch where it finds it.
         from tensorboardX import SummaryWriter, summary  # noqa: PLC0415
@@ -95,7 +94,7 @@ class WandB:
     def __post_init__(self):
         _require("wandb", self)
 
-    def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
+    def open(self, workdir: AnyPath, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record named as the folder; its identity is kept in wandb.json."""
         import wandb  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
 
@@ -108,7 +107,7 @@ class WandB:
             id=identity,
             resume="allow",
             name=workdir.name,
-            dir=str(workdir),
+            dir=None if in_bucket(workdir) else str(workdir),
             config=flat(config),
         )
         return _WandBRun(run, wandb.Image)
@@ -143,7 +142,7 @@ class MLflow:
     def __post_init__(self):
         _require("mlflow", self)
 
-    def open(self, workdir: Path, config: Mapping[str, Any], step: int) -> Opened:
+    def open(self, workdir: AnyPath, config: Mapping[str, Any], step: int) -> Opened:
         """Begins a record named as the folder; its identity is kept in mlflow.json."""
         from mlflow import (  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
             MlflowClient,
@@ -178,7 +177,7 @@ class _MLflowRun:
 
 
 def opened(
-    writers: Sequence[Writer], workdir: Path, config: Mapping[str, Any], step: int
+    writers: Sequence[Writer], workdir: AnyPath, config: Mapping[str, Any], step: int
 ) -> dict[str, Opened]:
     """Opens the records of all writers, by name.
 

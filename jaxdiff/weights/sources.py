@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxdiff.config.build import build
+from jaxdiff.files import AnyPath, absolute, as_path, files_in
 from jaxdiff.pretrained import files
 from jaxdiff.trees import has, pruned
 from jaxdiff.typing import Params
@@ -76,7 +77,7 @@ class OfRun:
                 target, lambda path: not path.startswith(tuple(self.new)) or has(stored, path)
             )
         target = {self.name: target} if self.name else target
-        restored, _ = read_item(Path(self.path) / CHECKPOINTS, self.item, target, self.step)
+        restored, _ = read_item(as_path(self.path) / CHECKPOINTS, self.item, target, self.step)
         return restored[self.name] if self.name else restored
 
     def shapes(self) -> Params:
@@ -87,10 +88,10 @@ class OfRun:
         Raises:
             ValueError: there is no checkpoint yet.
         """
-        folder = Path(self.path) / CHECKPOINTS
+        folder = as_path(self.path) / CHECKPOINTS
         step = some_steps(folder)[-1] if self.step is None else self.step
         with ocp.PyTreeCheckpointer() as checkpointer:
-            stored = checkpointer.metadata((folder / str(step) / self.item).absolute())
+            stored = checkpointer.metadata(absolute(folder) / str(step) / self.item)
         read_as = lambda dtype: jnp.float32 if dtype == jnp.bfloat16 else dtype
         shape = lambda leaf: jax.ShapeDtypeStruct(tuple(leaf.shape), read_as(leaf.dtype))
         tree = jax.tree.map(shape, dict(stored.item_metadata.tree))
@@ -98,12 +99,11 @@ class OfRun:
 
     def fingerprint(self) -> str:
         """Returns the hash of the arrays' files."""
-        folder = Path(self.path) / CHECKPOINTS
+        folder = as_path(self.path) / CHECKPOINTS
         step = some_steps(folder)[-1] if self.step is None else self.step
         digest = hashlib.blake2b(digest_size=16)
-        for file in sorted((folder / str(step) / self.item).rglob("*")):
-            if file.is_file():
-                digest.update(file.read_bytes())
+        for file in files_in(folder / str(step) / self.item):
+            digest.update(file.read_bytes())
         return digest.hexdigest()
 
 
@@ -169,6 +169,7 @@ def source(spec: Any, read: Callable[[Path, Params], Params] | None = None) -> A
     return Files(spec, read)
 
 
-def is_run(path: str | Path) -> bool:
+def is_run(path: str | AnyPath) -> bool:
     """Returns whether a folder is a run's: it has a config and checkpoints."""
-    return (Path(path) / "config.json").is_file() and (Path(path) / CHECKPOINTS).is_dir()
+    path = as_path(path)
+    return (path / "config.json").is_file() and (path / CHECKPOINTS).is_dir()

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 
-from jaxdiff.files import read_json
+from jaxdiff.files import AnyPath, absolute, as_path, files_in, in_bucket, read_json
 from jaxdiff.trees import leaf_name
 from jaxdiff.typing import Params
 from jaxdiff.weights.checksums import check
@@ -18,27 +17,37 @@ logger = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's folder."""
 
+COMMITTED = "commit_success.txt"
+"""The file that Orbax writes into a checkpoint in a bucket when all else is written."""
+
 AVERAGE = "ema"
 """The item of a checkpoint that sampling, evaluating and teaching read."""
 
 Value = TypeVar("Value")
 
 
-def steps_in(folder: Path) -> list[int]:
+def steps_in(folder: AnyPath) -> list[int]:
     """Returns the steps of the finished checkpoints in a folder, oldest first."""
-    return sorted(int(path.name) for path in Path(folder).glob("*") if path.name.isdigit())
+    folder = as_path(folder)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if path.name.isdigit() and finished(path))
 
 
-def some_steps(folder: Path) -> list[int]:
+def finished(step_folder: AnyPath) -> bool:
+    """Returns whether a checkpoint is whole: on a disk one that is not has another name."""
+    return not in_bucket(step_folder) or (step_folder / COMMITTED).exists()
+
+
+def some_steps(folder: AnyPath) -> list[int]:
     """Returns the steps of the finished checkpoints; ValueError without any."""
     found = steps_in(folder)
     if not found:
-        raise ValueError(f"{Path(folder).parent} has no checkpoint yet: train it for a while")
+        raise ValueError(f"{as_path(folder).parent} has no checkpoint yet: train it for a while")
     return found
 
 
 def read_item(
-    folder: Path, item: str, target: Mapping[str, Params], step: int | None = None
+    folder: AnyPath, item: str, target: Mapping[str, Params], step: int | None = None
 ) -> tuple[dict[str, Params], int]:
     """Reads entries of one item of a checkpoint, and nothing else of it; returns them and the step.
 
@@ -53,7 +62,7 @@ def read_item(
         raise ValueError(f"step={step}: {folder} has checkpoints {steps}")
 
     def read(step: int) -> dict[str, Params]:
-        path = (Path(folder) / str(step) / item).absolute()
+        path = absolute(folder) / str(step) / item
         with ocp.PyTreeCheckpointer() as checkpointer:
             check_shapes(checkpointer, path, target)
             arguments = ocp.args.PyTreeRestore(
@@ -71,7 +80,7 @@ def read_item(
 def newest_readable(
     steps: list[int],
     read: Callable[[int], Value],
-    folder: Path,
+    folder: AnyPath,
     set_aside: Callable[[int], None] = lambda step: None,
 ) -> tuple[Value, int]:
     """Returns what `read` returns for the newest step that is whole, and the step.
@@ -90,7 +99,7 @@ def newest_readable(
         except OtherModelError:
             raise
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            _check_disk(Path(folder) / str(step))
+            _check_disk(as_path(folder) / str(step))
             failures[step] = reason(error)
             message = "checkpoint %d is damaged (%s); trying the one before"
             logger.warning(message, step, failures[step])
@@ -104,16 +113,15 @@ def newest_readable(
     )
 
 
-def _check_disk(folder: Path) -> None:
+def _check_disk(folder: AnyPath) -> None:
     """Raises OSError, which names the file, where the disk does not let a file be read."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as stream:
-                while stream.read(2**24):
-                    pass
+    for file in files_in(folder):
+        with file.open("rb") as stream:
+            while stream.read(2**24):
+                pass
 
 
-def written_checksums(step_folder: Path) -> dict[str, dict[str, int]]:
+def written_checksums(step_folder: AnyPath) -> dict[str, dict[str, int]]:
     """Returns a checkpoint's checksums by item and array; none of one from before there were any.
 
     Raises:
@@ -132,7 +140,7 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def check_shapes(checkpointer: Any, path: Path, target: Any, *, whole: bool = False) -> None:
+def check_shapes(checkpointer: Any, path: AnyPath, target: Any, *, whole: bool = False) -> None:
     """Compares the arrays of an item of a checkpoint with those that are asked for.
 
     `whole` refuses arrays that nobody asks for, too, as of another optimizer.

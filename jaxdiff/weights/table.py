@@ -6,13 +6,12 @@ loading, training, averaging and checkpointing go by this table alone.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import jax
 from jaxtyping import Array, Key
 
-from jaxdiff.files import read_json, write_json
+from jaxdiff.files import AnyPath, read_json, write_json
 from jaxdiff.random import stream
 from jaxdiff.trees import overlaid, same_structure
 from jaxdiff.typing import Params
@@ -156,7 +155,7 @@ class Table:
             for name, entry in self._read(frozen)
         }
 
-    def fingerprints(self, folder: Path | None = None) -> dict[str, str]:
+    def fingerprints(self, folder: AnyPath | None = None) -> dict[str, str]:
         """Returns hashes of the frozen weights, compared with those in a run's folder, if given.
 
         Raises:
@@ -178,13 +177,13 @@ class Table:
                 yield name, entry
 
 
-def read_fingerprints(folder: Path) -> dict[str, str]:
+def read_fingerprints(folder: AnyPath) -> dict[str, str]:
     """Returns the hashes in a run's folder; none where it has none."""
     file = folder / FINGERPRINTS
     return read_json(file, dict) if file.exists() else {}
 
 
-def record(prints: Mapping[str, str], folder: Path) -> None:
+def record(prints: Mapping[str, str], folder: AnyPath) -> None:
     """Writes weights.json, where there are frozen weights from files."""
     if prints:
         write_json(folder / FINGERPRINTS, prints)
