@@ -39,13 +39,16 @@ WORKDIR = cli.flag("workdir", cli.Text, None, "Folder of the sweep.", required=T
 SWEEP = flags.DEFINE_multi_string("sweep", [], "field=a,b, field=0:3, or a sweep of the recipe.")
 LAUNCHER = cli.flag(
     "launcher",
-    Literal["here", "together", "pool", "commands", "slurm"],
+    Literal["here", "together", "pool", "commands", "slurm", "xmanager"],
     "here",
     "How runs are launched.",
 )
 WORKERS = cli.flag("workers", cli.Size, 2, "Runs at a time in a pool.")
 DEVICES = flags.DEFINE_list("devices", [], "GPUs of a pool's workers: 0,1,2,3.")
 SLURM = cli.flag("slurm", cli.Text, None, "Options of submitit as a table: {'timeout_min': 60}.")
+XMANAGER = cli.flag(
+    "xmanager", cli.Text, None, "Options as a table: {'executor': 'Vertex', 'image': '...'}."
+)
 HALVE = cli.flag("halve", cli.Text, None, "Metric by which runs are dropped: loss.")
 KEEP = cli.flag("keep", cli.Share, 0.5, "Share of the runs that each round keeps.")
 ROUNDS = cli.flag("rounds", cli.Size, 3, "Rounds of --halve.")
@@ -100,6 +103,8 @@ def launcher() -> Any:
             cluster = options.pop("cluster", "slurm")
             folder = Path(WORKDIR.value) / "slurm"
             return launchers.Slurm(folder, options, cluster, wait=cluster != "slurm")
+        case "xmanager":
+            return launchers.XManager(**(cli.spec(XMANAGER.value) or {}))
     return launchers.Here()
 
 
@@ -109,7 +114,7 @@ def halve(launch: Any, launches: Sequence[Launch]) -> None:
     The schedule of a run is that of its whole length, so a run that goes on is the run that it
     would have been without rounds. Runs without the metric are dropped first.
     """
-    if LAUNCHER.value in ("commands", "slurm"):
+    if LAUNCHER.value in ("commands", "slurm", "xmanager"):
         raise ValueError(f"halve: needs --launcher=here or pool, not {LAUNCHER.value}")
     going = list(launches)
     for number in range(ROUNDS.value):

@@ -1,4 +1,4 @@
-"""Launchers: the runs of a sweep here one after another, in a pool, by SLURM, or as commands."""
+"""Launchers: the runs of a sweep here one after another, in a pool, as commands, by schedulers."""
 
 import functools
 import itertools
@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxdiff.config.recipes import folder
-from jaxdiff.files import AnyPath
+from jaxdiff.files import AnyPath, in_bucket
+from jaxdiff.options import checked
 from jaxdiff.weights.stored import CHECKPOINTS, steps_in
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,13 @@ class Launch:
     def command(self, until: int | None = None) -> list[str]:
         """Returns the command that trains this run."""
         script = folder("commands", "experiments") / "train.py"
+        return [sys.executable, str(script), *self.given(until)]
+
+    def given(self, until: int | None = None) -> list[str]:
+        """Returns the flags of that command."""
         more = [] if until is None else [f"--until={until}"]
         more += [f"--arguments={','.join(self.arguments)}"] if self.arguments else []
-        return [sys.executable, str(script), f"--workdir={self.workdir}", *self.flags, *more]
+        return [f"--workdir={self.workdir}", *self.flags, *more]
 
 
 @dataclass(frozen=True)
@@ -190,3 +195,53 @@ class Slurm:
 
 def _job(launch: Launch, until: int | None) -> None:
     with_errors(launch, lambda: _process(launch, until, os.environ, os.sched_getaffinity(0)))
+
+
+@checked
+@dataclass(frozen=True)
+class XManager:
+    """An experiment of XManager with a job for each run: on this machine, Vertex AI or Kubernetes.
+
+    On this machine all jobs run at once. Workdirs of the clouds are in buckets.
+
+    Attributes:
+        image: of a container whose entry point is a Python that has this package; without one, jobs
+            are processes of this machine.
+        requirements: of a job, as `xm.JobRequirements` has them: {"tpu_v5e": 4}.
+        title: of the experiment.
+
+    Raises:
+        ValueError: a cloud has no image.
+    """
+
+    executor: Literal["Local", "Vertex", "Kubernetes"] = "Local"
+    image: str = ""
+    requirements: Mapping[str, Any] = field(default_factory=dict)
+    title: str = "jaxdiff"
+
+    def __post_init__(self):
+        if self.executor != "Local" and not self.image:
+            raise ValueError(f"xmanager: executor={self.executor!r} needs image, of a container")
+
+    def __call__(self, launches: Sequence[Launch], until: int | None = None) -> None:
+        """Launches all of them; waits for those of this machine.
+
+        Raises:
+            ValueError: a workdir is on this machine's disk, which the jobs of a cloud do not see.
+            ImportError: xmanager is not installed.
+        """
+        disks = [each.workdir for each in launches if not in_bucket(each.workdir)]
+        if self.executor != "Local" and disks:
+            raise ValueError(
+                f"xmanager: jobs on {self.executor} do not see {disks[0]}; use --workdir=gs://..."
+            )
+        from xmanager import xm, xm_local  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
+
+        executor: Any = getattr(xm_local, self.executor)
+        program = xm.Container(self.image) if self.image else xm.Binary(sys.executable)
+        with xm_local.create_experiment(self.title) as experiment:
+            (packaged,) = experiment.package([xm.Packageable(program, executor.Spec())])
+            for each in launches:
+                train = ["-m", "jaxdiff", "train", *each.given(until)]
+                needs = xm.JobRequirements(**self.requirements)
+                experiment.add(xm.Job(packaged, executor(needs), args=train))

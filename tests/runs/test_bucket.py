@@ -2,7 +2,9 @@
 
 import json
 import logging
+from unittest.mock import MagicMock
 
+import fsspec
 import jax
 import numpy as np
 import pytest
@@ -86,7 +88,8 @@ def test_files_are_whole_or_absent(bucket):
     assert list(files_in(bucket)) == [bucket / "other" / "numbers.json"]
 
 
-def test_what_a_bucket_cannot_do_is_said():
+def test_a_path_of_another_kind_is_refused(monkeypatch):
+    monkeypatch.setattr(fsspec, "get_filesystem_class", MagicMock(side_effect=ImportError("gcsfs")))
     with pytest.raises(
         ValueError, match="'s3://bucket/x': expected a path on a disk, or in a buck"
     ):

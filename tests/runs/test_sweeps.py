@@ -1,8 +1,10 @@
 """Sweeps: variations, their names, launchers, and what a second launch does."""
 
 import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -118,3 +120,36 @@ def test_slurm_runs_each_command_and_keeps_its_error(tmp_path):
     slurm([bad])
     assert "none.py" in bad.error()
     assert (bad.workdir / "log.txt").exists()
+
+
+def test_xmanager_has_a_job_for_each_run(tmp_path, monkeypatch):
+    """Fails if a flag is lost on the way, or a run left out."""
+    imitated = MagicMock()
+    experiment = imitated.xm_local.create_experiment.return_value.__enter__.return_value
+    experiment.package.return_value = ["packaged"]
+    monkeypatch.setitem(sys.modules, "xmanager", imitated)
+    launches = [launch_of(tmp_path, name) for name in "ab"]
+    launchers.XManager(requirements={"cpu": 2})(launches, until=3)
+    found = [call.kwargs["args"] for call in imitated.xm.Job.call_args_list]
+    assert found == [["-m", "jaxdiff", "train", *each.given(until=3)] for each in launches]
+    assert experiment.add.call_count == 2
+    imitated.xm.JobRequirements.assert_called_with(cpu=2)
+
+
+def test_xmanager_itself_takes_the_jobs(tmp_path, monkeypatch):
+    """Fails if a name or an argument is none of XManager's, or if it changes a flag."""
+    xm_mock, xm_local = (pytest.importorskip(f"xmanager.{n}") for n in ("xm_mock", "xm_local"))
+    experiment = xm_mock.MockExperiment()
+    monkeypatch.setattr(xm_local, "create_experiment", lambda title: experiment)
+    launch = launch_of(tmp_path)
+    launchers.XManager(requirements={"cpu": 2})([launch])
+    (job,) = experiment.launched_jobs
+    assert shlex.split(" ".join(job.args.to_list())) == ["-m", "jaxdiff", "train", *launch.given()]
+    assert isinstance(job.executor, xm_local.Local)
+
+
+def test_xmanager_needs_what_a_cloud_can_read(tmp_path):
+    with pytest.raises(ValueError, match="executor='Vertex' needs image"):
+        launchers.XManager("Vertex")
+    with pytest.raises(ValueError, match=r"jobs on Vertex do not see .*; use --workdir=gs://"):
+        launchers.XManager("Vertex", "image")([launch_of(tmp_path)])
