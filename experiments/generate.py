@@ -7,11 +7,12 @@ python experiments/generate.py --model=path/to/it --prompt="a castle" --image=in
 python experiments/generate.py --model=path/to/it --prompt="a castle" \\
     --controlnet=canny.safetensors:0.8 --control_image=edges.png --control_steps=0:0.5
 python experiments/generate.py --model=path/to/dit --label=207,360 --num=2
+python experiments/generate.py --model=path/to/wan --prompt="a cat walks" --frames=33 --out=out.mp4
 python experiments/generate.py --again=out.png
 
 A mask is white where the image is painted anew; all other pixels stay exactly. Each PNG holds its
 settings: as other tools write them (`parameters`), and all flags (`jaxdiff`), from which --again
-draws it anew; further flags change a setting.
+draws it anew; further flags change a setting. Clips are written without settings.
 """
 
 import ast
@@ -27,6 +28,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jaxdiff.data import images
+from jaxdiff.evaluation.pictures import save_clips
 from jaxdiff.files import atomic_write, check_writable
 from jaxdiff.pipelines import infotext
 
@@ -39,6 +41,7 @@ cli.flag("solver", cli.Text, None, 'Such as "DPMpp2M" or "DDIM(eta=1.0)"; the mo
 cli.flag("timesteps", cli.Text, None, 'Such as "Karras(sigma_min=0.03, sigma_max=14.6)".')
 cli.flag("guidance_scale", cli.Number, None, "How strong the guidance is; 1 for none.")
 cli.flag("size", cli.Text, None, "Width and height in pixels, 768x512; the model's by default.")
+cli.flag("frames", cli.Size, None, "Of a model of clips; the model's by default.")
 cli.flag("num", cli.Size, 1, "Number of pictures; with several, out-0.png, out-1.png, ...")
 cli.flag("seed", cli.Seed, 0, "Picture i of a seed is the same in any batch.")
 cli.flag("first", cli.Count, 0, "The index of the first picture.")
@@ -62,15 +65,17 @@ cli.flag("config", cli.Text, None, "Of a single file: a diffusers folder with it
 cli.flag("tokenizer", cli.Text, None, "Of a single file: the folder of CLIP's tokenizer.")
 cli.flag("scheduler", cli.Text, None, "Fields of the scheduler, {'prediction_type': 'epsilon'}.")
 cli.flag("again", cli.Text, None, "A picture whose settings are taken.")
-cli.flag("out", cli.Text, "out.png", "A .png file.")
+cli.flag("out", cli.Text, "out.png", "A .png file; of clips, a .gif or .mp4 file.")
+PLAYING = (".gif", ".mp4")
 OWN = "jaxdiff"
 """The chunk of a PNG file that holds the flags."""
 
 NAMES = (
     "model", "prompt", "label", "negative", "steps", "solver", "timesteps", "guidance_scale",
-    "size", "num", "seed", "first", "batch_size", "image", "strength", "mask", "depth", "lora",
-    "controlnet", "control_image", "control_steps", "ip_adapter", "image_encoder", "image_prompt",
-    "emphasis", "windows", "clip_skip", "dtype", "config", "tokenizer", "scheduler",
+    "size", "frames", "num", "seed", "first", "batch_size", "image", "strength", "mask", "depth",
+    "lora", "controlnet", "control_image", "control_steps", "ip_adapter", "image_encoder",
+    "image_prompt", "emphasis", "windows", "clip_skip", "dtype", "config", "tokenizer",
+    "scheduler",
 )  # fmt: skip
 
 
@@ -83,8 +88,8 @@ def main() -> None:
     if not given["model"]:
         raise ValueError("model: name a diffusers folder, a .safetensors file, or a hub name")
     out = Path(cli.FLAGS.out)
-    if out.suffix != ".png":
-        raise ValueError(f"out={out}: the file name must end in .png")
+    if out.suffix not in (".png", *PLAYING):
+        raise ValueError(f"out={out}: the file name must end in .png, or .gif or .mp4 for clips")
     check_writable(out)
     size = _size(given["size"])
     image = _picture("image", given["image"], 3, size)
@@ -101,27 +106,13 @@ def main() -> None:
         raise ValueError("image_prompt: name the IP-Adapter that reads it, --ip_adapter")
     if size is None and image is None:
         size = next((found.shape[:2] for found in [*maps, depth] if found is not None), None)
-    from jaxdiff.pipelines import released  # noqa: PLC0415 - takes seconds
     from jaxdiff.tasks.controls import Map  # noqa: PLC0415 - takes seconds
 
-    scheduler = _table(given["scheduler"])
-    pipeline = released(
-        given["model"],
-        dtype=given["dtype"],
-        config=given["config"],
-        tokenizer=given["tokenizer"],
-        scheduler=scheduler,
-        controlnet=[path for path, _ in nets],
-    )
+    pipeline = opened(given, [path for path, _ in nets])
     control = [
         Map((values + 1) / 2, strength, *span)
         for (_, strength), values, span in zip(nets, maps, spans, strict=True)
     ]
-    for path, weight in [cli.weighted("lora", each) for each in given["lora"] or ()]:
-        pipeline = pipeline.with_lora(path, weight)
-    if given["emphasis"] or given["windows"] or given["clip_skip"]:
-        named = ("emphasis", "windows", "clip_skip")
-        pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
     cond: dict[str, Any] = {} if pipeline.parts.text is None else {"text": given["prompt"] or ""}
     if given["prompt"] and not cond:
         raise ValueError(f"prompt: {given['model']} reads no text")
@@ -131,6 +122,7 @@ def main() -> None:
         pipeline = pipeline.with_ip_adapter(path, given["image_encoder"], weight)
         cond |= {} if picture is None else {"image_prompt": picture}
     options = ("steps", "solver", "timesteps", "guidance_scale", "seed", "first", "batch_size")
+    size = clip_size(pipeline.parts.size, size, given["frames"], out)
     pictures = pipeline.sample(
         given["num"],
         cond,
@@ -143,12 +135,52 @@ def main() -> None:
         control=control or None,
         **{name: given[name] for name in options},
     )
+    if out.suffix in PLAYING:
+        save_clips(out, pictures)
+        print(out)
+        return
     for i, drawn in enumerate(pictures):
         file = out if given["num"] == 1 else out.with_stem(f"{out.stem}-{i}")
         label = {"label": str(cond["label"][i])} if "label" in cond else {}
         one = {**given, **label, "num": 1, "first": given["first"] + i}
         save(file, drawn, one, pipeline.parts.options)
         print(file)
+
+
+def opened(given: Mapping[str, Any], controlnets: list[str]) -> Any:
+    """Returns the model with its adapters, and the way in which it reads prompts."""
+    from jaxdiff.pipelines import released  # noqa: PLC0415 - takes seconds
+
+    pipeline = released(
+        given["model"],
+        dtype=given["dtype"],
+        config=given["config"],
+        tokenizer=given["tokenizer"],
+        scheduler=_table(given["scheduler"]),
+        controlnet=controlnets,
+    )
+    for path, weight in [cli.weighted("lora", each) for each in given["lora"] or ()]:
+        pipeline = pipeline.with_lora(path, weight)
+    if given["emphasis"] or given["windows"] or given["clip_skip"]:
+        named = ("emphasis", "windows", "clip_skip")
+        pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
+    return pipeline
+
+
+def clip_size(
+    usual: tuple[int, ...], size: tuple[int, int] | None, frames: int | None, out: Path
+) -> tuple[int, ...] | None:
+    """Returns the size of pictures, or of clips with their frames in front.
+
+    Raises:
+        ValueError: the model's kind does not fit the flags.
+    """
+    clips = len(usual) > 2
+    if frames is not None and not clips:
+        raise ValueError(f"frames={frames}: the model draws pictures, not clips")
+    if clips != (out.suffix in PLAYING):
+        raise ValueError(f"out={out}: the model draws {'clips, .gif or .mp4' if clips else '.png'}")
+    return (frames or usual[0], *(size or usual[1:])) if clips else size
 
 
 def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> None:

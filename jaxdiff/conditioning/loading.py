@@ -53,7 +53,9 @@ def _clip_vision_table(tensors: Mapping[str, Any]) -> Table:
 
 
 def _t5_table(tensors: Mapping[str, Any]) -> Table:
-    return tables.t5("shared" if "shared.weight" in tensors else "encoder.embed_tokens")
+    own = "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" in tensors
+    words = "shared" if "shared.weight" in tensors else "encoder.embed_tokens"
+    return tables.t5(words, own_distances=own)
 
 
 BERT = Family(bert.BERT, bert.from_config, _bert_table, "bert")
@@ -61,7 +63,7 @@ CLIP_TEXT = Family(clip.CLIPText, clip.text_from_config, _clip_text_table, "clip
 CLIP_VISION = Family(clip.CLIPVision, clip.vision_from_config, _clip_vision_table, None)
 T5 = Family(t5.T5Encoder, t5.from_config, _t5_table, "t5")
 
-TEXT = {"bert": BERT, "clip_text_model": CLIP_TEXT, "clip": CLIP_TEXT, "t5": T5}
+TEXT = {"bert": BERT, "clip_text_model": CLIP_TEXT, "clip": CLIP_TEXT, "t5": T5, "umt5": T5}
 VISION = {"clip_vision_model": CLIP_VISION, "clip": CLIP_VISION}
 """Families by `model_type` in config.json."""
 

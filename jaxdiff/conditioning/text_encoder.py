@@ -1,7 +1,8 @@
 """A text encoder: settings, files, and the way from prompts to a condition."""
 
 import functools
-from collections.abc import Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,7 +76,9 @@ class TextEncoder(PromptEncoder):
         too_long: "truncate" or "error", for prompts longer than the window.
         windows: number of windows of each prompt, whose states are joined; with several, a prompt
             that needs more is an error, and those that it does not fill are of empty text.
-        lowercase: whether capitals are made small, and spaces at the ends are left out.
+        cleaning: "lowercase" makes capitals small and leaves out spaces at the ends; "spaces" reads
+            HTML's characters, and makes one space of several.
+        zero_padding: whether the states of the padding are zeros that a network attends to.
         emphasis: whether prompts have weights and breaks, as `conditioning.emphasis` reads them.
         dtype: of the arithmetic. `param_dtype`: of the parameters.
 
@@ -92,7 +95,8 @@ class TextEncoder(PromptEncoder):
     attend_padding: bool | None = None
     too_long: Literal["truncate", "error"] = "truncate"
     windows: Width = 1
-    lowercase: bool = False
+    cleaning: Literal["none", "lowercase", "spaces"] = "none"
+    zero_padding: bool = False
     emphasis: bool = False
     dtype: FloatType = "float32"
     param_dtype: FloatType = "float32"
@@ -118,8 +122,7 @@ class TextEncoder(PromptEncoder):
 
     def tokens(self, prompts: Sequence[str]) -> TokenIds | WeightedIds:
         """Returns the tokens of prompts; the first call reads the tokenizer."""
-        if self.lowercase:
-            prompts = [prompt.lower().strip() for prompt in prompts]
+        prompts = [CLEANED[self.cleaning](prompt) for prompt in prompts]
         tokenizer = _read_tokenizer(self._tokenizer_folder(), self._family.tokenizer, self.pad)
         if self.words:
             first = self.settings.vocabulary - sum(count for _, count in self.words)
@@ -132,10 +135,14 @@ class TextEncoder(PromptEncoder):
 
     def states(self, params: Params, inputs: TokenIds | WeightedIds) -> Encoded:
         """Returns the network's states of tokens, times their weights."""
-        if isinstance(inputs, TokenIds):
-            return self.pipeline.encode(params, inputs)
-        encoded = self.pipeline.encode(params, without_weights(inputs))
-        return encoded._replace(tokens=emphasized(encoded.tokens, inputs.weights))
+        plain = inputs if isinstance(inputs, TokenIds) else without_weights(inputs)
+        encoded = self.pipeline.encode(params, plain)
+        if not isinstance(inputs, TokenIds):
+            encoded = encoded._replace(tokens=emphasized(encoded.tokens, inputs.weights))
+        if not self.zero_padding:
+            return encoded
+        zeroed = jnp.where(encoded.mask[..., None], encoded.tokens, 0)
+        return encoded._replace(tokens=zeroed, mask=jnp.ones_like(encoded.mask))
 
     def network_shapes(self) -> Params:
         """Returns the shapes of the network's parameters."""
@@ -173,5 +180,12 @@ class TextEncoder(PromptEncoder):
             too_long=self.too_long,
         )
 
+
+CLEANED: Mapping[str, Callable[[str], str]] = {
+    "none": lambda prompt: prompt,
+    "lowercase": lambda prompt: prompt.lower().strip(),
+    "spaces": lambda prompt: " ".join(html.unescape(html.unescape(prompt)).split()),
+}
+"""What is made of a prompt before it is read."""
 
 _read_tokenizer = functools.lru_cache(maxsize=8)(tokens.read_tokenizer)

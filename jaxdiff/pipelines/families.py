@@ -9,7 +9,7 @@ from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning import encoders
 from jaxdiff.conditioning.encoders import TextEncoder, ZeroTokens
 from jaxdiff.networks.unet import UNet
-from jaxdiff.pipelines.parts import Parts
+from jaxdiff.pipelines.parts import Parts, frame_factor
 from jaxdiff.pipelines.schedulers import Scheduler
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model
@@ -18,8 +18,6 @@ from jaxdiff.weights.devices import Devices
 
 T5_TOKENS = 256
 """The number of T5's tokens that Stable Diffusion 3 reads."""
-PIXART_TOKENS = {"PixArtAlpha": 120, "PixArtSigma": 300}
-"""The number of T5's tokens that a PixArt reads."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Family:
         name: in diffusers.
         encoders: the folders of its text encoders; `network`, that of its network.
         options: of the CLIPs' settings: which states are read.
+        t5: options of T5: its window, and how prompts and the padding are read.
+        size: of latents, where the network's own config does not say.
         steps, guidance_scale: how samples are drawn by default.
         fixed: whether only pictures of one size can be drawn.
         forced: fields of the scheduler that hold whatever its file says.
@@ -39,6 +39,8 @@ class Family:
     encoders: tuple[str, ...]
     network: str = "unet"
     options: Sequence[tuple[str, Any]] = ()
+    t5: Sequence[tuple[str, Any]] = ()
+    size: tuple[int, ...] = ()
     steps: int = 50
     guidance_scale: float = 7.5
     fixed: bool = False
@@ -64,13 +66,30 @@ SD3 = Family(
     ("text_encoder", "text_encoder_2", "text_encoder_3"),
     network="transformer",
     options=PENULTIMATE,
+    # Trained with the padding read as text.
+    t5=(("window", T5_TOKENS), ("attend_padding", True)),
     steps=28,
     guidance_scale=7.0,
 )
 PIXART = [
-    Family(name, ("text_encoder",), network="transformer", steps=20, guidance_scale=4.5)
-    for name in PIXART_TOKENS
+    Family(
+        name,
+        ("text_encoder",),
+        network="transformer",
+        t5=(("window", window), ("cleaning", "lowercase")),
+        steps=20,
+        guidance_scale=4.5,
+    )
+    for name, window in (("PixArtAlpha", 120), ("PixArtSigma", 300))
 ]
+WAN = Family(
+    "Wan",
+    ("text_encoder",),
+    network="transformer",
+    t5=(("window", 512), ("cleaning", "spaces"), ("zero_padding", True)),
+    size=(21, 60, 104),
+    guidance_scale=5.0,
+)
 DIT = Family("DiT", (), network="transformer", guidance_scale=4.0, fixed=True)
 DDPM = Family("DDPM", (), steps=1000, guidance_scale=1.0, fixed=True)
 DDIM = Family("DDIM", (), guidance_scale=1.0, fixed=True)
@@ -81,7 +100,7 @@ FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for t
 """Families by the names of their pipelines in diffusers, which has one for each use."""
 
 FAMILIES["StableDiffusionDepth2ImgPipeline"] = SD
-FAMILIES |= {f"{each.name}Pipeline": each for each in (*PIXART, DIT, DDPM, DDIM, CONSISTENCY)}
+FAMILIES |= {f"{each.name}Pipeline": each for each in (*PIXART, WAN, DIT, DDPM, DDIM, CONSISTENCY)}
 
 
 def joined(family: Family, each: list[TextEncoder | None], network: Any, *, zero_null: bool) -> Any:
@@ -105,13 +124,15 @@ def together(
     codec: Latents | Pixels,
     text: Any,
     sources: Mapping[str, Any],
-    side: tuple[int, int],
+    side: tuple[int, ...],
     devices: Devices,
 ) -> Parts:
-    """Returns the parts of a pipeline; `side` is the height and width of its latents."""
-    factor, channels = 1, network.out_channels
+    """Returns the parts of a pipeline; `side` is the size of its latents."""
+    factor, frames, channels = 1, 1, network.out_channels
     if isinstance(codec, Latents):
-        factor, channels = codec.network.settings.factor, codec.network.settings.image_channels
+        settings = codec.network.settings
+        factor, channels = settings.factor, settings.image_channels
+        frames = frame_factor(codec)
     # What the network itself divides its input by.
     inner = 2 ** (len(network.channels) - 1) if isinstance(network, UNet) else network.patch[-1]
     solver = scheduler.solver
@@ -135,7 +156,7 @@ def together(
             guidance_scale=family.guidance_scale,
             batch_size=4,
         ),
-        size=(side[0] * factor, side[1] * factor),
+        size=(*((n - 1) * frames + 1 for n in side[:-2]), side[-2] * factor, side[-1] * factor),
         multiple=factor * inner,
         fixed=family.fixed,
         channels=channels,

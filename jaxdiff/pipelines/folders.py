@@ -13,14 +13,7 @@ from jaxdiff.conditioning.loading import read_settings
 from jaxdiff.config.build import suggest
 from jaxdiff.files import read_json
 from jaxdiff.networks.text.t5 import T5Settings
-from jaxdiff.pipelines.families import (
-    FAMILIES,
-    PIXART_TOKENS,
-    T5_TOKENS,
-    Family,
-    joined,
-    together,
-)
+from jaxdiff.pipelines.families import FAMILIES, Family, joined, together
 from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
 from jaxdiff.pretrained.config import Config, read_config
@@ -29,8 +22,6 @@ from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.sources import Files
 
 INDEX = "model_index.json"
-OPEN = {"WanPipeline": "transformer"}
-"""The folders of networks that open without their pipelines."""
 
 
 def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[str, Any]) -> Parts:
@@ -42,11 +33,7 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     index = read_json(folder / INDEX, dict)
     name = index.get("_class_name")
     if name not in FAMILIES:
-        part = OPEN.get(str(name))
         hint = suggest(str(name), list(FAMILIES))
-        if part:
-            place = str(folder / part)
-            hint = f"; its network can: jaxdiff.pretrained.families.load_network({place!r})"
         raise ValueError(
             f"{str(folder / INDEX)!r}: _class_name={name!r} is no pipeline that can be read{hint}"
         )
@@ -54,12 +41,10 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     part = folder / family.network
     network, _ = describe(part / "config.json", jnp.dtype(dtype))
     side = read_config(part / "config.json").get("sample_size") or 64
+    side = (side, side) if isinstance(side, int) else tuple(side)
     codec = read_codec(folder / "vae", dtype) if "vae" in index else Pixels()
-    window = PIXART_TOKENS.get(family.name)
     each = [
-        read_encoder(folder / name, dict(family.options), dtype, window)
-        if index.get(name, (None, None))[0]
-        else None
+        read_encoder(folder / name, family, dtype) if index.get(name, (None, None))[0] else None
         for name in family.encoders
     ]
     needed = family.encoders[:2]
@@ -81,7 +66,7 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
         codec,
         text,
         sources,
-        (side, side) if isinstance(side, int) else tuple(side),
+        family.size or side,
         devices,
     )
 
@@ -110,22 +95,14 @@ def read_codec(folder: Path, dtype: Any) -> Latents:
     return Latents(network, weights=str(folder), dtype=dtype, param_dtype=dtype)
 
 
-def read_encoder(
-    folder: Path, options: dict[str, Any], dtype: Any, window: int | None = None
-) -> TextEncoder:
+def read_encoder(folder: Path, family: Family, dtype: Any) -> TextEncoder:
     """Returns the text encoder in a folder, its tokenizer in the folder beside it.
-
-    `window` is the number of T5's tokens of a PixArt.
 
     Raises:
         ValueError: its config.json is missing, or of an unknown encoder.
     """
     settings = read_settings(folder)
-    if isinstance(settings, T5Settings):
-        # Stable Diffusion 3 was trained with the padding read as text, PixArt on small letters.
-        other = window is None
-        shape = {"window": window or T5_TOKENS, "attend_padding": other, "lowercase": not other}
-    else:
-        settings, shape = read_settings(folder, **options), {}
-    types = {"dtype": dtype, "param_dtype": dtype}
-    return TextEncoder(settings, weights=str(folder), **shape, **types)
+    shape = dict(family.t5)
+    if not isinstance(settings, T5Settings):
+        settings, shape = read_settings(folder, **dict(family.options)), {}
+    return TextEncoder(settings, weights=str(folder), **shape, dtype=dtype, param_dtype=dtype)

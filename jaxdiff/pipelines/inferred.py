@@ -16,7 +16,7 @@ from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.text.clip import CLIPTextSettings, clip_vit_l_14, openclip_bigg_14
 from jaxdiff.networks.text.t5 import t5_v1_1_xxl
 from jaxdiff.networks.unet import UNet
-from jaxdiff.pipelines.families import PENULTIMATE, SD, SD3, SDXL, T5_TOKENS, joined, together
+from jaxdiff.pipelines.families import PENULTIMATE, SD, SD3, SDXL, joined, together
 from jaxdiff.pipelines.layouts import CLIP_HF, NETWORK, REFINER_ENCODERS, Layout, Tensors
 from jaxdiff.pipelines.parts import Parts
 from jaxdiff.pipelines.schedulers import Scheduler, read_scheduler
@@ -144,7 +144,7 @@ def encoders_of(layout: Layout, file: Path, dtype: str, tokenizer: str) -> list[
     t5 = None
     if len(layout.encoders) > 2:
         third = words(file, tokenizer, "tokenizer_3")
-        shape = {"window": T5_TOKENS, "attend_padding": True}
+        shape = dict(SD3.t5)
         t5 = TextEncoder(t5_v1_1_xxl(), tokenizer=third, **shape, **types)
     return [clip(penultimate(clip_vit_l_14())), bigg, t5]
 

@@ -89,8 +89,9 @@ def load(parts: Parts, dtype: Any) -> dict[str, Any]:
     Raises:
         ValueError: files are missing, damaged or of another network.
     """
-    sides = parts.size if parts.fixed else (parts.multiple, parts.multiple)
-    shape = (*(side // parts.factor for side in sides), parts.latent_channels)
+    each = parts.multiple
+    smallest = (*(1 for _ in parts.size[:-2]), each, each)
+    shape = parts.latent_shape(parts.size if parts.fixed else smallest)
     shapes = network_shapes(parts.model.network, shape, jnp.dtype(dtype))
     table = parts.table(shapes)
     targets = parts.devices.placed({"frozen": table.shapes()})["frozen"]

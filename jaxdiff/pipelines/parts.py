@@ -11,6 +11,7 @@ from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
+from jaxdiff.networks.video_autoencoder.settings import check_frames
 from jaxdiff.pipelines.calls import UNGUIDED_SCORE
 from jaxdiff.tasks import students
 from jaxdiff.tasks.model import Model
@@ -21,7 +22,7 @@ from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.table import Table, Weights
 
 Size = Sequence[int]
-"""Height and width in pixels."""
+"""Height and width in pixels; of clips, the number of frames before them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Parts:
         sources: where the weights "network", "codec" and "text" are read from, but for parts that
             are not there.
         options: how samples are drawn where a call does not say.
-        size: height and width of pictures where a call does not say.
+        size: height and width of pictures where a call does not say; of clips, the frames before.
         multiple: heights and widths are multiples of it.
         fixed: whether only pictures of `size` can be drawn.
         devices: where weights and samples lie.
@@ -50,19 +51,24 @@ class Parts:
     text: Any
     sources: Mapping[str, Any]
     options: Options
-    size: tuple[int, int]
+    size: tuple[int, ...]
     multiple: int
     devices: Devices
     fixed: bool = False
     channels: int = 3
     image_prompt: Any = None
     learns: str = students.DENOISER
-    _samplers: dict[tuple[int, int], Sampler] = field(default_factory=dict, init=False)
+    _samplers: dict[tuple[int, ...], Sampler] = field(default_factory=dict, init=False)
 
     @property
     def factor(self) -> int:
         """Returns the number of pixels on a side of one latent."""
         return 1 if isinstance(self.codec, Pixels) else self.codec.network.settings.factor
+
+    @property
+    def frame_factor(self) -> int:
+        """Returns the number of frames of one latent of clips, the first apart."""
+        return 1 if isinstance(self.codec, Pixels) else frame_factor(self.codec)
 
     @property
     def latent_channels(self) -> int:
@@ -83,25 +89,32 @@ class Parts:
             }
         )
 
+    def latent_shape(self, size: Size) -> tuple[int, ...]:
+        """Returns the shape of what is diffused, for pictures or clips of a size."""
+        *clip, height, width = size
+        if clip:
+            clip = [(clip[0] - 1) // self.frame_factor + 1]
+        return (*clip, height // self.factor, width // self.factor, self.latent_channels)
+
     def sampler(self, size: Size | None = None) -> Sampler:
-        """Returns the sampler of pictures of a size; it keeps its compiled programs.
+        """Returns the sampler of pictures or clips of a size; it keeps its compiled programs.
 
         Raises:
             ValueError: the size is not made of the network's multiples.
         """
-        height, width = self._checked(size or self.size)
-        if (height, width) not in self._samplers:
-            self._samplers[height, width] = Sampler(
+        found = self._checked(size or self.size)
+        if found not in self._samplers:
+            self._samplers[found] = Sampler(
                 self.model,
                 self.codec,
-                (height, width, self.channels),
-                (height // self.factor, width // self.factor, self.latent_channels),
-                conditions=self._conditions(height, width),
+                (*found, self.channels),
+                self.latent_shape(found),
+                conditions=self._conditions(*found[-2:]),
                 options=self.options,
                 devices=self.devices,
                 learns=self.learns,
             )
-        return self._samplers[height, width]
+        return self._samplers[found]
 
     def _conditions(self, height: int, width: int) -> Conditions:
         encoders: dict[str, Encoder] = {} if self.text is None else {"text": self.text}
@@ -122,17 +135,22 @@ class Parts:
             learned_null=inputs.learned_null,
         )
 
-    def _checked(self, size: Size) -> tuple[int, int]:
+    def _checked(self, size: Size) -> tuple[int, ...]:
         each = self.multiple
         if self.fixed and tuple(size) != self.size:
             raise ValueError(f"size={tuple(size)}: this model draws {self.size} only")
-        if len(size) != 2 or any(n < each or n % each for n in size):
-            near = tuple(max(round(n / each), 1) * each for n in size)
+        if len(size) != len(self.size):
+            named = "height and width" if len(self.size) == 2 else "frames, height and width"
+            raise ValueError(f"size={tuple(size)} must be {named}, such as {self.size}")
+        *clip, height, width = size
+        if any(n < each or n % each for n in (height, width)):
+            near = tuple(max(round(n / each), 1) * each for n in (height, width))
             raise ValueError(
                 f"size={tuple(size)}: height and width must be multiples of {each}, such as {near}"
             )
-        height, width = size
-        return int(height), int(width)
+        for frames in clip:
+            check_frames(frames, self.frame_factor)
+        return tuple(map(int, size))
 
     @functools.cached_property
     def encode(self) -> Any:
@@ -143,3 +161,8 @@ class Parts:
     def decode(self) -> Any:
         """Returns the compiled decoder of latents."""
         return jax.jit(self.codec.decode)
+
+
+def frame_factor(codec: Latents) -> int:
+    """Returns the number of frames of one latent of an autoencoder, the first apart."""
+    return getattr(codec.network.settings, "frame_factor", 1)

@@ -25,7 +25,8 @@ from jaxdiff.pipelines.parts import Parts, Size
 from jaxdiff.pipelines.prompts import later_of, reading
 from jaxdiff.typing import Cond, Denoiser, Params
 
-Images = Float[np.ndarray, "n h w c"]
+Images = Float[np.ndarray, "n *frames h w c"]
+"""Pictures or clips."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -40,8 +41,7 @@ class Pipeline:
     weights: Mapping[str, Params]
 
     def __repr__(self) -> str:
-        height, width = self.parts.size
-        return f"Pipeline({self.parts.family}, {height}x{width})"
+        return f"Pipeline({self.parts.family}, {'x'.join(map(str, self.parts.size))})"
 
     def with_weights(self, **weights: Params) -> "Pipeline":
         """Returns the pipeline with other weights of these names; this one stays as it is.
@@ -166,7 +166,7 @@ class Pipeline:
         depth: Any = None,
         **options: Any,
     ) -> Images:
-        """Draws pictures [num, h, w, c] in [-1, 1]; values beyond are to be clipped.
+        """Draws pictures [num, h, w, c], or clips, in [-1, 1]; values beyond are to be clipped.
 
         Args:
             num: the number of pictures.
@@ -174,7 +174,8 @@ class Pipeline:
                 all. SDXL also reads "size", six numbers: height and width of the original, top and
                 left of the crop, height and width of the target; its refiner the first four of
                 them, and "aesthetic_score", one number.
-            size: height and width; by default those of the image, or of the model.
+            size: height and width, of clips the frames before them; by default those of the image,
+                or of the model.
             image: [h, w, c] or [num, h, w, c] in [-1, 1], to begin from or to keep under a mask.
             strength: the share of the steps that is done, from an image noised that far.
             negative: a prompt that guidance leads away from, or conditions.
@@ -212,7 +213,7 @@ class Pipeline:
 
     def invert(
         self, image: Any, cond: str | Mapping[str, Any] | None = None, **options: Any
-    ) -> Float[np.ndarray, "n h w c"]:
+    ) -> Float[np.ndarray, "n *frames h w c"]:
         """Returns the noise from which a deterministic solver draws images [n, h, w, c].
 
         Give it as `noise` to `sample` with the same options, and the images come back.

@@ -192,12 +192,27 @@ def test_a_camera_moves_everything_alike():
     np.testing.assert_array_equal(near[::2, ::2], far[16:48, 16:48])
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_scenes_of_some_kinds_and_of_few_emoji(most):
+    """Fails if another kind is drawn, or no scene has as many as it may."""
+    chosen = ("cat", "heart", "star", "key", "tree", "fish")
+    for split in ("train", "compositions"):
+        scenes = open_source("emoji_scenes", split, kinds=chosen, most=most)
+        layouts = [scenes.layout(i) for i in range(200)]
+        kinds = {NOUNS[group.kind] for each in layouts for group in each.groups}
+        assert kinds == set(chosen)
+        assert max(len(each.placed) for each in layouts) == most
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("emoji_scenes", {"split": "dev"}, "unknown split 'dev'; known: train, test, compositions"),
         ("emoji_scenes", {"split": "train", "size": 4}, r"emoji_scenes\.size is 4; expected"),
         ("emoji_scenes", {"split": "train", "fields": ("flow",)}, r"emoji_scenes\.fields"),
+        ("emoji_scenes", {"split": "train", "kinds": ("hart",)}, "unknown kind 'hart'.*heart"),
+        ("emoji_scenes", {"split": "train", "kinds": ("cat", "dog")}, "are fewer than 6"),
+        ("emoji_scenes", {"split": "train", "most": 5}, r"emoji_scenes\.most is 5"),
         ("moving_scenes", {"split": "train", "frames": 0}, r"moving_scenes\.frames is 0"),
         ("moving_scenes", {"split": "train", "rate": 0.0}, r"moving_scenes\.rate"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.pipelines import released
+from tests.parity.test_released import exact_times
 from tests.support import released_others as tiny
 
 pytestmark = pytest.mark.parity
@@ -120,4 +121,27 @@ def test_pixart(kind, tmp_path):
             output_type="np",
         ).images
     found = ours.sample(2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0)
+    close(found, expected)
+
+
+def test_wan(tmp_path):
+    """Fails if UMT5's distances, the zeros behind a prompt, the latents' place or a step differ."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = opened(tiny.write_wan(tmp_path / "model"))
+    exact_times(theirs.scheduler)
+    noise, prompts = normal(2, 3, 8, 16, 4), ["a red  cat", "the blue house &amp; a dog"]
+    with torch.no_grad():
+        expected = theirs(
+            prompts,
+            num_inference_steps=5,
+            guidance_scale=4.0,
+            latents=torch.tensor(noise.transpose(0, 4, 1, 2, 3)),
+            height=16,
+            width=32,
+            num_frames=5,
+            output_type="np",
+        ).frames
+    found = ours.sample(
+        2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0, size=(5, 16, 32)
+    )
     close(found, expected)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from jaxdiff.pipelines import infotext
 from tests.support.released import write_sd
-from tests.support.released_others import write_consistency
+from tests.support.released_others import write_consistency, write_wan
 
 pytest.importorskip("tokenizers")
 
@@ -92,3 +92,16 @@ def test_pictures_of_classes(scripts, tmp_path):
         f"--model={folder}", "--label=1,2,3", "--num=2", f"--out={out}", code=1
     )
     assert "reads no text" in generate(f"--model={folder}", "--prompt=a cat", code=1)
+
+
+@pytest.mark.slow
+def test_clips(scripts, tmp_path):
+    """Fails if the number of frames is lost."""
+    folder, out = write_wan(tmp_path / "model"), tmp_path / "out.gif"
+    flags = [f"--model={folder}", "--prompt=a red cat", "--steps=1", "--size=12x8", "--frames=5"]
+    code, printed = scripts("experiments/generate.py", *flags, f"--out={out}")
+    assert code == 0, printed
+    assert Image.open(out).n_frames == 5
+    code, printed = scripts("experiments/generate.py", *flags, f"--out={tmp_path / 'out.png'}")
+    assert code == 1
+    assert "the model draws clips, .gif or .mp4" in printed

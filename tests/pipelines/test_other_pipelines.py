@@ -66,3 +66,16 @@ def test_pixart_reads_small_letters(opened):
     np.testing.assert_array_equal(draw(" A Red cat"), found)
     assert np.abs(draw("a blue cat") - found).max() > 1e-4
     assert pipeline.sample(1, "a red cat", steps=1, size=(8, 16)).shape == (1, 8, 16, 3)
+
+
+def test_clips_of_wan(opened):
+    pipeline = opened(tiny.write_wan)
+    assert repr(pipeline) == "Pipeline(Wan, 41x120x208)"
+    found = pipeline.sample(1, "a red cat", steps=1, size=(5, 8, 12))
+    assert found.shape == (1, 5, 8, 12, 3)
+    with pytest.raises(ValueError, match=r"must be frames, height and width"):
+        pipeline.sample(1, "a red cat", size=(8, 12))
+    with pytest.raises(ValueError, match=r"a clip of 4 frames.*nearest: 3 and 5"):
+        pipeline.sample(1, "a red cat", size=(4, 8, 12))
+    with pytest.raises(ValueError, match=r"multiples of 4, such as \(8, 12\)"):
+        pipeline.sample(1, "a red cat", size=(5, 8, 13))

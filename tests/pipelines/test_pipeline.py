@@ -96,7 +96,7 @@ def test_sizes_are_checked(pipeline):
     ("file", "change", "message"),
     [
         ("model_index.json", {"_class_name": "FluxPipeline"}, "_class_name='FluxPipeline' is no"),
-        ("model_index.json", {"_class_name": "DiTPipeline"}, r"load_network\('.*transformer'\)"),
+        ("model_index.json", {"_class_name": "PixArtAlphPipeline"}, "PixArtAlphaPipeline"),
         ("model_index.json", {"text_encoder": [None, None]}, "has no 'text_encoder'"),
         ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type='timestep'"),
         ("vae/config.json", {"block_out_channels": [8, 24]}, r"codec: .*vae.* does not fit"),

@@ -110,7 +110,8 @@ def write_network(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
     network, shape = families.describe(folder / "config.json")
     linear = config.get("use_linear_projection", False)
     # The keys that say which layout is meant.
-    blank = {"encoder.down_blocks.0.resnets.0.conv1.weight": np.zeros(0)}
+    kinds = ("encoder.down_blocks.0.resnets.0.conv1.weight", "encoder.down_blocks.0.norm1.gamma")
+    blank = dict.fromkeys(kinds, np.zeros(0))
     blank |= {} if linear else {"x.proj_in.weight": np.zeros((1, 1, 1, 1))}
     table = families.table_of(network, blank)
     shapes = jax.eval_shape(
@@ -139,8 +140,8 @@ def write_encoder(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     settings = read_settings(folder)
-    t5 = config["model_type"] == "t5"
-    table = text_tables.t5() if t5 else text_tables.clip_text()
+    of_t5 = {"t5": text_tables.t5, "umt5": lambda: text_tables.t5(own_distances=True)}
+    table = of_t5.get(config["model_type"], text_tables.clip_text)()
     assert type(settings) in OF_SETTINGS
     shapes = jax.eval_shape(lambda tree: to_theirs(table, tree), text_shapes(settings))
     save_tensors(draw(shapes, seed), folder / "model.safetensors")

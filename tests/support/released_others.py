@@ -47,6 +47,16 @@ TRANSFORMER = {
     "attention_bias": True, "activation_fn": "gelu-approximate",
 }  # fmt: skip
 
+WAN_VAE = {
+    "_class_name": "AutoencoderKLWan", "base_dim": 8, "dim_mult": [1, 2], "z_dim": 4,
+    "num_res_blocks": 1, "temperal_downsample": [True], "attn_scales": [], "dropout": 0.0,
+    "latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.8, 1.1, 2.0],
+}  # fmt: skip
+FLOW = {
+    "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000,
+    "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
+}  # fmt: skip
+
 
 def write_unconditional(folder: Path, scheduler: dict[str, Any] = DDPM) -> Path:
     """Writes DDPMPipeline, or with its scheduler DDIMPipeline."""
@@ -99,16 +109,47 @@ def write_dit(folder: Path, scheduler: dict[str, Any] = DDIM) -> Path:
     return folder
 
 
-def write_pixart(folder: Path, scheduler: dict[str, Any] = DPM, kind: str = "Alpha") -> Path:
-    """Writes PixArt-α, or by its kind "Sigma"."""
-    words = write_t5_words(folder / "tokenizer")
-    config = {
+def t5(words: int, **changes: Any) -> dict[str, Any]:
+    """Returns the config.json of a T5 encoder."""
+    return {
         "architectures": ["T5EncoderModel"], "model_type": "t5", "vocab_size": words,
         "d_model": 28, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2,
         "feed_forward_proj": "gated-gelu", "layer_norm_epsilon": 1e-6,
         "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20,
-        "decoder_start_token_id": 0, "tie_word_embeddings": False,
+        "decoder_start_token_id": 0, "tie_word_embeddings": False, **changes,
     }  # fmt: skip
+
+
+def write_wan(folder: Path, scheduler: dict[str, Any] = FLOW) -> Path:
+    """Writes Wan 2.1, text to video."""
+    words = write_t5_words(folder / "tokenizer")
+    config = t5(words, model_type="umt5", architectures=["UMT5EncoderModel"])
+    write_encoder(folder / "text_encoder", config, seed=5)
+    network = {
+        "_class_name": "WanTransformer3DModel", "num_layers": 2, "num_attention_heads": 2,
+        "attention_head_dim": 12, "in_channels": 4, "out_channels": 4, "patch_size": [1, 2, 2],
+        "text_dim": 28, "freq_dim": 16, "ffn_dim": 32, "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
+    }  # fmt: skip
+    write_network(folder / "transformer", network, seed=2)
+    write_network(folder / "vae", WAN_VAE, seed=3)
+    write_scheduler(folder, scheduler)
+    write_index(
+        folder,
+        "WanPipeline",
+        scheduler=["diffusers", scheduler["_class_name"]],
+        text_encoder=["transformers", "UMT5EncoderModel"],
+        tokenizer=["transformers", "PreTrainedTokenizerFast"],
+        transformer=["diffusers", "WanTransformer3DModel"],
+        vae=["diffusers", "AutoencoderKLWan"],
+    )
+    return folder
+
+
+def write_pixart(folder: Path, scheduler: dict[str, Any] = DPM, kind: str = "Alpha") -> Path:
+    """Writes PixArt-α, or by its kind "Sigma"."""
+    words = write_t5_words(folder / "tokenizer")
+    config = t5(words)
     write_encoder(folder / "text_encoder", config, seed=5)
     network = {
         "_class_name": "PixArtTransformer2DModel", **TRANSFORMER, "cross_attention_dim": 16,

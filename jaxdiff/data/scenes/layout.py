@@ -1,6 +1,7 @@
 """The layout of a scene: groups of emoji, a relation between two of them, places, a ground."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from jaxdiff.data.scenes.sprites import COLOR_NAMES, NOUNS, is_held_out
 RELATIONS = ("left of", "right of", "above", "below", "in front of", "behind")
 MOST = 4
 """The most emoji of a scene."""
+
+ALL = tuple(range(len(NOUNS)))
+"""All kinds."""
 
 SIDES = {1: (0.45, 0.8), 2: (0.32, 0.5), 3: (0.28, 0.42), 4: (0.26, 0.36)}
 """The range of an emoji's side, as a share of the frame's, by their number."""
@@ -44,11 +48,16 @@ class Layout(NamedTuple):
     ground: Ground
 
 
-def draw_layout(rng: np.random.Generator, held_out: bool) -> Layout:
-    """Draws a scene; with `held_out`, its first group is a pair that training never shows."""
-    sizes = _sizes(rng)
+def draw_layout(
+    rng: np.random.Generator, held_out: bool, kinds: Sequence[int] = ALL, most: int = MOST
+) -> Layout:
+    """Draws a scene of some kinds, with at most `most` emoji.
+
+    With `held_out`, its first group is a pair that training never shows.
+    """
+    sizes = _sizes(rng, most)
     ground = draw_ground(rng)
-    groups = draw_groups(rng, sizes, ground, held_out)
+    groups = draw_groups(rng, sizes, ground, held_out, kinds)
     relation = int(rng.integers(len(RELATIONS))) if len(groups) == 2 else -1
     if relation >= 0 and RELATIONS[relation] in ("in front of", "behind"):
         groups = tuple(group._replace(count=1) for group in groups)
@@ -68,14 +77,18 @@ def draw_ground(rng: np.random.Generator, kinds: tuple[str, ...] = GROUNDS) -> G
 
 
 def draw_groups(
-    rng: np.random.Generator, sizes: tuple[int, ...], ground: Ground, held_out: bool
+    rng: np.random.Generator,
+    sizes: tuple[int, ...],
+    ground: Ground,
+    held_out: bool,
+    among: Sequence[int] = ALL,
 ) -> tuple[Group, ...]:
-    """Draws different kinds; no colour is one of the ground's."""
-    kinds = rng.choice(len(NOUNS), len(sizes), replace=False)
+    """Draws different kinds `among` some; no colour is one of the ground's."""
+    kinds = np.asarray(among)[rng.choice(len(among), len(sizes), replace=False)]
     free = [i for i, name in enumerate(COLOR_NAMES) if name not in (ground.first, ground.second)]
     if held_out:
         # The one colour of a kind that is held out has to differ from the ground's.
-        possible = [k for k in range(len(NOUNS)) if any(is_held_out(k, c) for c in free)]
+        possible = [k for k in among if any(is_held_out(k, c) for c in free)]
         possible = [k for k in possible if k not in kinds[1:]]
         kinds[0] = possible[rng.integers(len(possible))]
     groups = []
@@ -86,14 +99,17 @@ def draw_groups(
     return tuple(groups)
 
 
-def _sizes(rng: np.random.Generator) -> tuple[int, ...]:
-    """Returns the numbers of emoji: of one group (35 %), two (50 %), or three single ones."""
+def _sizes(rng: np.random.Generator, most: int) -> tuple[int, ...]:
+    """Returns the numbers of emoji: of one group (35 %), two (50 %), or three single ones.
+
+    There are as many groups as `most` allows.
+    """
     choice = rng.random()
-    if choice < 0.35:
-        return (int(rng.integers(1, MOST + 1)),)
-    if choice < 0.85:
-        first = int(rng.integers(1, MOST))
-        return first, int(rng.integers(1, MOST - first + 1))
+    if choice < 0.35 or most == 1:
+        return (int(rng.integers(1, most + 1)),)
+    if choice < 0.85 or most == 2:
+        first = int(rng.integers(1, most))
+        return first, int(rng.integers(1, most - first + 1))
     return 1, 1, 1
 
 

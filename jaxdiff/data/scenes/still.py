@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal, SupportsIndex
 
 import numpy as np
 
+from jaxdiff.config.kinds import suggest
 from jaxdiff.data.emoji_files import ATTRIBUTION
 from jaxdiff.data.scenes import truth
 from jaxdiff.data.scenes.captions import caption
-from jaxdiff.data.scenes.layout import MOST, Layout, draw_layout
+from jaxdiff.data.scenes.layout import ALL, MOST, Layout, draw_layout
 from jaxdiff.data.scenes.paint import OVERSAMPLING, paint
+from jaxdiff.data.scenes.sprites import NOUNS
 from jaxdiff.options import Between, Size
 
 SPLITS = ("train", "test", "compositions")
@@ -19,6 +21,8 @@ Field = Literal[
     "text", "kinds", "colors", "groups", "relation", "places",
     "masks", "segmentation", "edges", "depth", "points",
 ]  # fmt: skip
+LEAST = 6
+"""Kinds that are given: each scene has up to three, of colours that are free."""
 PIXELS = frozenset(("masks", "segmentation", "edges", "depth", "points"))
 """The fields for which it has to be known which emoji a pixel shows."""
 
@@ -42,8 +46,12 @@ class EmojiScenes:
     - "points" float [4, 5, 3]: x, y in pixels and visibility of centroid, leftmost, rightmost,
       topmost and lowest point.
 
+    Attributes:
+        size: of the image, in pixels; `scenes`, their number; `fields`, those of an example.
+        kinds: names of the emoji that scenes have, all by default; `most`, in a scene.
+
     Raises:
-        ValueError: the split or a field is unknown.
+        ValueError: the split, a field or a kind is unknown, or kinds are too few.
         ModuleNotFoundError: a package of the extra "scenes" is missing.
     """
 
@@ -58,10 +66,20 @@ class EmojiScenes:
         size: Side = 64,
         scenes: Size = 100_000,
         fields: Sequence[Field] = ("text",),
+        kinds: Sequence[str] = (),
+        most: Annotated[int, Between(1, MOST)] = MOST,
     ):
         if split not in SPLITS:
             raise ValueError(f"emoji_scenes: unknown split {split!r}; known: {', '.join(SPLITS)}")
-        self._split, self._scenes, self._fields = split, scenes, tuple(fields)
+        if unknown := [name for name in kinds if name not in NOUNS]:
+            raise ValueError(
+                f"emoji_scenes: unknown kind {unknown[0]!r}{suggest(unknown[0], list(NOUNS))}"
+            )
+        if 0 < len(set(kinds)) < LEAST:
+            raise ValueError(f"emoji_scenes: kinds={tuple(kinds)} are fewer than {LEAST}")
+        self._kinds = tuple(map(NOUNS.index, dict.fromkeys(kinds))) or ALL
+        self._most, self._split, self._scenes = most, split, scenes
+        self._fields = tuple(fields)
         self.shape = (size, size, 3)
 
     def __len__(self) -> int:
@@ -99,4 +117,4 @@ class EmojiScenes:
         if not 0 <= int(index) < self._scenes:
             raise IndexError(index)
         rng = np.random.default_rng((int(index), SPLITS.index(self._split)))
-        return draw_layout(rng, held_out=self._split == "compositions")
+        return draw_layout(rng, self._split == "compositions", self._kinds, self._most)

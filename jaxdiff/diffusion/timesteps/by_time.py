@@ -190,7 +190,9 @@ class Shifted:
             "unipc": lambda: np.linspace(1, first, steps + 1)[:-1],
             "dpm": lambda: np.linspace(1 - first, 0, steps + 1)[:-1],
         }
-        return _times(move(even[self.counted]()), 0, 1)
+        times = move(even[self.counted]())
+        # UniPC's corrector reads the noise level of the first time, which is none at t = 1.
+        return _times(np.minimum(times, 1 - 1e-6) if self.counted == "unipc" else times, 0, 1)
 
 
 def _times(index: np.ndarray, end: int, train_steps: int) -> Float[Array, " times"]:

@@ -26,6 +26,7 @@ class T5Settings:
         vocabulary: the number of tokens.
         width: of the states; `mlp_width`, of the hidden layers of the gated feed-forward parts.
         head_channels: width of a head; all heads together may be wider or narrower than the states.
+        own_distances: whether each layer has a table of distances, as in UMT5 (Chung et al., 2023).
         buckets: number of classes of distances between tokens, half for each direction. Distances
             from `max_distance` on share one class.
 
@@ -43,6 +44,7 @@ class T5Settings:
     buckets: Width = 32
     max_distance: Width = 128
     eps: PositiveFloat = 1e-6
+    own_distances: bool = False
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
@@ -70,6 +72,11 @@ def t5_v1_1_xxl() -> T5Settings:
     return T5Settings(width=4096, layers=24, heads=64, mlp_width=10240)
 
 
+def umt5_xxl() -> T5Settings:
+    """Returns the sizes of the encoder of UMT5 XXL: 5.7 billion parameters, of many languages."""
+    return T5Settings(256384, 4096, 24, 64, mlp_width=10240, own_distances=True)
+
+
 def from_config(config: Mapping[str, Any]) -> T5Settings:
     """Reads a checkpoint's config.json.
 
@@ -92,6 +99,7 @@ def from_config(config: Mapping[str, Any]) -> T5Settings:
         buckets=config["relative_attention_num_buckets"],
         max_distance=config.get("relative_attention_max_distance", 128),
         eps=config["layer_norm_epsilon"],
+        own_distances=config.get("model_type") == "umt5",
     )
 
 
@@ -127,10 +135,12 @@ class T5Encoder(nn.Module):
         cfg = self.settings
         x = nn.Embed(cfg.vocabulary, cfg.width, name="words")(ids).astype(self.dtype)
         buckets = distance_buckets(ids.shape[1], cfg.buckets, cfg.max_distance)
-        # All layers share one table.
-        bias = nn.Embed(cfg.buckets, cfg.heads, name="distances")(jnp.asarray(buckets))
-        bias = rearrange(bias, "q k heads -> 1 heads q k")
+        bias = None
         for i in range(cfg.layers):
+            if cfg.own_distances or bias is None:
+                name = f"distances_{i}" if cfg.own_distances else "distances"
+                bias = nn.Embed(cfg.buckets, cfg.heads, name=name)(jnp.asarray(buckets))
+                bias = rearrange(bias, "q k heads -> 1 heads q k")
             x = _Layer(cfg, self.dtype, name=f"layer_{i}")(x, mask[:, None, None, :], bias)
         return States(RMSNorm(cfg.eps, self.dtype, name="norm")(x), None)
 

@@ -135,14 +135,15 @@ def open_clip_vision(prefix: str = "visual") -> Table:
     )
 
 
-def t5(words: str = "shared") -> Table:
-    """Returns the table of T5's encoder, alone or in a file of all of T5.
+def t5(words: str = "shared", *, own_distances: bool = False) -> Table:
+    """Returns the table of T5's encoder, alone or in a file of all of T5; or of UMT5's.
 
     The embedding of the words has two names, of which a file may have one or both.
     """
+    ours, place = ("distances_{i}", "{i}") if own_distances else ("distances", "0")
     return (
         *embedding("words", words),
-        *embedding("distances", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+        *embedding(ours, f"encoder.block.{place}.layer.0.SelfAttention.relative_attention_bias"),
         *within("layer_{i}", "encoder.block.{i}", _T5_LAYER),
         *norm("norm", "encoder.final_layer_norm"),
         *skip("encoder.embed_tokens.weight", "decoder.*", "lm_head.*"),
