@@ -11,15 +11,19 @@ import jax
 
 from jaxdiff.files import read_json
 from jaxdiff.networks.dit import MMDiT
+from jaxdiff.networks.unet import UNet
+from jaxdiff.networks.video_autoencoder import VideoAutoencoder
 from jaxdiff.pipelines.folders import INDEX
 from jaxdiff.pipelines.lora import OF_SEVERAL
 from jaxdiff.pipelines.pipeline import Pipeline
 from jaxdiff.pretrained import to_theirs
+from jaxdiff.pretrained.families import table_of
 from jaxdiff.pretrained.files import open_tensors, resolve, write_tensors
 from jaxdiff.pretrained.lora.files import ENCODERS
 from jaxdiff.pretrained.positions import positions_of
 from jaxdiff.pretrained.rules import Table
-from jaxdiff.pretrained.tables import autoencoder, dit, text, unet
+from jaxdiff.pretrained.tables import autoencoder, text, unet
+from jaxdiff.pretrained.tables.video_autoencoder import video_autoencoder
 from jaxdiff.typing import Params
 
 NETWORK_FILE, ENCODER_FILE = "diffusion_pytorch_model.safetensors", "model.safetensors"
@@ -61,25 +65,40 @@ def save_folder(pipeline: Pipeline, folder: str | os.PathLike, like: str | os.Pa
 def _pieces(pipeline: Pipeline, source: Path) -> dict[str, tuple[Table, Params, Mapping[str, Any]]]:
     """Returns for each file its table, its weights, and arrays that are no weights here."""
     network, weights = pipeline.parts.model.network, pipeline.weights
-    levels = len(pipeline.parts.codec.network.settings.channels)
-    if isinstance(network, MMDiT):
-        more = {"pos_embed.pos_embed": positions_of(network)}
-        table = dit.sd3(network.depth, network.patch[-1], network.dual_depth)
-        pieces = {f"transformer/{NETWORK_FILE}": (table, weights["network"], more)}
-    else:
-        config = read_json(source / "unet" / "config.json", dict)
+    part, more = "transformer", {}
+    if isinstance(network, UNet):
+        part = "unet"
+        config = read_json(source / part / "config.json", dict)
         linear = bool(config.get("use_linear_projection", False))
         table = unet.unet2d(len(network.channels), linear_projection=linear)
-        pieces = {f"unet/{NETWORK_FILE}": (table, weights["network"], {})}
-    pieces[f"vae/{NETWORK_FILE}"] = (autoencoder.autoencoder(levels), weights["codec"], {})
+    else:
+        table = table_of(network, {})
+    if isinstance(network, MMDiT):
+        more = {"pos_embed.pos_embed": positions_of(network)}
+    pieces = {f"{part}/{NETWORK_FILE}": (table, weights["network"], more)}
+    if "codec" in weights:
+        pieces[f"vae/{NETWORK_FILE}"] = (_of_codec(pipeline.parts.codec), weights["codec"], {})
+    if "text" not in weights:
+        return pieces
     inner = weights["text"]["network"]
     encoders = {ENCODERS[0]: inner}
     if "words" not in inner:
         encoders = {OF_SEVERAL[name]: params for name, params in inner.items() if params}
     for name, params in encoders.items():
-        table = text.t5() if "distances" in params else text.clip_text()
-        pieces[f"{name}/{ENCODER_FILE}"] = (table, params, {})
+        pieces[f"{name}/{ENCODER_FILE}"] = (_of_encoder(params), params, {})
     return pieces
+
+
+def _of_codec(codec: Any) -> Table:
+    settings = codec.network.settings
+    if isinstance(codec.network, VideoAutoencoder):
+        return video_autoencoder(len(settings.channels), settings.layers_per_block)
+    return autoencoder.autoencoder(len(settings.channels))
+
+
+def _of_encoder(params: Params) -> Table:
+    own = "distances_0" in params
+    return text.t5(own_distances=own) if own or "distances" in params else text.clip_text()
 
 
 def _check(tensors: Mapping[str, Any], more: Mapping[str, Any], folder: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdiff.networks.dit import MMDiT
+from jaxdiff.pipelines.families import SD, SD3, SDXL
 from jaxdiff.pipelines.layouts import (
     CLIP_HF,
     CLIP_OPEN,
@@ -22,6 +23,9 @@ from jaxdiff.pretrained.rules import Table
 from jaxdiff.pretrained.tables import original, text
 from jaxdiff.pretrained.tables.autoencoder import ldm_autoencoder
 
+LAYOUTS = (SD.name, SDXL.name, SD3.name)
+"""The families whose single files are read and written."""
+
 
 def save_file(pipeline: Pipeline, path: str | os.PathLike) -> None:
     """Writes a pipeline's weights as one .safetensors file, which public tools read.
@@ -35,6 +39,11 @@ def save_file(pipeline: Pipeline, path: str | os.PathLike) -> None:
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{str(path)!r}: the file name must end in .safetensors")
     network = pipeline.parts.model.network
+    if pipeline.parts.family not in LAYOUTS:
+        raise ValueError(
+            f"{pipeline.parts.family} has no layout of a single file here, only"
+            f" {', '.join(LAYOUTS)}: write a folder, by save_folder"
+        )
     pieces = {
         NETWORK: (network_table(network), pipeline.weights["network"]),
         CODECS[0]: (ldm_autoencoder(), pipeline.weights["codec"]),

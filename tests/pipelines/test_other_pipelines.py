@@ -1,5 +1,7 @@
 """Released pipelines of images, of classes, and PixArt: opened, drawn, and refused by name."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,10 @@ import pytest
 pytest.importorskip("safetensors")
 pytest.importorskip("tokenizers")
 
+from jaxdiff.pipelines.export_folder import save_folder
 from jaxdiff.pipelines.opening import released
+from jaxdiff.pipelines.saving import save_file
+from jaxdiff.pretrained import open_tensors
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support import released_others as tiny
 
@@ -79,3 +84,20 @@ def test_clips_of_wan(opened):
         pipeline.sample(1, "a red cat", size=(4, 8, 12))
     with pytest.raises(ValueError, match=r"multiples of 4, such as \(8, 12\)"):
         pipeline.sample(1, "a red cat", size=(5, 8, 13))
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "consistency", "dit", "pixart", "wan"])
+def test_what_was_opened_is_written_back(kind, opened, tmp_path):
+    """Fails if a tensor is lost, turned, or written under another name."""
+    pipeline = opened(getattr(tiny, f"write_{kind}"))
+    source = Path(pipeline.parts.sources["network"].path).parent
+    save_folder(pipeline, tmp_path / "saved", like=source)
+    files = sorted(path.relative_to(source) for path in source.rglob("*.safetensors"))
+    assert files
+    for file in files:
+        before, after = open_tensors(source / file), open_tensors(tmp_path / "saved" / file)
+        assert set(after) == set(before)
+        for key, value in before.items():
+            np.testing.assert_array_equal(after[key], value, err_msg=key)
+    with pytest.raises(ValueError, match="no layout of a single file"):
+        save_file(pipeline, tmp_path / "one.safetensors")
