@@ -8,9 +8,17 @@ The base is a run of `configs/scenes_text.py`; its captions know 58 things, and 
         --text="a blorb, on a green ground"
 
 Variants: "lora", factors on all projections of attention; "dora"; "custom", keys and values of the
-text alone (custom diffusion); "dreambooth", all weights. Each sees scenes that the base knows, as
-often as the new thing, so that nothing is forgotten (prior preservation, Ruiz et al. 2023). With
-pictures of your own, `data.of` has an image_folder in place of emoji_character.
+text alone (custom diffusion); "dreambooth", all weights; "word", the vector of the word alone
+(textual inversion, Gal et al. 2023), which `run.save_word("blorb.safetensors")` writes as a file:
+
+    python -m jaxdiff train --config=scenes_personal:word --workdir=runs/blorb_word \\
+        --config.weights.network.source=runs/scenes_text_dit
+    python -m jaxdiff sample --workdir=runs/scenes_text_dit --embedding=blorb.safetensors \\
+        --text="a blorb, on a green ground"
+
+Each sees scenes that the base knows, as often as the new thing, so that nothing is forgotten (prior
+preservation, Ruiz et al. 2023). With pictures of your own, `data.of` has an image_folder in place
+of emoji_character.
 """
 
 from jaxdiff import config as defaults
@@ -21,6 +29,12 @@ VARIANTS = {
     "dora": {"adapters": {"lora": "DoRA(rank=8)"}},
     "custom": {"adapters": {"lora": "Difference()"}},
     "dreambooth": {"optimizer.learning_rate": 1e-4},
+    "word": {
+        "encoders.text": {"name": "OwnWords", "features": 128, "window": 24, "words": ("blorb",)},
+        "adapters": {"word": "Difference(of='text', modules='^own$')"},
+        "weights.network": {"source": "runs/scenes_text_dit", "trained": False},
+        "optimizer.learning_rate": 1e-2,
+    },
 }
 PROMPTS = (
     "a blorb, on a blue ground",
@@ -51,5 +65,5 @@ def get_config(variant: str = "lora"):
     config.train.checkpoint_every = 100
     config.train.evaluate_every = 100
     config.evaluation.evaluators = ({"name": "SampleGrid", "cond": {"text": list(PROMPTS)}},)
-    with config.unlocked():
+    with config.unlocked(), config.ignore_type():
         return defaults.variant(config, VARIANTS, variant)

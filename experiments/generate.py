@@ -50,7 +50,10 @@ cli.flag("image", cli.Text, None, "An image to begin from, or to keep where --ma
 cli.flag("strength", cli.Share, None, "The share of the steps that is done from --image.")
 cli.flag("mask", cli.Text, None, "White where --image is painted anew.")
 cli.flag("depth", cli.Text, None, "A map of depth, lighter is nearer, for a model that reads it.")
+flags.DEFINE_multi_string("region", [], "A prompt for a part of the picture; several.")
+flags.DEFINE_multi_string("region_mask", [], "White where each holds, and its weight, a.png:0.8.")
 flags.DEFINE_multi_string("lora", [], "An adapter and its weight, style.safetensors:0.8; several.")
+flags.DEFINE_multi_string("embedding", [], "A word's file, style.safetensors, named as the word.")
 flags.DEFINE_multi_string("controlnet", [], "A ControlNet and its strength, canny:0.8; several.")
 flags.DEFINE_multi_string("control_image", [], "The map of each ControlNet, of the picture's size.")
 flags.DEFINE_multi_string("control_steps", [], "The share of the steps at which each acts, 0:0.5.")
@@ -72,10 +75,10 @@ OWN = "jaxdiff"
 
 NAMES = (
     "model", "prompt", "label", "negative", "steps", "solver", "timesteps", "guidance_scale",
-    "size", "frames", "num", "seed", "first", "batch_size", "image", "strength", "mask", "depth",
-    "lora", "controlnet", "control_image", "control_steps", "ip_adapter", "image_encoder",
-    "image_prompt", "emphasis", "windows", "clip_skip", "dtype", "config", "tokenizer",
-    "scheduler",
+    "size", "frames", "num", "seed", "first", "batch_size", "image", "strength", "mask",
+    "depth", "region", "region_mask", "lora", "embedding", "controlnet", "control_image",
+    "control_steps", "ip_adapter", "image_encoder", "image_prompt", "emphasis", "windows",
+    "clip_skip", "dtype", "config", "tokenizer", "scheduler",
 )  # fmt: skip
 
 
@@ -99,6 +102,7 @@ def main() -> None:
         raise ValueError("mask: give the image whose other pixels are kept")
 
     nets, maps, spans = controls_of(given, size)
+    regions = regions_of(given, size)
     picture = _picture("image_prompt", given["image_prompt"], 3, None)
     if given["ip_adapter"] and not given["image_encoder"]:
         raise ValueError("image_encoder: name the folder of the IP-Adapter's image encoder")
@@ -107,6 +111,7 @@ def main() -> None:
     if size is None and image is None:
         size = next((found.shape[:2] for found in [*maps, depth] if found is not None), None)
     from jaxdiff.tasks.controls import Map  # noqa: PLC0415 - takes seconds
+    from jaxdiff.tasks.regions import Region  # noqa: PLC0415 - takes seconds
 
     pipeline = opened(given, [path for path, _ in nets])
     control = [
@@ -133,6 +138,7 @@ def main() -> None:
         mask=None if mask is None else mask[..., 0] < 0,
         depth=None if depth is None else depth[..., 0],
         control=control or None,
+        regions=[Region(*one) for one in regions],
         **{name: given[name] for name in options},
     )
     if out.suffix in PLAYING:
@@ -161,6 +167,8 @@ def opened(given: Mapping[str, Any], controlnets: list[str]) -> Any:
     )
     for path, weight in [cli.weighted("lora", each) for each in given["lora"] or ()]:
         pipeline = pipeline.with_lora(path, weight)
+    for path in given["embedding"] or ():
+        pipeline = pipeline.with_embedding(path)
     if given["emphasis"] or given["windows"] or given["clip_skip"]:
         named = ("emphasis", "windows", "clip_skip")
         pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
@@ -292,6 +300,22 @@ def controls_of(
         raise ValueError(f"control_steps: {len(spans)} for {len(nets)} of --controlnet")
     maps = [_picture("control_image", path, 3, size) for path in paths]
     return nets, maps, [cli.span(each) for each in spans] or [()] * len(nets)
+
+
+def regions_of(
+    given: Mapping[str, Any], size: tuple[int, int] | None
+) -> list[tuple[str, Any, float]]:
+    """Returns each region's prompt, its mask [h, w] in [0, 1] and its weight.
+
+    Raises:
+        ValueError: the numbers of flags differ, or one cannot be read.
+    """
+    prompts, masks = given["region"] or (), given["region_mask"] or ()
+    if len(prompts) != len(masks):
+        raise ValueError(f"region_mask: {len(masks)} for {len(prompts)} of --region")
+    pairs = [cli.weighted("region_mask", each) for each in masks]
+    read = lambda path: (_picture("region_mask", path, 1, size)[..., 0] + 1) / 2
+    return [(text, read(path), w) for text, (path, w) in zip(prompts, pairs, strict=True)]
 
 
 def _table(text: str | None) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ python experiments/sample.py --workdir=runs/captions --text="a seven" --text="a 
 python experiments/sample.py --workdir=runs/clips --text="a red apple" --frames=17 --out=a.mp4
 python experiments/sample.py --workdir=runs/clips --first_frame=apple.png --num=4 --out=a.gif
 python experiments/sample.py --workdir=runs/edges --control_image=map.png:0.8 --text="a red cat"
+python experiments/sample.py --workdir=runs/scenes --text="a blue ground" \\
+    --region_text="a red cat" --region_mask=left.png
 python experiments/sample.py --workdir=runs/base --adapter=runs/lora:0.8 --num=16
 
 With --source_text, --image is edited: what it says becomes --text, and the rest stays as it was:
@@ -38,6 +40,7 @@ from jaxdiff.runs.clips import begun
 from jaxdiff.runs.editing import edit
 from jaxdiff.runs.sizes import resized
 from jaxdiff.tasks.controls import Map
+from jaxdiff.tasks.regions import Region
 
 cli.define_sampling_flags()
 NUM = cli.flag("num", cli.Size, 64, "Number of samples.")
@@ -62,6 +65,13 @@ SOURCE_TEXT = cli.flag(
 STRENGTH = cli.flag("strength", cli.Share, 0.65, "Of the edit: 0 leaves --image as it is.")
 ADAPTER = flags.DEFINE_multi_string(
     "adapter", [], "A run's adapter and its strength, as runs/lora:0.8; several are added up."
+)
+EMBEDDING = flags.DEFINE_multi_string(
+    "embedding", [], "A word for --text that a run has learned, mine.safetensors; its file's name."
+)
+REGION_TEXT = flags.DEFINE_multi_string("region_text", [], "A prompt for a part of the samples.")
+REGION_MASK = flags.DEFINE_multi_string(
+    "region_mask", [], "Where each holds, and its weight, mask.png:0.8; white is where it holds."
 )
 CONTROL_IMAGE = flags.DEFINE_multi_string(
     "control_image", [], "Map of a control network and its strength, map.png:0.8; .png, or .npy."
@@ -91,6 +101,8 @@ def main() -> None:
     strengths = dict(cli.weighted("adapter", text) for text in ADAPTER.value)
     run = cli.load_run()
     run = run.adapted(strengths) if strengths else run
+    for path in EMBEDDING.value:
+        run = run.with_word(path)
     if out.suffix in PLAYING and len(run.shape) != 4:
         raise ValueError(
             f"out={out}: a {out.suffix} is of clips, and samples have shape {run.shape}"
@@ -117,7 +129,7 @@ def main() -> None:
         samples = run.invert(cond=cond, **given, **options)
     else:
         negative = {"text": NEGATIVE.value} if NEGATIVE.value else None
-        problem["control"] = _controls(run)
+        problem["control"], problem["regions"] = _controls(run), _regions()
         samples = run.sample(num, cond, negative=negative, **given, **problem, **options)
     if out.suffix == ".npy":
         with atomic_write(out) as draft:
@@ -168,6 +180,19 @@ def _controls(run):
         values = values if Path(path).suffix == ".npy" else (values[0] + 1) / 2
         found.append(Map(values, strength, *span))
     return found or None
+
+
+def _regions():
+    """Returns the prompts of --region_text, each with its mask."""
+    masks = [cli.weighted("region_mask", text) for text in REGION_MASK.value]
+    if len(masks) != len(REGION_TEXT.value):
+        raise ValueError(f"region_mask: {len(masks)} for {len(REGION_TEXT.value)} of --region_text")
+    found = []
+    for text, (path, weight) in zip(REGION_TEXT.value, masks, strict=True):
+        mask = _read(path, 1)
+        mask = mask if Path(path).suffix == ".npy" else (mask[0, ..., 0] + 1) / 2
+        found.append(Region(text, mask, weight))
+    return found
 
 
 def _edited(run, num, given, cond):

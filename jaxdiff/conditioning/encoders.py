@@ -17,13 +17,14 @@ import numpy as np
 
 from jaxdiff.conditioning import prompts
 from jaxdiff.conditioning.prompts import Encoded
+from jaxdiff.conditioning.spans import Spans
 from jaxdiff.conditioning.text_encoder import PromptEncoder, TextEncoder
 from jaxdiff.conditioning.tokens import TokenIds
-from jaxdiff.conditioning.words import Words
+from jaxdiff.conditioning.words import OwnWords, Words
 from jaxdiff.options import Filled, Width
 from jaxdiff.typing import Condition, Encoder, Params
 
-__all__ = ["SD3", "SDXL", "Numbers", "TextEncoder", "Words", "ZeroTokens"]
+__all__ = ["SD3", "SDXL", "Numbers", "OwnWords", "TextEncoder", "Words", "ZeroTokens"]
 KIND = Encoder
 """The kind of objects that the names of this module build."""
 
@@ -56,6 +57,16 @@ class _MultiEncoder(PromptEncoder):
     def read(self, target: Params) -> Params:
         """Returns the networks' parameters."""
         return {name: part.read(target[name]) for name, part in self.each().items()}
+
+    def own_shapes(self) -> Any:
+        """Returns the shapes of the vectors of one's own words by encoder; None without words."""
+        found = {name: part.own_shapes() for name, part in self.each().items()}
+        return {name: shape for name, shape in found.items() if shape is not None} or None
+
+    def own_vectors(self, network: Params) -> Any:
+        """Returns the first vectors of one's own words, by encoder."""
+        found = {name: part.own_vectors(network[name]) for name, part in self.each().items()}
+        return {name: own for name, own in found.items() if own is not None}
 
     def fingerprint(self) -> str:
         """Returns the encoders' hashes."""
@@ -90,6 +101,12 @@ class ZeroTokens:
         """Returns no parameters."""
         return {}
 
+    def own_shapes(self) -> None:
+        """Returns None: there are no words of one's own."""
+
+    def own_vectors(self, network: Params) -> None:
+        """Returns None: there are no words of one's own."""
+
     def fingerprint(self) -> str:
         """Returns a name."""
         return "zeros"
@@ -112,6 +129,10 @@ class SDXL(_MultiEncoder):
     def join(bigg: Encoded, clip_l: Encoded | None = None) -> Encoded:
         """Returns the states of both encoders, or of the second alone."""
         return bigg if clip_l is None else prompts.sdxl(clip_l, bigg)
+
+    def spans(self, prompt: str) -> Spans:
+        """Returns the places of the tokens of each word, the same for both encoders."""
+        return self.bigg.spans(prompt)
 
     def empty(self, params: Params) -> Condition:
         """Returns the encoding of the empty prompt, or zeros."""

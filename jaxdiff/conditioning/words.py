@@ -1,4 +1,4 @@
-"""Words as random vectors, the same everywhere, without a vocabulary."""
+"""Words as random vectors, the same everywhere, without a vocabulary; and words of one's own."""
 
 import functools
 import hashlib
@@ -12,8 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxdiff.conditioning.spans import Spans
 from jaxdiff.options import Width
 from jaxdiff.typing import Condition, Params
+
+WORD = re.compile(r"[^\W_]+")
+ROOT = np.float32(2**0.5)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,19 @@ class Words:
         vectors, mask = word_vectors(values, self.window, self.features)
         return {"vectors": vectors, "mask": mask}
 
+    def spans(self, prompt: str) -> Spans:
+        """Returns the place of each word.
+
+        Raises:
+            ValueError: the prompt is longer than the window.
+        """
+        words = split(prompt)
+        if len(words) > self.window:
+            raise ValueError(
+                f"{prompt!r} has {len(words) - 1} words; window={self.window} has 1 less"
+            )
+        return Spans([(word, [n]) for n, word in enumerate(words) if n], self.window)
+
     def inputs(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Returns the shapes of a batch of this size."""
         mask = jax.ShapeDtypeStruct((batch, self.window), jnp.bool_)
@@ -60,6 +77,80 @@ class Words:
         return self.encode(params, jax.tree.map(jnp.asarray, self.prepare([""])))
 
 
+@dataclass(frozen=True)
+class OwnWords(Words):
+    """`Words` with words of one's own, whose vectors are weights, "own": for textual inversion.
+
+    Attributes:
+        words: of letters and digits, in small letters.
+        begin: the word as whose vector those of one's own begin; by default each as its own in
+            `Words`.
+
+    Raises:
+        ValueError: a word is none as `Words` reads them, or is there twice.
+    """
+
+    words: Sequence[str] = ()
+    begin: str = ""
+
+    def __post_init__(self):
+        check_different(self.words)
+        for word in self.words:
+            if WORD.fullmatch(word) is None or word != word.lower():
+                raise ValueError(f"words: {word!r} must be of small letters and digits")
+
+    def prepare(self, values: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Returns vectors and mask as `Words`, and the number of each word of one's own, or 0.
+
+        Raises:
+            ValueError: a value is not a text.
+        """
+        found = super().prepare(values)
+        own = np.zeros(found["mask"].shape, np.int32)
+        numbers = {word: i for i, word in enumerate(self.words, 1)}
+        for row, text in enumerate(values):
+            each = [numbers.get(word, 0) for word in split(text)][: self.window]
+            own[row, : len(each)] = each
+            for place in np.flatnonzero(own[row]).tolist():
+                found["vectors"][row, place] = _of_place(place, self.features) / ROOT
+        return {**found, "own": own}
+
+    def inputs(self, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns the shapes of a batch of this size."""
+        own = jax.ShapeDtypeStruct((batch, self.window), jnp.int32)
+        return {**super().inputs(batch), "own": own}
+
+    def encode(self, params: Params, inputs: Any) -> Condition:
+        """Returns what `Words` returns, the words of one's own read from the weights."""
+        table = jnp.pad(jnp.asarray(params["own"]), ((1, 0), (0, 0)))
+        vectors = inputs["vectors"] + table[inputs["own"]] / ROOT
+        return super().encode(params, {**inputs, "vectors": vectors})
+
+    def shapes(self) -> Params:
+        """Returns the shape of the vectors [n, features]."""
+        return {"own": jax.ShapeDtypeStruct((len(self.words), self.features), jnp.float32)}
+
+    def load(self, target: Params) -> Params:
+        """Returns the vectors as they are before training."""
+        first = np.stack([_vector(self.begin.lower() or w, self.features) for w in self.words])
+        return {"own": jax.device_put(first, getattr(target["own"], "sharding", None))}
+
+    def fingerprint(self) -> str:
+        """Returns the words."""
+        return " ".join(self.words)
+
+
+def check_different(words: Sequence[str]) -> None:
+    """Raises ValueError if a word is there twice; says which."""
+    if twice := [word for i, word in enumerate(words) if word in words[:i]]:
+        raise ValueError(f"words: there is a word {twice[0]!r} already; choose another one")
+
+
+def split(text: str) -> list[str]:
+    """Returns the words of a text in small letters, behind "", the token in front of every text."""
+    return ["", *WORD.findall(text.lower())]
+
+
 def word_vectors(
     texts: Sequence[str], window: int, features: int
 ) -> tuple[Float[np.ndarray, "b n d"], Bool[np.ndarray, "b n"]]:
@@ -72,12 +163,15 @@ def word_vectors(
     vectors = np.zeros((len(texts), window, features), np.float32)
     mask = np.zeros(vectors.shape[:2], bool)
     for row, text in enumerate(texts):
-        words = ["", *re.findall(r"[^\W_]+", text.lower())][:window]
+        words = split(text)[:window]
         mask[row, : len(words)] = True
         for place, word in enumerate(words):
-            both = _vector(word, features) + _vector(f"place {place}", features)
-            vectors[row, place] = both / np.float32(2**0.5)
+            vectors[row, place] = (_vector(word, features) + _of_place(place, features)) / ROOT
     return vectors, mask
+
+
+def _of_place(place: int, features: int) -> Float[np.ndarray, " d"]:
+    return _vector(f"place {place}", features)
 
 
 @functools.lru_cache(maxsize=65536)

@@ -1,6 +1,7 @@
 """Multi-head attention (Vaswani et al., 2017)."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,9 @@ from jaxdiff.networks.layers import (
 )
 from jaxdiff.networks.ring import attend_in_ring
 from jaxdiff.networks.splash import attend_by_splash
+
+EDITS, MAPS = "attention_edits", "attention_maps"
+"""Collections of `networks.attention_maps`: edits of attention, and its maps."""
 
 
 def attend(
@@ -60,6 +64,30 @@ def _attend(
     if named or key.shape[1] < BLOCK:  # which fits the cache anyway
         return plain(query, key, value)
     return algorithms.choose(in_blocks, plain, query, key, value)
+
+
+def maps_of(
+    query: Float[Array, "b q heads d"],
+    key: Float[Array, "b k heads d"],
+    *,
+    mask: Bool[Array, "#b #heads #q k"] | None = None,
+    bias: Float[Array, "#b #heads #q k"] | None = None,
+    scale: float | None = None,
+) -> Float[Array, "b heads q k"]:
+    """Returns softmax(scale·query·key + bias), which `attend` multiplies with the values."""
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    logits *= query.shape[-1] ** -0.5 if scale is None else scale
+    logits = logits if bias is None else logits + bias
+    if mask is not None:
+        logits = jnp.where(mask, logits, 0.7 * jnp.finfo(jnp.float32).min)
+    return nn.softmax(logits)
+
+
+def mix(
+    maps: Float[Array, "b heads q k"], value: Float[Array, "b k heads d"]
+) -> Float[Array, "b q heads d"]:
+    """Returns the values, mixed by maps."""
+    return jnp.einsum("bhqk,bkhd->bqhd", maps.astype(value.dtype), value)
 
 
 BLOCK = 256
@@ -131,20 +159,21 @@ class MultiHead:
         bias: Float[Array, "#b #heads #n m"] | None = None,
         rotation: Float[Array, "#b n pairs"] | None = None,
         image: Float[Array, "b k d2"] | None = None,
+        attention: Callable[..., Array] = attend,
     ) -> Float[Array, "b n c"]:
         """Returns attention of the tokens to the context, by default to themselves.
 
         Context tokens where `mask` is False are ignored. `rotation` holds an angle for each pair of
         channels of a query and of a key; the context must then be the tokens. Attention to the
         tokens of an `image`, by keys and values of its own, is added before the last map (Ye et
-        al., 2023).
+        al., 2023). `attention` is what mixes the values, with the arguments of `attend`.
         """
         context = x if context is None else context
         width = x.shape[-1]
         query = self.project("query", x, width, rotation)
         key = self.project("key", context, width, rotation)
         value = self.project("value", context, width)
-        mixed = attend(query, key, value, mask=mask, bias=bias, scale=self.scale)
+        mixed = attention(query, key, value, mask=mask, bias=bias, scale=self.scale)
         if image is not None:
             key, value = (self.project(f"image_{n}", image, width) for n in ("key", "value"))
             mixed += attend(query, key, value, scale=self.scale)
@@ -178,7 +207,10 @@ class MultiHead:
 
 
 class Attention(nn.Module):
-    """`MultiHead` as a module: its layers have a scope of their own."""
+    """`MultiHead` as a module: its layers have a scope of their own, and its maps can be edited.
+
+    See `networks.attention_maps`.
+    """
 
     heads: MultiHead
 
@@ -190,7 +222,17 @@ class Attention(nn.Module):
         **options: Any,
     ) -> Float[Array, "b n c"]:
         """Returns attention of the tokens to the context; `options` are those of `MultiHead`."""
-        return self.heads(x, context, **options)
+        edited = self.has_variable(EDITS, "edit")
+        attention = self.get_variable(EDITS, "edit") if edited else attend
+        of_text = context is not None and not self.is_initializing()
+        if of_text and self.is_mutable_collection(MAPS):
+            attention = functools.partial(self._recorded, attention)
+        return self.heads(x, context, attention=attention, **options)
+
+    def _recorded(self, attention: Any, query: Array, key: Array, value: Array, **options: Any):
+        maps = getattr(attention, "maps", maps_of)(query, key, **options)
+        self.sow(MAPS, "maps", maps)
+        return mix(maps, value)
 
 
 class SelfAttention(nn.Module):

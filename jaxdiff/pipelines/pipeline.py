@@ -5,7 +5,7 @@ pictures = pipeline.sample(4, "an astronaut riding a horse", steps=30)
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from jaxdiff.pipelines.image_prompts import read_ip_adapter
 from jaxdiff.pipelines.lora import check_used, read_lora, with_changes
 from jaxdiff.pipelines.painting import MASK, known_of, maps_of
 from jaxdiff.pipelines.parts import Parts, Size
-from jaxdiff.pipelines.prompts import later_of, reading
+from jaxdiff.pipelines.prompts import later_of, read_regions, reading
+from jaxdiff.tasks.regions import Region
 from jaxdiff.typing import Cond, Denoiser, Params
 
 Images = Float[np.ndarray, "n *frames h w c"]
@@ -83,8 +84,11 @@ class Pipeline:
             word: by default the file's key, or its name.
 
         Raises:
-            ValueError: the file has vectors of another model; the word is there already.
+            ValueError: the file has vectors of another model; the word is there already; the model
+                reads no text.
         """
+        if self.parts.text is None:
+            raise ValueError(f"{self} reads no text, in which a word could stand")
         text, params = with_word(self.parts.text, self.weights["text"], source, word)
         return Pipeline(replace(self.parts, text=text), {**self.weights, "text": params})
 
@@ -164,6 +168,7 @@ class Pipeline:
         negative: str | Mapping[str, Any] | None = None,
         mask: Any = None,
         depth: Any = None,
+        regions: Sequence[Region] = (),
         **options: Any,
     ) -> Images:
         """Draws pictures [num, h, w, c], or clips, in [-1, 1]; values beyond are to be clipped.
@@ -181,6 +186,7 @@ class Pipeline:
             negative: a prompt that guidance leads away from, or conditions.
             mask: True where `image` is known and kept, [h, w] or [num, h, w].
             depth: of a model that reads depth, a map [h, w], larger is nearer, of any range.
+            regions: parts of the pictures with prompts of their own, `Region("a dog", mask)`.
             **options: those of `Sampler.__call__`: solver, steps, guidance_scale, control,
                 seed, ...
 
@@ -200,6 +206,8 @@ class Pipeline:
         if "size" in cond and np.ndim(cond["size"]) == 1:
             # The unguided prediction is of a picture of the same size.
             negative = {"size": cond["size"], **negative}
+        if regions:
+            options["regions"] = read_regions(self.parts.text, regions)
         given = {"negative": negative, "later": later, "always": {}, **options}
         maps, side = self.parts.model.network.inputs.maps, sampler.size
         factor = self.parts.factor

@@ -1,12 +1,13 @@
 """How a pipeline reads prompts: weights and breaks, further windows, skipped layers, changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jaxdiff.conditioning.emphasis import phases
 from jaxdiff.conditioning.text_encoder import TextEncoder
 from jaxdiff.networks.text.clip import CLIPTextSettings
+from jaxdiff.tasks.regions import Region
 
 SKIPPED = {"StableDiffusionXL": 1, "StableDiffusion3": 1}
 """The last layers that the text encoders of a family skip in any case."""
@@ -64,3 +65,15 @@ def later_of(text: Any, cond: Mapping[str, Any]) -> tuple[dict[str, Any], list[A
     texts = {share: at(share)[0] if alone else at(share) for share in shares}
     first = {**cond, "text": texts.pop(0.0)}
     return first, [(share, {"text": text}) for share, text in texts.items()]
+
+
+def read_regions(text: Any, regions: Sequence[Region]) -> list[Region]:
+    """Returns regions whose prompts are those of all steps.
+
+    Raises:
+        ValueError: a prompt changes at a share of the steps.
+    """
+    each = [later_of(text, one.conditions) for one in regions]
+    if any(later for _, later in each):
+        raise ValueError("regions: a prompt of a region cannot change on the way, [cat:dog:0.5]")
+    return [replace(one, cond=first) for one, (first, _) in zip(regions, each, strict=True)]

@@ -1,14 +1,19 @@
-"""Adapters that other runs have trained, put on a run's weights by a strength."""
+"""What was trained elsewhere, put on a run: adapters by a strength, and words of files."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from jaxdiff import config as configs
+from jaxdiff.conditioning.encoders import OwnWords, TextEncoder, Words
+from jaxdiff.conditioning.text_encoder import PromptEncoder
 from jaxdiff.config.build import build
 from jaxdiff.files import AnyPath
+from jaxdiff.pipelines.embeddings import with_word
 from jaxdiff.typing import Params, Scalar
 from jaxdiff.weights import adapters
 from jaxdiff.weights.sources import OfRun
@@ -52,6 +57,35 @@ def adapters_of_run(path: str | AnyPath) -> dict[str, adapters.Adapter]:
     if not found:
         raise ValueError(f"{path}: this run has no adapter; config.adapters is empty")
     return found
+
+
+def with_word_of(
+    config: Any,
+    text: Any,
+    params: Params,
+    source: str | os.PathLike,
+    word: str | None,
+) -> tuple[Any, Params]:
+    """Returns the config of a run with a word of a file, and the weights of its encoder "text".
+
+    Raises:
+        ValueError: the run reads no text; see `pipelines.embeddings.with_word`.
+    """
+    if not isinstance(text, Words | PromptEncoder):
+        raise ValueError("there is no encoder of 'text' that could read words")
+    new, params = with_word(text, params, source, word)
+    changed: Any = ConfigDict(configs.as_dict(config))
+    spec = changed.encoders.text
+    with changed.unlocked():
+        if isinstance(new, OwnWords):
+            spec.update(name="OwnWords", words=new.words)
+        elif isinstance(new, TextEncoder):
+            spec.words = new.words
+        else:
+            for name, part in new.each().items():
+                if isinstance(part, TextEncoder):
+                    spec[name].words = part.words
+    return changed, params
 
 
 def _factors(path: str | AnyPath, name: str, adapter: adapters.Adapter, base: Params) -> Params:

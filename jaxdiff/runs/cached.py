@@ -53,13 +53,12 @@ def training_batches(experiment: "Experiment") -> grain.DatasetIterator:
         return experiment.batches()
     cache = build(caches, spec)
     source = filled(experiment, cache)
-    conditions = experiment.task.conditions  # pyright: ignore[reportAttributeAccessIssue]
-    states = _stateful(conditions)
+    task: Any = experiment.task
     return pipeline.loader(
         source,
         batch_size=experiment.config.batch_size,
         seed=experiment.config.seed,
-        prepare=Restored(conditions, states),
+        prepare=Restored(task.conditions, _stateful(experiment)),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         workers=experiment.config.train.workers,
@@ -104,8 +103,7 @@ def key_of(experiment: "Experiment", cache: caches.Cache, shard: int) -> dict[st
     The seed is among them: it decides which examples are the first, and their augmentation.
     """
     config = configs.as_dict(experiment.config)
-    conditions = experiment.task.conditions  # pyright: ignore[reportAttributeAccessIssue]
-    states = _stateful(conditions)
+    states = _stateful(experiment)
     prints = experiment.table.fingerprints()
     return {
         "format": FORMAT,
@@ -193,7 +191,7 @@ def _fill(
 ) -> caches.Layout:
     """Computes and writes the missing shards; returns the layout."""
     task: Any = experiment.task
-    states, devices = _stateful(task.conditions), experiment.devices
+    states, devices = _stateful(experiment), experiment.devices
     names = [name for name in task.conditions.names if name not in states]
     size = next(n for n in range(min(BATCH, shard), 0, -1) if shard % n == 0)
     weights = experiment.load_frozen()
@@ -232,9 +230,15 @@ def _check(experiment: "Experiment") -> None:
         )
 
 
-def _stateful(conditions: Conditions) -> tuple[str, ...]:
-    """Returns the conditions whose encoders have weights; others cost nothing."""
-    return tuple(n for n, encoder in conditions.encoders.items() if isinstance(encoder, Frozen))
+def _stateful(experiment: "Experiment") -> tuple[str, ...]:
+    """Returns the conditions whose encoders have weights that stay; others cost nothing.
+
+    Of an encoder with an adapter, such as words that are learned, nothing can be kept.
+    """
+    task: Any = experiment.task
+    changing = {adapter.of for adapter in experiment.table.adapters.values()}
+    encoders = task.conditions.encoders.items()
+    return tuple(n for n, each in encoders if isinstance(each, Frozen) and n not in changing)
 
 
 def _content(experiment: "Experiment") -> str:

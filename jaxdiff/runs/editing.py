@@ -1,4 +1,4 @@
-"""Edits of pictures with a run: a picture under another condition, and ways between two seeds."""
+"""Edits of pictures: under another condition or prompt, and ways between two seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,7 @@ from jaxdiff.diffusion.sampling import prior
 from jaxdiff.diffusion.solvers import DDIM
 from jaxdiff.options import Count, Share, Size, Steps, check
 from jaxdiff.runs.run import Run
+from jaxdiff.tasks.attention import PromptEdit
 from jaxdiff.tasks.known import checked_array
 
 Pictures = Float[np.ndarray, "n *shape"]
@@ -70,6 +71,43 @@ def edit(
     denoisers = (run.denoiser(scale) for scale in (source_scale, target_scale))
     conds = (run.encode(len(x), cond) for cond in (source, target))
     return np.asarray(whole(*denoisers, params, x, *conds))
+
+
+def prompt_to_prompt(
+    drawer: Any,
+    source: str,
+    target: str,
+    num: int = 1,
+    *,
+    edit: PromptEdit | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Float[np.ndarray, "num two *shape"]:
+    """Returns `num` pictures of a prompt, each with its edit by another prompt.
+
+        prompt_to_prompt(pipeline, "a red cat", "a red dog")
+        prompt_to_prompt(run, "a cat", "a cat", edit=PromptEdit(weights={"cat": 2.0}))
+
+    Both begin with the same noise, and the edit has maps of attention of the source in a share of
+    the steps (Hertz et al. 2022).
+
+    Args:
+        drawer: a `Run` or a released `Pipeline`, whose network attends to a text.
+        source, target: the prompts; the same one, where only weights of words are changed.
+        num: the number of pairs.
+        edit: the shares, and the weights of words.
+        seed: of the noise.
+        **options: those of `Run.sample`.
+
+    Raises:
+        ValueError: a word is not in the prompt, or the network has no such attention.
+    """
+    check("num", Size, num)
+    texts = {"text": [source, target] * num}
+    first = np.repeat(np.arange(num), 2).tolist()
+    seeds = {"seed": [seed] * (2 * num), "first": first}
+    pictures = drawer.sample(2 * num, texts, edit=edit or PromptEdit(), **seeds, **options)
+    return pictures.reshape(num, 2, *pictures.shape[1:])
 
 
 def interpolate(

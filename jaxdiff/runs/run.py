@@ -1,5 +1,6 @@
 """A trained run: its config, its weights, samples and figures from it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,12 +11,16 @@ from jaxtyping import Array, Float
 
 from jaxdiff import config as configs
 from jaxdiff.caches import use_compilation_cache
+from jaxdiff.conditioning.conditions import Conditions
+from jaxdiff.conditioning.encoders import OwnWords
+from jaxdiff.conditioning.text_encoder import PromptEncoder
 from jaxdiff.config.recipes import published
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
 from jaxdiff.files import AnyPath, as_path
+from jaxdiff.pipelines.embeddings import save_word
 from jaxdiff.runs import display
-from jaxdiff.runs.adapted import adapted
+from jaxdiff.runs.adapted import adapted, with_word_of
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.workdir import read_config
 from jaxdiff.training.state import TrainState
@@ -53,6 +58,34 @@ class Run:
             ValueError: a run has no adapter, or one of other weights.
         """
         return replace(self, weights=adapted(self.weights, strengths))
+
+    def with_word(self, source: str | os.PathLike, word: str | None = None) -> "Run":
+        """Returns the run with a word of one's own for prompts (textual inversion).
+
+        Args:
+            source: a .safetensors file of vectors, as `pipelines.embeddings.save_word` writes it.
+            word: by default the file's key, or its name.
+
+        Raises:
+            ValueError: the file has vectors of another encoder; the word is there already.
+        """
+        encoders = getattr(self.experiment.task, "conditions", Conditions()).encoders
+        given = encoders.get("text"), self.weights.get("text")
+        config, params = with_word_of(self.config, *given, source, word)
+        experiment = Experiment(config, self.devices)
+        return replace(self, experiment=experiment, weights={**self.weights, "text": params})
+
+    def save_word(self, path: str | os.PathLike, word: str | None = None) -> None:
+        """Writes a word that the run has learned as a file; see `pipelines.embeddings.save_word`.
+
+        Raises:
+            ValueError: the run has no such word.
+        """
+        conditions = getattr(self.experiment.task, "conditions", Conditions())
+        text = conditions.encoders.get("text")
+        if not isinstance(text, OwnWords | PromptEncoder):
+            raise ValueError("this run has learned no words; see configs/scenes_personal.py:word")
+        save_word(text, self.weights["text"], path, word)
 
     def __repr__(self) -> str:
         data, task = self.config.data.name, type(self.experiment.task).__name__

@@ -93,6 +93,33 @@ def _check_measurement(measurement: Any, operator: Any, shape: tuple[int, ...]) 
         )
 
 
+def start_of(
+    num: int,
+    image: Any,
+    noise: Any,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    t_start: float,
+) -> dict[str, np.ndarray]:
+    """Returns what sampling begins with: an image, noise, or nothing, {}.
+
+    `shapes` are those of a sample and of its latents.
+
+    Raises:
+        ValueError: both are given, or one has another shape; nothing is, and `t_start` is not 1.
+    """
+    if num < 1:
+        raise ValueError(f"num={num}: at least one sample")
+    if image is not None and noise is not None:
+        raise ValueError("image and noise are both given: sampling starts from one of them")
+    if image is not None:
+        return {"image": checked_array("image", image, (num, *shapes[0]))}
+    if noise is not None:
+        return {"noise": checked_array("noise", noise, (num, *shapes[1]))}
+    if t_start != 1:
+        raise ValueError(f"t_start={t_start}: give an image to begin from, or noise, an x_t")
+    return {}
+
+
 def checked_array(name: str, value: Any, shape: tuple[int, ...]) -> Shaped[np.ndarray, "n *shape"]:
     """Returns an argument as float32.
 

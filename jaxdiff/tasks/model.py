@@ -21,6 +21,8 @@ from jaxdiff.diffusion import (
     weighting,
 )
 from jaxdiff.diffusion.process import Parameterization, Process
+from jaxdiff.networks.attention import EDITS
+from jaxdiff.networks.attention_maps import recorded_maps
 from jaxdiff.networks.control import added
 from jaxdiff.networks.features import default_layers, features_of
 from jaxdiff.networks.inputs import Inputs
@@ -78,13 +80,14 @@ class Model:
         return BoundModel(self, weights[name], values, dropout_keys, steered)
 
 
-@pytree(data=("params", "learned", "dropout_keys", "controls"))
+@pytree(data=("params", "learned", "dropout_keys", "controls", "edits"))
 @dataclass(frozen=True)
 class BoundModel:
     """A model with its weights: a denoiser that goes through `jax.jit` as an argument.
 
     `params` are the network's, `learned` those of a learned schedule, by place; `controls` are
-    control networks with their maps, one for each example.
+    control networks with their maps, one for each example; `edits` change attention, as
+    `networks.attention_maps` says.
     """
 
     model: Model
@@ -92,6 +95,7 @@ class BoundModel:
     learned: Mapping[str, Params] = field(default_factory=dict)
     dropout_keys: Key[Array, " b"] | None = None
     controls: tuple[Control, ...] = ()
+    edits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def process(self) -> Process:
@@ -109,7 +113,7 @@ class BoundModel:
         steered = {}
         if self.controls:
             steered["residuals"] = added([each.residuals(t, *inputs) for each in self.controls])
-        y = self.model.network.apply({"params": self.params}, *inputs, **steered)
+        y = self.model.network.apply(self._variables, *inputs, **steered)
         y, share = _split_variance(y.astype(x.dtype), x.shape[-1])
         prediction = self.process.solve(self.model.parameterization, y, x, t)
         return prediction._replace(variance=share)
@@ -129,6 +133,20 @@ class BoundModel:
         network = self.model.network
         layers = tuple(layers) or default_layers(network)
         return features_of(network, self.params, layers, *self._inputs(x, t, cond))
+
+    def text_maps(
+        self, x: Float[Array, "b *shape"], t: Float[Array, "..."], cond: Cond
+    ) -> list[Float[Array, "b _ tokens"]]:
+        """Returns the maps of attention to the text of each layer, the mean over its heads.
+
+        Raises:
+            ValueError: the network has no attention to a text.
+        """
+        return recorded_maps(self.model.network, self._variables, *self._inputs(x, t, cond))
+
+    @property
+    def _variables(self):
+        return {"params": self.params, **({EDITS: self.edits} if self.edits else {})}
 
     def _inputs(self, x, t, cond):
         model, process = self.model, self.process

@@ -18,10 +18,13 @@ from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.diffusion import sampling
 from jaxdiff.diffusion.watching import Watched
 from jaxdiff.progress import announced, full_batches
-from jaxdiff.tasks import controls, students
-from jaxdiff.tasks.known import checked_array, known_of
+from jaxdiff.tasks import attention, controls, students
+from jaxdiff.tasks import regions as parts
+from jaxdiff.tasks.attention import Excite, PromptEdit
+from jaxdiff.tasks.known import known_of, start_of
 from jaxdiff.tasks.model import Model
 from jaxdiff.tasks.phases import kept, phased, since
+from jaxdiff.tasks.regions import Region
 from jaxdiff.tasks.sampling_options import (
     Grid,
     Options,
@@ -95,6 +98,9 @@ class Sampler:
         first: int | Sequence[int] = 0,
         negative: Mapping[str, Any] | None = None,
         later: Sequence[tuple[float, Mapping[str, Any]]] = (),
+        regions: Sequence[Region] = (),
+        edit: PromptEdit | None = None,
+        excite: Excite | None = None,
         always: Mapping[str, Any] = MappingProxyType({}),
         control: Any = None,
         trajectory: bool = False,
@@ -124,6 +130,9 @@ class Sampler:
             negative: one value for all, which guidance leads away from in place of no condition.
             later: conditions that stand in place of those in `cond` from a share of the steps on,
                 as [(0.5, {"text": "a dog"})], in their order.
+            regions: parts of the samples with conditions of their own, `Region("a dog", mask)`.
+            edit: makes of every second sample an edit of the one before, by its prompt.
+            excite: words of the prompts whose attention is raised.
             always: conditions that guidance does not drop, arrays [num, ...] by name.
             control: a map in [0, 1] for the model's control network, or a `controls.Map` with its
                 strength and the steps at which it acts; a list of them for several networks.
@@ -139,7 +148,8 @@ class Sampler:
         chosen = self._options.changed(**options)
         known = known_of(num, self._shape, image, mask, measurement, operator, inverse)
         starts_at_noise = known is not None and chosen.t_start == 1
-        start = self._start(num, None if starts_at_noise else image, noise, chosen)
+        shapes = self._shape, self._latent_shape
+        start = start_of(num, None if starts_at_noise else image, noise, shapes, chosen.t_start)
         given = {"start": start, "cond": self._conditions.check(num, cond or {})}
         # Away from the empty prompt is away from no condition.
         leading = {n: v for n, v in (negative or {}).items() if not isinstance(v, str) or v.strip()}
@@ -150,6 +160,9 @@ class Sampler:
         given["always"] = {n: np.asarray(value, np.float32) for n, value in always.items()}
         checked = lambda share, new: (since(num, share, times), self._conditions.check(num, new))
         given["later"] = [checked(*each) for each in later]
+        given["regions"] = parts.check(num, regions, self._latent_shape, self._conditions.check)
+        words = cond, self._conditions.encoders, times, chosen.batch_size
+        given["attention"] = attention.check(num, edit, excite, *words)
         loop = Watched(watch) if watch else sampling.sample
         loop = sampling.trajectory if trajectory else loop
         x = self._run(loop, weights, num, given, negative, seed, first, chosen, known)
@@ -177,9 +190,9 @@ class Sampler:
         """
         chosen, num = self._options.changed(**options), len(image)
         given = {
-            "start": self._start(num, image, None, chosen),
+            "start": start_of(num, image, None, (self._shape, ()), chosen.t_start),
             "cond": self._conditions.check(num, cond or {}),
-            **{"control": {}, "always": {}, "later": []},
+            **{"control": {}, "always": {}, "later": [], "regions": [], "attention": {}},
         }
         return self._run(sampling.invert, weights, num, given, {}, seed, first, chosen, None)
 
@@ -224,12 +237,15 @@ class Sampler:
         cond = self._conditions.encode(weights, given["cond"])
         negative = self._conditions.encode(weights, negative)
         bound = self._model.bind(weights, control=given["control"])
-        denoiser = filled(bound, self._conditions.empty(weights, negative))
+        empty = self._conditions.empty(weights, negative)
+        denoiser = attention.edited(bound, empty, given["attention"])
         denoiser = kept(denoiser, given["always"])
         denoiser = learned.bind(guide, weights, "guidance")(denoiser)
-        later = [(at, self._conditions.encode(weights, other)) for at, other in given["later"]]
-        denoiser = phased(denoiser, later)
+        prompted = lambda pairs: [(at, self._conditions.encode(weights, new)) for at, new in pairs]
+        denoiser = parts.regional(denoiser, prompted(given["regions"]))
+        denoiser = phased(denoiser, prompted(given["later"]))
         solver = learned.bind(solver, weights, "solver")
+        solver = attention.excited(solver, bound, empty, given["attention"])
         if problem is not None:
             if not isinstance(self._codec, Pixels):
                 problem = problem.in_latents(encode, decode)
@@ -253,13 +269,13 @@ class Sampler:
         guide = guidance_of(chosen, self._model, self._shape, self._guided)
         times = self.times(weights, options=chosen)
         size = min(num, chosen.batch_size)
-        parts = []
+        drawn = []
         for index, _ in full_batches(num, size):
             keys = random.sample_keys(seed, first, index)
             inputs = jax.tree.map(lambda value: np.asarray(value)[index], given)
             problem = known and known.problem(index, self._model.process, solver)
             problem, inputs = self._devices.spread((problem, inputs))
-            what = "compiling, and drawing the first samples" if not parts else "drawing samples"
+            what = "compiling, and drawing the first samples" if not drawn else "drawing samples"
             with self._devices.algorithms(), announced(what):
                 x = self._program(
                     loop=loop,
@@ -272,26 +288,11 @@ class Sampler:
                     given=inputs,
                     negative=negative,
                 )
-            parts.append(self._devices.gather(x))
+            drawn.append(self._devices.gather(x))
         axis = 1 if loop is sampling.trajectory else 0
-        joined = np.concatenate(parts, axis=axis).take(np.arange(num), axis=axis)
+        joined = np.concatenate(drawn, axis=axis).take(np.arange(num), axis=axis)
         check_finite(np.moveaxis(joined, axis, 0), chosen)
         return joined
-
-    def _start(self, num, image, noise, chosen):
-        if num < 1:
-            raise ValueError(f"num={num}: at least one sample")
-        if image is not None and noise is not None:
-            raise ValueError("image and noise are both given: sampling starts from one of them")
-        if image is not None:
-            return {"image": checked_array("image", image, (num, *self._shape))}
-        if noise is not None:
-            return {"noise": checked_array("noise", noise, (num, *self._latent_shape))}
-        if chosen.t_start != 1:
-            raise ValueError(
-                f"t_start={chosen.t_start}: give an image to begin from, or noise, an x_t"
-            )
-        return {}
 
 
 @jax.jit

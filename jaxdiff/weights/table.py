@@ -61,7 +61,8 @@ class Table:
     A base with an adapter is frozen; the adapter's factors are an entry of its name.
 
     Raises:
-        ValueError: an adapter or a copy names weights that are not in the table.
+        ValueError: an adapter or a copy names weights that are not in the table, or an adapter has
+            the name of others.
     """
 
     entries: Mapping[str, Weights]
@@ -71,6 +72,8 @@ class Table:
         entries = dict(self.entries)
         for name, adapter in self.adapters.items():
             _require(entries, adapter.of, f"adapters.{name}.of")
+            if name in self.entries:
+                raise ValueError(f"adapters.{name}: there are weights of this name; give another")
             entries[adapter.of] = replace(entries[adapter.of], trained=False)
             base = entries[adapter.of].abstract
             entries[name] = Weights(

@@ -43,7 +43,7 @@ WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
 WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
 WHICH += [("scenes_controlnet", v) for v in ("edges", "masks", "low_resolution")]
 WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
-WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth")]
+WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth", "word")]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from jaxdiff.diffusion.guidance.extrapolation import (
     simplified,
 )
 from jaxdiff.diffusion.guidance.likelihoods import ClassifierGuidance, LossGuidance
+from jaxdiff.diffusion.guidance.regions import Regional
 from jaxdiff.diffusion.guidance.windows import Windows
 from jaxdiff.diffusion.guidance.wrappers import (
     FROM,
@@ -52,6 +53,7 @@ __all__ = [
     "LinearScale",
     "LossGuidance",
     "Negative",
+    "Regional",
     "Rescaled",
     "Scale",
     "StaticThreshold",

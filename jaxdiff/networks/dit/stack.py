@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdiff.networks.attention import EDITS, MAPS
 from jaxdiff.options import Depth, check
 from jaxdiff.trees import stacked as stacked_trees
 
@@ -36,7 +37,8 @@ def stacked(
     check("depth", Depth, depth)
     scanned = nn.scan(
         recomputed(block, remat, in_scan=True),
-        variable_axes={"params": 0, "intermediates": 0},
+        variable_axes={"params": 0, "intermediates": 0, MAPS: 0},
+        variable_broadcast=EDITS,
         split_rngs={"params": True},
         in_axes=(0, nn.broadcast),
         length=depth,
@@ -60,8 +62,8 @@ def in_turn(
     """Applies equal blocks one after another, each of which has parameters of its own by name.
 
     With `unroll` they are a scan, so many of them at a time, over their parameters, which the
-    program stacks: it is smaller, and holds a copy of them. They are created, and their outputs
-    captured, without the scan.
+    program stacks: it is smaller, and holds a copy of them. They are created, their outputs and
+    maps captured and their attention edited without the scan.
 
     Args:
         module: in whose compact method this is called.
@@ -70,7 +72,8 @@ def in_turn(
         x: input of the first block.
         unroll: number of blocks that are compiled at a time; None for all.
     """
-    watched = module.is_initializing() or module.is_mutable_collection("intermediates")
+    watched = module.is_initializing() or module.variables.get(EDITS)
+    watched = watched or any(map(module.is_mutable_collection, ("intermediates", MAPS)))
     if unroll is None or len(names) <= unroll or watched:
         for name in names:
             x = block(x, name)

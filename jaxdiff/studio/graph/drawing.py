@@ -15,6 +15,7 @@ from jaxdiff.config.build import build
 from jaxdiff.diffusion import guidance as guidances
 from jaxdiff.diffusion import sampling, solvers
 from jaxdiff.diffusion.guidance.branches import predict_batched, with_x0
+from jaxdiff.diffusion.guidance.regions import fitted_mask, weighted_mean
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.watching import Watched
 from jaxdiff.studio.graph.steering import steered
@@ -34,10 +35,10 @@ def predict(
     each = _each(guider.model, several, x, t)
     weights = [_weight(entry, guider.model, x, t, times) for entry in several]
     count = len(guider.positive)
-    conditional = _average(each[:count], weights[:count])
+    conditional = weighted_mean(each[:count], weights[:count])
     if guider.negative is None:
         return conditional
-    unconditional = _average(each[count:], weights[count:])
+    unconditional = weighted_mean(each[count:], weights[count:])
     name, options = guider.model.guide
     guide = build(
         guidances,
@@ -143,22 +144,6 @@ def _ramp(size: tuple[int, ...], area: tuple[int, int, int, int]) -> np.ndarray:
         rise = np.minimum(below if first > 0 else RAMP, above if first + length < total else RAMP)
         sides.append(np.where((below >= 1) & (above >= 1), np.clip(rise / RAMP, 0, 1), 0))
     return np.outer(*sides)
-
-
-def _average(each: Sequence[Prediction], weights: Sequence[Array]) -> Prediction:
-    if len(each) == 1:
-        return each[0]._replace(variance=None)
-    total = jnp.maximum(sum(weights), 1e-9)
-    mean = lambda values: sum(w * v for w, v in zip(weights, values, strict=True)) / total
-    return Prediction(mean([p.x0 for p in each]), mean([p.noise for p in each]))
-
-
-def fitted_mask(mask: Any, shape: Sequence[int]) -> Float[Array, "b h w 1"]:
-    """Returns masks [m, h2, w2] of pixels for latents [b, h, w, c], one for each or one for all."""
-    mask = jnp.asarray(mask, jnp.float32)
-    mask = jax.image.resize(mask, (len(mask), *shape[1:3]), "bilinear", antialias=False)
-    repeats = -(-shape[0] // len(mask))
-    return jnp.concatenate([mask] * repeats)[: shape[0], ..., None]
 
 
 @functools.partial(jax.jit, static_argnames=("loop", "process"))
