@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from jaxdiff.conditioning.encoders import SDXL, TextEncoder
+from jaxdiff.networks.text.clip import CLIPTextSettings
+from jaxdiff.pipelines.embeddings import save_word, with_word
+from jaxdiff.pretrained import open_tensors
 from tests.support.released import save_tensors
 
 pytest.importorskip("tokenizers")
@@ -41,3 +45,27 @@ def test_what_is_of_another_model_is_named(pipeline, tmp_path):
     save_tensors({"<x>": np.zeros(12, np.float32)}, file)
     with pytest.raises(ValueError, match="there is a word '<x>' already"):
         pipeline.with_embedding(file).with_embedding(file)
+
+
+def test_a_word_of_two_encoders_is_written_as_it_is_read(tmp_path):
+    """Fails if the encoders change places, or vectors of another word are written."""
+    of_width = lambda n: TextEncoder(CLIPTextSettings(9, 5, n, 1, 1, n), tokenizer="nowhere")
+    text = SDXL(of_width(4), of_width(6))
+    table = lambda n: {"words": {"embedding": np.zeros((9, n), np.float32)}}
+    params = {"network": {"clip_l": table(4), "bigg": table(6)}}
+    draw = np.random.default_rng(0)
+    vectors = {
+        word: {"clip_l": draw.normal(size=(2, 4)), "clip_g": draw.normal(size=(2, 6))}
+        for word in ("one", "two")
+    }
+    for word, tensors in vectors.items():
+        save_tensors(tensors, tmp_path / f"{word}.safetensors")
+        text, params = with_word(text, params, tmp_path / f"{word}.safetensors", None)
+    assert dict(text.clip_l.words) == dict(text.bigg.words) == {"one": 2, "two": 2}
+    save_word(text, params, tmp_path / "again.safetensors", "two")
+    found = open_tensors(tmp_path / "again.safetensors")
+    assert set(found) == {"clip_l", "clip_g"}
+    for key, value in vectors["two"].items():
+        np.testing.assert_allclose(np.asarray(found[key]), value, rtol=1e-6)
+    with pytest.raises(ValueError, match="word='three': the encoder has one, two"):
+        save_word(text, params, tmp_path / "again.safetensors", "three")
