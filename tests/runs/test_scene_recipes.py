@@ -44,6 +44,7 @@ WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
 WHICH += [("scenes_controlnet", v) for v in ("edges", "masks", "low_resolution")]
 WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
 WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth", "word")]
+WHICH += [("released_personal", v) for v in ("word", "custom", "sdxl_word", "sdxl_custom")]
 
 
 @pytest.mark.slow
