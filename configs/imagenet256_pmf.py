@@ -5,9 +5,12 @@ velocities. Batches of 1024 for 320 epochs, Muon at 1e-3; guidance is an input, 
 its interval; one evaluation a sample. Published FID-50k: 3.12 of B/16 (the authors' code 3.11),
 2.52 of "large" (2.50), and 2.22 of H/16 (2.11).
 
-Differences: no perceptual losses (the authors add LPIPS with the factor 0.4 and ConvNeXt features
-with 0.1, below t = 0.8), so the published figures are out of reach of this recipe; else those of
-`imagenet256_imf.py`, and the positions of the patches are rotations alone.
+The perceptual loss is LPIPS with the factor 0.4, below t = 0.8, of a file that you give:
+--config.weights.perceptual=vgg.safetensors.
+
+Differences: the authors add features of ConvNeXt with the factor 0.1, so the published figures may
+be out of reach of this recipe; else those of `imagenet256_imf.py`, and the positions of the patches
+are rotations alone.
 """
 
 from jaxdiff import config as defaults
@@ -15,7 +18,7 @@ from jaxdiff import config as defaults
 PAIRS = "Pairs(second=LogitNormal(mean=0.8, std=0.8), apart=0.5)"
 OBJECTIVE = (
     "ImprovedMeanFlow(spans={}, distance=Adaptive(power=1.0, eps=0.01), guidance_high=8.0,"
-    " guidance_power={}, guidance_intervals=True)"
+    " guidance_power={}, guidance_intervals=True, perceptual_weight=0.4)"
 )
 VARIANTS = {
     "base": {},
@@ -52,6 +55,7 @@ def get_config(variant: str = "base"):
     config.time_input = "ScaledTime(scale=1.0)"
     config.objective = OBJECTIVE.format(PAIRS, 1.0)
     config.time_sampling = "LogitNormal(mean=0.8, std=0.8)"
+    config.weights.perceptual = "lpips_vgg.safetensors"
     config.batch_size = 1024
     config.optimizer = {
         "name": "jaxdiff.training.muon:muon",

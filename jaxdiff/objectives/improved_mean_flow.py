@@ -16,7 +16,7 @@ from jaxdiff.diffusion.time_sampling import TimeSampling
 from jaxdiff.diffusion.weighting import Weighting
 from jaxdiff.objectives import distances
 from jaxdiff.objectives.distances import Adaptive, Distance
-from jaxdiff.objectives.mean_flow import mean_flow_loss
+from jaxdiff.objectives.mean_flow import loss_and_velocity
 from jaxdiff.objectives.two_times import Data, Time, conditional, own_slope, slope, stop, two_times
 from jaxdiff.options import NonNegativeFloat, Range, checked
 from jaxdiff.typing import Cond, Denoiser, Metrics, Prediction, Roles, Span
@@ -30,7 +30,8 @@ class ImprovedMeanFlow:
     Then u + (t - s)·du/dt is a function of x_t alone, regressed on v: less noise, and the same
     fixed point. The student's own velocity is its u over no time, without the paper's second head.
     A network that predicts data by `parameterization="flow_x0"` makes it pixel MeanFlow (Lu et al.
-    2026, pMF).
+    2026, pMF). There `perceptual_weight` times the perceptual distance of x_t - t·u from the data
+    is added, at times below `perceptual_below`; `--config.weights.perceptual` names its features.
 
     With `guidance_high` above 1 guidance is an input (section 3.3): the student reads w as
     cond["guidance_scale"], drawn from 1 to `guidance_high` with a density of w^-`guidance_power`,
@@ -47,6 +48,8 @@ class ImprovedMeanFlow:
     guidance_high: Annotated[float, Range(ge=1)] = 1.0
     guidance_power: NonNegativeFloat = 1.0
     guidance_intervals: bool = False
+    perceptual_weight: NonNegativeFloat = 0.0
+    perceptual_below: Annotated[float, Range(gt=0, le=1)] = 0.8
     learns = "flow map"
     takes_tangents = True
     __call__ = two_times
@@ -56,6 +59,11 @@ class ImprovedMeanFlow:
             raise ValueError(
                 "ImprovedMeanFlow: guidance_intervals=True needs guidance, guidance_high above 1"
             )
+
+    @property
+    def needs_perceptual(self) -> bool:
+        """Returns whether it compares pixels by features."""
+        return self.perceptual_weight > 0
 
     @property
     def needs_scalars(self) -> tuple[str, ...]:
@@ -71,11 +79,24 @@ class ImprovedMeanFlow:
         v = slope(self.process, roles, truth, x, span.t, cond)
         if self.guidance_high == 1:
             own = stop(own_slope(self.process, roles.student, x, span.t, cond))
-            return mean_flow_loss(self, roles.student, x, span, cond, v, along=own)
-        scale, low, high = self._guidance(span)
-        v, own = self._guided(roles.student, v, x, span.t, cond, scale, low, high)
-        cond = self._with(cond, scale, low, high)
-        return mean_flow_loss(self, roles.student, x, span, cond, v, along=own)
+        else:
+            scale, low, high = self._guidance(span)
+            v, own = self._guided(roles.student, v, x, span.t, cond, scale, low, high)
+            cond = self._with(cond, scale, low, high)
+        found = loss_and_velocity(self, roles.student, x, span, cond, v, along=own)
+        loss, metrics, u = found
+        if not self.needs_perceptual:
+            return loss, metrics
+        seen = self._perceptual(roles, truth, span, x - expand(span.t, x) * u)
+        return loss + self.perceptual_weight * seen, {**metrics, "perceptual": seen}
+
+    def _perceptual(
+        self, roles: Roles, truth: Prediction, span: Span, x0: Data
+    ) -> Float[Array, " b"]:
+        if roles.perceptual is None:
+            raise ValueError("the objective compares pixels by features, and there are none")
+        pixels = roles.decode(x0), roles.decode(truth.x0)
+        return jnp.where(span.t < self.perceptual_below, roles.perceptual(*pixels), 0.0)
 
     def _guidance(self, span: Span) -> tuple[Time, Time, Time]:
         """Returns a scale for each example, and the times between which it acts."""

@@ -193,6 +193,13 @@ def mean_flow_loss(
     self: Any, student: Denoiser, x: Data, span: Span, cond: Cond, v: Data, along: Data
 ) -> Loss:
     """Returns the objective's distance of u from v - (t - s)·du/dt, in the direction `along`."""
+    return loss_and_velocity(self, student, x, span, cond, v, along)[:2]
+
+
+def loss_and_velocity(
+    self: Any, student: Denoiser, x: Data, span: Span, cond: Cond, v: Data, along: Data
+) -> tuple[Float[Array, " b"], Metrics, Data]:
+    """Returns `mean_flow_loss`, and u itself."""
     u, change = jax.jvp(
         lambda x, t: mean_velocity(self.process, student, x, t, span.s, cond),
         (x, span.t),
@@ -201,4 +208,4 @@ def mean_flow_loss(
     error = u - stop(v - expand(span.t - span.s, x) * change)
     loss = self.weighting(self.process, velocity, span.t) * self.distance(error)
     metrics = {"squared_error": mean_square(error), "tangent_norm": stop(norm(change))}
-    return loss, metrics
+    return loss, metrics, u

@@ -19,7 +19,7 @@ from jaxdiff.objectives import adversarial
 from jaxdiff.objectives.autoencoder import ERRORS
 from jaxdiff.objectives.players import adaptive_weight, fixed
 from jaxdiff.options import Count, NonNegativeFloat
-from jaxdiff.tasks.contrastive_runs import perceptual_of
+from jaxdiff.tasks.contrastive_runs import perceptual_of, perceptual_weights
 from jaxdiff.tasks.decoder import Decoder
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import Draw, Metrics, Params
@@ -105,12 +105,7 @@ class Autoencoder:
             init = lambda key: self.critic.init(stream(key), x)["params"]
             entries["discriminator"] = Weights(init=init, averaged=False)
         if self.perceptual is not None:
-            entries["perceptual"] = Weights(
-                shapes=self.perceptual.source.shapes,
-                source=self.perceptual.source,
-                trained=False,
-                config_field="weights.perceptual",
-            )
+            entries["perceptual"] = perceptual_weights(self.perceptual)
         return Table(entries)
 
     def example(self, batch: int) -> dict[str, Any]:

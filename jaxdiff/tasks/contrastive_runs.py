@@ -15,6 +15,7 @@ from jaxdiff.pretrained.lpips import LPIPS, LPIPSFile
 from jaxdiff.tasks.contrastive import Contrastive, Embedder
 from jaxdiff.typing import Params
 from jaxdiff.weights.sources import OfRun
+from jaxdiff.weights.table import Weights
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ def perceptual_of(path: str) -> PerceptualFeatures | LPIPS:
         return LPIPS(LPIPSFile(path))
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"weights.perceptual: {error}") from error
+
+
+def perceptual_weights(perceptual: Any) -> Weights:
+    """Returns the entry of `perceptual_of` in a task's table of weights."""
+    return Weights(
+        shapes=perceptual.source.shapes,
+        source=perceptual.source,
+        trained=False,
+        config_field="weights.perceptual",
+    )
 
 
 def features_of_run(path: str) -> FeatureExtractor:

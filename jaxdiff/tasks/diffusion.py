@@ -22,6 +22,7 @@ from jaxdiff.networks.temporal import NAME as TEMPORAL
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import control_training, students
+from jaxdiff.tasks.contrastive_runs import perceptual_of, perceptual_weights
 from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of, encoder_of
 from jaxdiff.tasks.model import build_model, build_objective, model_of_run
 from jaxdiff.tasks.sampler import Sampler
@@ -77,6 +78,9 @@ class Diffusion:
         models = self.model, self.teacher
         self.discriminator = discriminator_of(self.objective, *models)
         self.encoder = encoder_of(self.objective, *models)
+        self.perceptual = None
+        if getattr(self.objective, "needs_perceptual", False):
+            self.perceptual = perceptual_of(config.weights.perceptual)
         follows = self.teacher and students.is_student(self.objective) and not self.encoder
         of_teacher = 1.0
         if follows:
@@ -147,6 +151,8 @@ class Diffusion:
             entries["teacher"] = Weights(
                 shapes=source.shapes, source=source, trained=False, config_field="weights.teacher"
             )
+        if self.perceptual is not None:
+            entries["perceptual"] = perceptual_weights(self.perceptual)
         known = {*entries, *self.config.adapters}
         if unknown := [n for n, spec in self.config.weights.items() if spec and n not in known]:
             raise ValueError(f"weights has {unknown}; this task has {', '.join(entries)}")
@@ -211,6 +217,9 @@ class Diffusion:
             roles = roles._replace(critic=self.discriminator.bind(weights, empty))
         if self.encoder is not None:
             roles = roles._replace(encoder=self.encoder.bind(weights, empty))
+        if self.perceptual is not None:
+            features = fixed(weights["perceptual"])
+            roles = roles._replace(perceptual=functools.partial(self.perceptual.distance, features))
         for name in self._pairs:
             cond = {**cond, name: self.codec.encode(codec_params, batch[name], codec_keys)}
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)

@@ -75,6 +75,11 @@ def check_objective(objective: Any, model: Model, teacher: Any, config: Any) -> 
             raise ValueError(
                 f"{name} learns from a teacher: name its run, --config.weights.teacher=RUN"
             )
+        if getattr(part, "needs_perceptual", False) and not config.weights.get("perceptual", ""):
+            raise ValueError(
+                f"{name}: perceptual_weight={part.perceptual_weight:g} needs features: name a file"
+                " of LPIPS or a run of Contrastive, --config.weights.perceptual=PATH"
+            )
         if missing := [n for n in getattr(part, "needs_scalars", ()) if n not in scalars]:
             raise ValueError(
                 f"{name}: the network has no input {missing[0]!r}; set network.inputs="

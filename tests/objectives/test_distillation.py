@@ -153,6 +153,36 @@ def test_improved_meanflow_has_its_fixed_point_at_the_guided_velocity():
         objectives.ImprovedMeanFlow(COSINE, **PARTS, guidance_intervals=True)
 
 
+def test_improved_meanflow_sees_the_pixels_that_it_would_draw():
+    """x_t - t·u beside the data, below its time; fails if the weight or the scale is lost."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    x0 = jnp.linspace(-1.0, 1.0, 10).reshape(5, 2)
+    t, s = jnp.array([0.1, 0.3, 0.5, 0.7, 0.9]), jnp.zeros(5)
+    truth = Prediction(x0, jnp.ones_like(x0))
+    wrong = lambda x, t, cond: Prediction(
+        x0 + 0.3, (x - (1 - t)[:, None] * (x0 + 0.3)) / t[:, None]
+    )
+    seen = []
+
+    def distance(a, b):
+        seen.append(a)
+        return jnp.sum((a - b) ** 2, axis=1)
+
+    roles = Roles(wrong, wrong, decode=lambda z: 2 * z, perceptual=distance)
+    span = Span(t, s, keys, 1)
+    make = lambda **options: objectives.ImprovedMeanFlow(FLOW, **PARTS, **options)
+    plain, _ = make().loss(roles, truth, span, {}, jnp.array(0))
+    assert not seen
+    loss, metrics = make(perceptual_weight=0.4, perceptual_below=0.8).loss(
+        roles, truth, span, {}, jnp.array(0)
+    )
+    far = 2 * 0.6**2
+    expected = np.array([far, far, far, far, 0])
+    np.testing.assert_allclose(seen[0], 2 * (x0 + 0.3), rtol=1e-9)
+    np.testing.assert_allclose(metrics["perceptual"], expected, rtol=1e-9)
+    np.testing.assert_allclose(loss - plain, 0.4 * expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0, 3.0])
 def test_guidance_scales_have_the_density_of_their_power(power):
     """By the integral of w^-power from 1 to each quantile; fails for another exponent."""

@@ -298,3 +298,20 @@ def test_what_does_not_fit_is_named(trained, features):
     assert run.sample(3).shape == (3, 8, 8, 1)
     with pytest.raises(ValueError, match="without conditions"):
         run.sample(3, {"label": 1})
+
+
+def test_a_student_of_pixels_takes_features_too(features):
+    """pMF's perceptual loss; fails if it is not asked for by name, or its features are trained."""
+    config = config_of("Diffusion")
+    config.network = {"name": "UNet", "channels": (8,), "layers_per_block": 1}
+    config.network.inputs = {"scalars": {"until": 1.0}}
+    config.process, config.parameterization = "RectifiedFlow", "flow_x0"
+    config.objective = "ImprovedMeanFlow(perceptual_weight=0.4)"
+    with pytest.raises(ValueError, match=r"perceptual_weight=0\.4 needs features"):
+        Experiment(config, one())
+    config.weights.perceptual = str(features)
+    experiment = Experiment(config, one())
+    assert set(experiment.abstract_state().frozen) == {"perceptual"}
+    config.objective = "ImprovedMeanFlow"
+    with pytest.raises(ValueError, match=r"weights has \['perceptual'\]"):
+        Experiment(config, one())
