@@ -160,6 +160,17 @@ class Conditions:
         found = {n: encoded(n, value) for n, value in inputs.items() if not n.endswith(KEEP)}
         return {n: replace(c, keep=inputs.get(n + KEEP, c.keep)) for n, c in found.items()}
 
+    def prompted(
+        self, weights: Mapping[str, Params], num: int, prompts: Mapping[str, str]
+    ) -> dict[str, Condition]:
+        """Returns texts, encoded for `num` examples, by other names than "text"; under jit.
+
+        Raises:
+            ValueError: there is no condition "text".
+        """
+        encoded = lambda prompt: self.encode(weights, self.check(num, {"text": prompt}))["text"]
+        return {name: encoded(prompt) for name, prompt in prompts.items()}
+
     def drop(self, cond: Cond, keys: Key[Array, " b"]) -> Cond:
         """Returns conditions that each example keeps or drops, every condition by its own draw."""
         if not self.dropout:

@@ -28,6 +28,7 @@ from jaxdiff.objectives.moment_matching import MomentMatching
 from jaxdiff.objectives.online import DiffusionNFT, FlowGRPO
 from jaxdiff.objectives.preferences import DiffusionDPO
 from jaxdiff.objectives.published import Published
+from jaxdiff.objectives.sliders import Slider
 from jaxdiff.objectives.trajectory_consistency import TrajectoryConsistency
 from jaxdiff.objectives.variational_bound import VariationalBound
 from jaxdiff.typing import Objective
@@ -64,6 +65,7 @@ __all__ = [
     "Reflow",
     "SemigroupMap",
     "Shortcut",
+    "Slider",
     "TrajectoryConsistency",
     "TruncatedConsistency",
     "VariationalBound",

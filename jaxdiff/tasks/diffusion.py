@@ -222,6 +222,8 @@ class Diffusion:
             roles = roles._replace(perceptual=functools.partial(self.perceptual.distance, features))
         for name in self._pairs:
             cond = {**cond, name: self.codec.encode(codec_params, batch[name], codec_keys)}
+        prompts = getattr(self.objective, "prompts", {})
+        cond = {**cond, **self.conditions.prompted(weights, len(x0), prompts)}
         objective = learned.bind(self.objective, {**weights, **statistics}, OBJECTIVE)
         loss, metrics = objective(roles, x0, cond, draw, step)
         changes = control_training.gains(self.model, weights, empty, x0, cond, draw, batch)

@@ -111,7 +111,8 @@ def check_teacher(path: str, config: Any) -> None:
             f"{path} has the conditions {lacking}, which the student lacks: its conditions are"
             f" {tuple(config.conditions)}"
         )
-    ours, others = configs.plain(config.codec), configs.plain(other.codec)
+    # As JSON has them: a recipe's tuples are a file's lists.
+    ours, others = (configs.as_dict(each)["codec"] for each in (config, other))
     if ours != others:
         raise ValueError(f"{path} has codec={others}, the student {ours}")
 

@@ -9,9 +9,10 @@ import pytest
 
 import jaxdiff
 from jaxdiff import Experiment
+from jaxdiff.config import as_dict
 from jaxdiff.diffusion import guidance, schedules
 from jaxdiff.diffusion.process import Process
-from jaxdiff.files import read_json
+from jaxdiff.files import read_json, write_json
 from jaxdiff.runs.publish import publish, rounded
 from jaxdiff.tasks import students
 from jaxdiff.weights.devices import Devices, make_mesh
@@ -40,6 +41,18 @@ def teacher(tmp_path_factory):
     """A run, and its average."""
     folder = tmp_path_factory.mktemp("teacher")
     return str(folder), jax.device_get(experiment().train(folder).ema["network"])
+
+
+def test_a_teacher_s_codec_is_the_student_s_where_a_file_has_lists(tmp_path):
+    """Fails if tuples of a recipe differ from the lists of the teacher's file."""
+    own = config()
+    with own.unlocked(), own.ignore_type():
+        own.codec = {"name": "Latents", "autoencoder": {"channels": (4, 4)}}
+    write_json(tmp_path / "config.json", as_dict(own))
+    students.check_teacher(str(tmp_path), own)
+    own.codec.autoencoder.channels = (4, 8)
+    with pytest.raises(ValueError, match="has codec="):
+        students.check_teacher(str(tmp_path), own)
 
 
 def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teacher, tmp_path):
