@@ -26,7 +26,7 @@ from jaxdiff.networks.fields import (
     example_of,
 )
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, TimeEmbedding
+from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding
 from jaxdiff.typing import Cond, Condition
 
 
@@ -140,6 +140,25 @@ class MapCondition(nn.Module):
         return jnp.concatenate([x, jnp.broadcast_to(chosen, here)], axis=-1)
 
 
+class GuidanceProjection(nn.Module):
+    """Sines and cosines of cond["guidance_scale"] - 1, mapped to those of a time (Luo et al. 2023).
+
+    Raises:
+        ValueError: the scale is missing.
+    """
+
+    features: int
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, cond: Cond, batch: int) -> Float[Array, "b w"]:
+        """Returns one vector per example."""
+        scale = _scalar(self, cond, "guidance_scale", Scalar(), batch)
+        waves = SinCos(cos_first=False, frequency_shift=1.0)(1000 * (scale - 1), self.features)
+        return nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="map")(waves)
+
+
 def embed(
     inputs: Inputs,
     embed_time: TimeEmbedding,
@@ -151,7 +170,11 @@ def embed(
     Raises:
         ValueError: a condition is missing, or has another shape than `inputs` names.
     """
-    total = embed_time(time)
+    added = None
+    if inputs.guidance_features:
+        sizes = inputs.guidance_features, embed_time.time_features, embed_time.dtype
+        added = GuidanceProjection(*sizes, name="guidance")(cond, len(time))
+    total = embed_time(time, added)
     options = embed_time.features, embed_time.dtype, inputs.learned_null
     if fields := inputs.embedded():
         total += ConditionEmbedding(fields, *options, name="cond")(cond, len(time))

@@ -21,6 +21,8 @@ class Inputs:
         scalars: name and factor of each number [b], such as "until", a second time in [0, 1], or
             "guidance_scale". Its embedding is zero at first, so that a network which gains one
             begins as it was; it is never dropped.
+        guidance_features: number of sines and cosines of cond["guidance_scale"] that released LCMs
+            add to those of the time; None for no such input.
         text_features: width of the tokens cond["text"] [b, n, d]; None for no text.
         image_features: width of the tokens cond["image_prompt"] [b, n, d], to which a U-Net attends
             beside the text; None for no image prompts.
@@ -39,6 +41,7 @@ class Inputs:
     num_classes: Count | None = None
     vectors: Mapping[str, Width] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
+    guidance_features: Width | None = None
     text_features: Width | None = None
     pooled_features: Width | None = None
     image_features: Width | None = None
@@ -55,6 +58,12 @@ class Inputs:
             value = getattr(self, each.name)
             frozen = {dict: FrozenDict, list: tuple}.get(type(value), lambda same: same)
             object.__setattr__(self, each.name, frozen(value))
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """Returns the numbers that are read beside the time, with their factors."""
+        guidance = {"guidance_scale": 1000.0} if self.guidance_features else {}
+        return {**self.scalars, **guidance}
 
     def embedded(self) -> dict[str, Kind]:
         """Returns the conditions that are added to the embedding of the time."""

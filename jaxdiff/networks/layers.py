@@ -79,9 +79,12 @@ class TimeEmbedding(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, time: Float[Array, " b"]) -> Float[Array, "b f"]:
-        """Returns one vector per time."""
+    def __call__(
+        self, time: Float[Array, " b"], added: Float[Array, "b w"] | None = None
+    ) -> Float[Array, "b f"]:
+        """Returns one vector per time; `added` is added to its sines and cosines."""
         h = self.sinusoids(time, self.time_features)
+        h = h if added is None else h + added
         return feed_forward(h, self.features, self.features, nn.silu, dtype=self.dtype)
 
 

@@ -55,6 +55,13 @@ SD = Family(
     # The pipeline there corrects both fields of old files.
     forced=(("steps_offset", 1), ("clip_sample", False)),
 )
+LCM = Family(
+    "LatentConsistencyModel",
+    ("text_encoder",),
+    steps=4,
+    guidance_scale=8.5,
+    forced=(("clip_sample", False),),
+)
 SDXL = Family(
     "StableDiffusionXL",
     ("text_encoder", "text_encoder_2"),
@@ -100,6 +107,7 @@ FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for t
 """Families by the names of their pipelines in diffusers, which has one for each use."""
 
 FAMILIES["StableDiffusionDepth2ImgPipeline"] = SD
+FAMILIES |= {f"LatentConsistencyModel{task}Pipeline": LCM for task in TASKS[:2]}
 FAMILIES |= {f"{each.name}Pipeline": each for each in (*PIXART, WAN, DIT, DDPM, DDIM, CONSISTENCY)}
 
 

@@ -114,6 +114,7 @@ def unet2d_condition(config: Config, dtype: Any) -> Described:
         inputs=Inputs(
             text_features=config.need("cross_attention_dim"),
             maps=dict(maps),
+            guidance_features=config.get("time_cond_proj_dim"),
             learned_null=False,
             **joint,
         ),

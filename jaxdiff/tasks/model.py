@@ -50,7 +50,7 @@ class Model:
     @property
     def scalars(self) -> Mapping[str, float]:
         """Returns the numbers that the network reads beside its time; "until" of a flow map."""
-        return getattr(self.network, "inputs", Inputs()).scalars
+        return getattr(self.network, "inputs", Inputs()).numbers
 
     def init(self, key: Key[Array, ""], x: Float[Array, "b *shape"], cond: Cond) -> Params:
         """Returns fresh parameters of the network, for data and conditions of these shapes."""

@@ -145,3 +145,24 @@ def test_wan(tmp_path):
         2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0, size=(5, 16, 32)
     )
     close(found, expected)
+
+
+def test_latent_consistency_models(tmp_path):
+    """Fails if the guidance scale is read in another way, or guidance is applied beside it."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = opened(tiny.write_lcm(tmp_path / "model"))
+    noise, prompts = normal(2, 8, 8, 4), ["a red cat", "the blue house of a dog"]
+    for scale in (1.0, 8.5):
+        with torch.no_grad():
+            expected = theirs(
+                prompts,
+                num_inference_steps=1,
+                guidance_scale=scale,
+                latents=torch.tensor(noise.transpose(0, 3, 1, 2)),
+                height=16,
+                width=16,
+                output_type="np",
+            ).images
+        options = {"noise": noise, "steps": 1, "guidance_scale": scale}
+        close(ours.sample(2, {"text": prompts}, **options), expected)
+    assert ours.parts.options.guidance_scale == 8.5

@@ -86,7 +86,16 @@ def test_clips_of_wan(opened):
         pipeline.sample(1, "a red cat", size=(5, 8, 13))
 
 
-@pytest.mark.parametrize("kind", ["unconditional", "consistency", "dit", "pixart", "wan"])
+def test_latent_consistency_models_read_their_guidance(opened):
+    pipeline = opened(tiny.write_lcm)
+    draw = lambda scale: pipeline.sample(1, "a red cat", steps=1, guidance_scale=scale)
+    assert draw(1.0).shape == (1, 16, 16, 3)
+    assert np.abs(draw(8.5) - draw(1.0)).max() > 1e-4
+    with pytest.raises(ValueError, match="LCM"):
+        pipeline.sample(1, "a red cat", solver="DDIM")
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "consistency", "dit", "pixart", "wan", "lcm"])
 def test_what_was_opened_is_written_back(kind, opened, tmp_path):
     """Fails if a tensor is lost, turned, or written under another name."""
     pipeline = opened(getattr(tiny, f"write_{kind}"))

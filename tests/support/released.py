@@ -159,8 +159,13 @@ def write_scheduler(folder: Path, scheduler: dict[str, Any]) -> None:
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
 
 
-def write_sd(folder: Path, scheduler: dict[str, Any] = DDIM, **unet: Any) -> Path:
-    """Writes Stable Diffusion 1, or with options of the U-Net, 2."""
+def write_sd(
+    folder: Path,
+    scheduler: dict[str, Any] = DDIM,
+    kind: str = "StableDiffusionPipeline",
+    **unet: Any,
+) -> Path:
+    """Writes Stable Diffusion 1, or with options of the U-Net, 2, or LCM."""
     size = write_words(folder / "tokenizer")
     write_encoder(folder / "text_encoder", clip(12, size), seed=1)
     write_network(folder / "unet", {**UNET, **unet}, seed=2)
@@ -168,7 +173,7 @@ def write_sd(folder: Path, scheduler: dict[str, Any] = DDIM, **unet: Any) -> Pat
     write_scheduler(folder, scheduler)
     write_index(
         folder,
-        "StableDiffusionPipeline",
+        kind,
         scheduler=["diffusers", scheduler["_class_name"]],
         text_encoder=["transformers", "CLIPTextModel"],
         tokenizer=["transformers", "CLIPTokenizer"],

@@ -7,12 +7,14 @@ import numpy as np
 
 from jaxdiff.pretrained import open_tensors
 from tests.support.released import (
+    SCALED,
     VAE,
     save_tensors,
     write_encoder,
     write_index,
     write_network,
     write_scheduler,
+    write_sd,
     write_t5_words,
 )
 
@@ -55,6 +57,11 @@ WAN_VAE = {
 FLOW = {
     "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000,
     "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
+}  # fmt: skip
+LCM = {
+    "_class_name": "LCMScheduler", **SCALED, "prediction_type": "epsilon",
+    "original_inference_steps": 50, "clip_sample": False, "set_alpha_to_one": True,
+    "steps_offset": 0, "timestep_spacing": "leading",
 }  # fmt: skip
 
 
@@ -107,6 +114,11 @@ def write_dit(folder: Path, scheduler: dict[str, Any] = DDIM) -> Path:
         vae=["diffusers", "AutoencoderKL"],
     )
     return folder
+
+
+def write_lcm(folder: Path, scheduler: dict[str, Any] = LCM) -> Path:
+    """Writes a latent consistency model, whose network reads its guidance scale."""
+    return write_sd(folder, scheduler, "LatentConsistencyModelPipeline", time_cond_proj_dim=8)
 
 
 def t5(words: int, **changes: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """U-Nets in diffusers' layout: `UNet2DModel`, and with text `UNet2DConditionModel`."""
 
 from jaxdiff.pretrained.layouts import KERNEL, POINTWISE_CONV, Layout
-from jaxdiff.pretrained.rules import Table, affine, embedding, norm, ours_only, within
+from jaxdiff.pretrained.rules import Table, affine, embedding, norm, ours_only, rule, within
 
 RESIDUAL = (
     *norm("norm_in", "norm1"),
@@ -62,6 +62,7 @@ def unet2d(levels: int, *, linear_projection: bool = True) -> Table:
 
     return (
         *affine("time/hidden", "time_embedding.linear_1"),
+        *rule("guidance/map/kernel", "time_embedding.cond_proj.weight", KERNEL),
         *affine("time/out", "time_embedding.linear_2"),
         *embedding("cond/label", "class_embedding"),
         *affine("joint/hidden", "add_embedding.linear_1"),
