@@ -15,7 +15,6 @@ settings: as other tools write them (`parameters`), and all flags (`jaxdiff`), f
 draws it anew; further flags change a setting. Clips are written without settings.
 """
 
-import ast
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,16 @@ from typing import Any
 import cli
 import numpy as np
 from absl import flags
+from generate_flags import (
+    PLAYING,
+    clip_size,
+    controls_of,
+    labels_of,
+    picture_of,
+    regions_of,
+    size_of,
+    table_of,
+)
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -69,7 +78,6 @@ cli.flag("tokenizer", cli.Text, None, "Of a single file: the folder of CLIP's to
 cli.flag("scheduler", cli.Text, None, "Fields of the scheduler, {'prediction_type': 'epsilon'}.")
 cli.flag("again", cli.Text, None, "A picture whose settings are taken.")
 cli.flag("out", cli.Text, "out.png", "A .png file; of clips, a .gif or .mp4 file.")
-PLAYING = (".gif", ".mp4")
 OWN = "jaxdiff"
 """The chunk of a PNG file that holds the flags."""
 
@@ -94,16 +102,16 @@ def main() -> None:
     if out.suffix not in (".png", *PLAYING):
         raise ValueError(f"out={out}: the file name must end in .png, or .gif or .mp4 for clips")
     check_writable(out)
-    size = _size(given["size"])
-    image = _picture("image", given["image"], 3, size)
-    mask = _picture("mask", given["mask"], 1, size)
-    depth = _picture("depth", given["depth"], 1, size)
+    size = size_of(given["size"])
+    image = picture_of("image", given["image"], 3, size)
+    mask = picture_of("mask", given["mask"], 1, size)
+    depth = picture_of("depth", given["depth"], 1, size)
     if mask is not None and image is None:
         raise ValueError("mask: give the image whose other pixels are kept")
 
     nets, maps, spans = controls_of(given, size)
     regions = regions_of(given, size)
-    picture = _picture("image_prompt", given["image_prompt"], 3, None)
+    picture = picture_of("image_prompt", given["image_prompt"], 3, None)
     if given["ip_adapter"] and not given["image_encoder"]:
         raise ValueError("image_encoder: name the folder of the IP-Adapter's image encoder")
     if picture is not None and not given["ip_adapter"]:
@@ -162,7 +170,7 @@ def opened(given: Mapping[str, Any], controlnets: list[str]) -> Any:
         dtype=given["dtype"],
         config=given["config"],
         tokenizer=given["tokenizer"],
-        scheduler=_table(given["scheduler"]),
+        scheduler=table_of(given["scheduler"]),
         controlnet=controlnets,
     )
     for path, weight in [cli.weighted("lora", each) for each in given["lora"] or ()]:
@@ -173,22 +181,6 @@ def opened(given: Mapping[str, Any], controlnets: list[str]) -> Any:
         named = ("emphasis", "windows", "clip_skip")
         pipeline = pipeline.with_prompts(**{name: given[name] for name in named})
     return pipeline
-
-
-def clip_size(
-    usual: tuple[int, ...], size: tuple[int, int] | None, frames: int | None, out: Path
-) -> tuple[int, ...] | None:
-    """Returns the size of pictures, or of clips with their frames in front.
-
-    Raises:
-        ValueError: the model's kind does not fit the flags.
-    """
-    clips = len(usual) > 2
-    if frames is not None and not clips:
-        raise ValueError(f"frames={frames}: the model draws pictures, not clips")
-    if clips != (out.suffix in PLAYING):
-        raise ValueError(f"out={out}: the model draws {'clips, .gif or .mp4' if clips else '.png'}")
-    return (frames or usual[0], *(size or usual[1:])) if clips else size
 
 
 def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> None:
@@ -214,21 +206,6 @@ def save(file: Path, picture: Any, given: Mapping[str, Any], defaults: Any) -> N
     text.add_text(OWN, json.dumps({**given, "size": f"{width}x{height}"}))
     with atomic_write(file) as draft:
         images.to_pillow(pixels).save(draft, pnginfo=text)
-
-
-def labels_of(text: str, num: int) -> list[int]:
-    """Returns a class for each of `num` pictures.
-
-    Raises:
-        ValueError: they are no numbers, or not as many.
-    """
-    try:
-        labels = [int(each) for each in str(text).split(",")]
-    except ValueError:
-        raise ValueError(f"label={text!r} must be numbers of classes, such as 207,360") from None
-    if len(labels) not in (1, num):
-        raise ValueError(f"label={text!r} has {len(labels)} classes for num={num} pictures")
-    return labels * (num // len(labels))
 
 
 def settings_in(file: Path) -> dict[str, Any]:
@@ -259,75 +236,6 @@ def settings_in(file: Path) -> dict[str, Any]:
     }
     known = {read[name][0]: read[name][1](value) for name, value in fields.items() if name in read}
     return {"prompt": prompt, "negative": negative, **known}
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """Returns height and width of "768x512", which is width by height."""
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ValueError(f"size={text!r}: write width and height in pixels, 768x512")
-    return int(height), int(width)
-
-
-def _picture(name: str, path: str | None, channels: int, size: tuple[int, int] | None) -> Any:
-    """Returns an image [h, w, c] in [-1, 1], resized where --size asks for it."""
-    if path is None:
-        return None
-    if not Path(path).is_file():
-        raise ValueError(f"{name}={path!r}: there is no such file")
-    pixels = images.decode(Path(path), channels, path)
-    if size and pixels.shape[:2] != size:
-        resized = images.to_pillow(pixels).resize(size[::-1], Image.Resampling.LANCZOS)
-        pixels = images.from_pillow(resized)
-    return pixels.astype(np.float32) / 127.5 - 1
-
-
-def controls_of(
-    given: Mapping[str, Any], size: tuple[int, int] | None
-) -> tuple[list[tuple[str, float]], list[Any], list[tuple[float, ...]]]:
-    """Returns each ControlNet's path and strength, its map [h, w, 3] and its span of the steps.
-
-    Raises:
-        ValueError: the numbers of flags differ, or one cannot be read.
-    """
-    nets = [cli.weighted("controlnet", each) for each in given["controlnet"] or ()]
-    paths, spans = given["control_image"] or (), given["control_steps"] or ()
-    if len(paths) != len(nets):
-        raise ValueError(f"control_image: {len(paths)} for {len(nets)} of --controlnet")
-    if len(spans) not in (0, len(nets)):
-        raise ValueError(f"control_steps: {len(spans)} for {len(nets)} of --controlnet")
-    maps = [_picture("control_image", path, 3, size) for path in paths]
-    return nets, maps, [cli.span(each) for each in spans] or [()] * len(nets)
-
-
-def regions_of(
-    given: Mapping[str, Any], size: tuple[int, int] | None
-) -> list[tuple[str, Any, float]]:
-    """Returns each region's prompt, its mask [h, w] in [0, 1] and its weight.
-
-    Raises:
-        ValueError: the numbers of flags differ, or one cannot be read.
-    """
-    prompts, masks = given["region"] or (), given["region_mask"] or ()
-    if len(prompts) != len(masks):
-        raise ValueError(f"region_mask: {len(masks)} for {len(prompts)} of --region")
-    pairs = [cli.weighted("region_mask", each) for each in masks]
-    read = lambda path: (_picture("region_mask", path, 1, size)[..., 0] + 1) / 2
-    return [(text, read(path), w) for text, (path, w) in zip(prompts, pairs, strict=True)]
-
-
-def _table(text: str | None) -> Mapping[str, Any]:
-    if text is None:
-        return {}
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"scheduler={text!r} is no table, such as {{'shift': 3.0}}")
-    return found
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_latent_consistency_models_read_their_guidance(opened):
     draw = lambda scale: pipeline.sample(1, "a red cat", steps=1, guidance_scale=scale)
     assert draw(1.0).shape == (1, 16, 16, 3)
     assert np.abs(draw(8.5) - draw(1.0)).max() > 1e-4
-    with pytest.raises(ValueError, match="LCM"):
+    with pytest.raises(ValueError, match="consistency model; take Consistency"):
         pipeline.sample(1, "a red cat", solver="DDIM")
 
 
