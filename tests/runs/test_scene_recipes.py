@@ -40,7 +40,7 @@ def test_the_sizes_of_autoencoders_are_those_that_are_trained():
 
 WHICH = [("openmoji_autoencoder", v) for v in ("", "vq", "adversarial", "clips", "scenes")]
 WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
-WHICH += [("scenes_text", v) for v in ("dit", "unet", "pixel", "minilm")]
+WHICH += [("scenes_text", v) for v in ("dit", "unet", "few", "pixel", "minilm")]
 WHICH += [("scenes_controlnet", v) for v in ("edges", "masks", "low_resolution")]
 WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
 WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth", "word")]
