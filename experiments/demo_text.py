@@ -2,8 +2,9 @@
 
 python experiments/demo_text.py --prompt="two green cats" --out=runs/demo_text.png
 
-The models are small and lie in the repository; nothing is trained. They know emoji: "a red heart",
-"three blue cats", "a guitar left of an apple", "on a checked yellow ground".
+The models are small and lie in the repository; nothing is trained. That of words knows twelve kinds
+of emoji, one or two at a time: "a red heart", "two blue cats", "a guitar left of an apple", "on a
+checked yellow ground".
 """
 
 import time
@@ -29,9 +30,9 @@ OUT = cli.flag("out", cli.Text, "runs/demo_text.png", "The picture; clips beside
 
 PROMPTS = (
     "a red heart, on a blue ground",
-    "two green cats, on a white ground",
-    "three yellow stars, on a checked purple ground",
-    "a blue guitar left of a red apple, on a yellow ground",
+    "a green cat, on a white ground",
+    "a pink umbrella, on a checked green ground",
+    "a purple balloon left of a red apple, on a yellow ground",
 )
 OF_CLIPS = (
     "a red apple falling and bouncing, on a blue ground",
