@@ -9,10 +9,14 @@ from jaxdiff import objectives, random
 from jaxdiff.config.build import build, names
 from jaxdiff.diffusion import parameterizations, schedules, weighting
 from jaxdiff.diffusion.process import Process
+from jaxdiff.objectives.sliders import NEGATIVE, POSITIVE
 from jaxdiff.typing import Draw, Prediction, Roles, Times
 
 SPECS = ["Denoising", "LearnedVariance", "VariationalBound", "LearnedUncertainty(of=Denoising())"]
 SPECS += ["MomentMatching(group=3)", "DiffusionNFT(group=3, kl=1.0)"]
+SPECS += ["Slider(positive='old', negative='young')"]
+PAIRS = {"DPO": ("rejected",), "Slider": (POSITIVE, NEGATIVE)}
+"""What objectives read beside the conditions."""
 # Without training times of `time_sampling`, or with a critic's features beside the loss.
 OTHERS = {"AdversarialDistillation", "Drifting", "FlowGRPO", "MaskedAutoencoding", "Published"}
 NAMED = OTHERS | {spec.partition("(")[0] for spec in SPECS}
@@ -28,6 +32,7 @@ def test_importance_multiplies_the_whole_loss(spec):
     """And no metric but itself; fails if a part of a loss, or all of it, is left without."""
     x0 = jnp.linspace(-1, 1, 9).reshape(3, 3)
     draw = Draw(random.example_keys(jax.random.key(0), jnp.arange(3)), jnp.array([0.2, 0.5, 0.9]))
+    also = [name for part, each in PAIRS.items() if part in spec for name in each]
 
     @jax.jit
     def run(importance):
@@ -42,7 +47,7 @@ def test_importance_multiplies_the_whole_loss(spec):
         return objective(
             Roles(student, student, student, {"fake_score": student}),
             x0,
-            {"label": jnp.arange(3)} | ({"rejected": x0[::-1]} if "DPO" in spec else {}),
+            {"label": jnp.arange(3), **{name: x0[::-1] for name in also}},
             draw,
             jnp.zeros((), int),
         )

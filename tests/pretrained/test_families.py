@@ -115,7 +115,7 @@ def test_a_folder_is_read(name, tmp_path):
         ({"transformer_layers_per_block": [[1, 1], 1]}, "transformer_layers_per_block"),
         ({"layers_per_block": [1, 2]}, "layers_per_block=.*must be of type int"),
         ({"addition_embed_type": "image"}, "addition_embed_type='image'"),
-        ({"time_cond_proj_dim": 3}, "time_cond_proj_dim=3: this field is not known"),
+        ({"new_field": 3}, "new_field=3: this field is not known"),
         ({"up_block_types": ["UpBlock2D", "UpBlock2D"]}, "up_block_types.*mirror"),
         ({"down_block_types": ["KDownBlock2D", "DownBlock2D"]}, "KDownBlock2D"),
         ({"norm_num_groups": None}, "norm_num_groups=None: must be of type int"),
