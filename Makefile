@@ -28,7 +28,7 @@ studio: install
 	$(BIN)/python -m pip install --quiet --editable ".[studio]"
 	$(BIN)/python -m jaxdiff studio --model=pretrained/fashion_mnist_student --model=pretrained/fashion_mnist_teacher
 
-# A model of words, which lies in the repository: make demo-text PROMPT="two green cats, on a white ground"
+# A model of words, which lies in the repository: make demo-text PROMPT="two red hearts, on a white ground"
 demo-text: install
 	$(BIN)/python experiments/demo_text.py $(if $(PROMPT),--prompt="$(PROMPT)")
 
