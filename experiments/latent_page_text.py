@@ -20,6 +20,10 @@ Samples are by the models' own solver and guidance{solver}, with averaged weight
 bits, without resizing. Prompts are the captions of the first {samples} scenes of a split, in
 order. The split `test` has new scenes of kinds and colours that training shows; `compositions`
 has pairs of a kind and a colour that it never shows.
+
+`dit` is an early training of the recipe's transformer, which drew no kinds. The published model of
+words is a U-Net for twelve kinds, `scenes_text:few`, whose scenes are others: the prompts here do
+not fit it, and `experiments/scene_kinds.py` measures it (80 % of 240 kinds are told, 75 to 85).
 """
 
 MISSING = {
