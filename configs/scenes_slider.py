@@ -14,10 +14,9 @@ BASE = "pretrained/scenes_text"
 
 
 def get_config():
-    config = load_recipe("scenes_text:dit")
+    config = load_recipe("scenes_text:few")
     config.weights.network = config.weights.teacher = BASE
     config.weights.codec = "pretrained/scenes_autoencoder"
-    config.network.update(features=192, num_heads=3)
     with config.unlocked():
         config.adapters = {"slider": "LoRA(rank=4)"}
     config.objective = "Slider(positive='a red cat', negative='a blue cat')"

@@ -22,7 +22,7 @@ APART = ("seed", "sampling", "evaluation", "parallel", "profile")
 
 
 def with_arguments(launches: Sequence[Launch]) -> list[Launch]:
-    """Returns the runs, told which floats are to be arguments of their steps.
+    """Returns the runs, each with the floats that are arguments of its step.
 
     Those are the floats in which runs differ that one program may train: they compile once, since
     the compilation cache has the program of the first. Runs that cannot be built are returned as

@@ -61,16 +61,9 @@ def in_turn(
 ) -> Any:
     """Applies equal blocks one after another, each of which has parameters of its own by name.
 
-    With `unroll` they are a scan, so many of them at a time, over their parameters, which the
-    program stacks: it is smaller, and holds a copy of them. They are created, their outputs and
-    maps captured and their attention edited without the scan.
-
-    Args:
-        module: in whose compact method this is called.
-        names: of the blocks, submodules of `module`.
-        block: `(x, name) -> x`, which makes and calls the block of that name.
-        x: input of the first block.
-        unroll: number of blocks that are compiled at a time; None for all.
+    With `unroll` they are a scan of that many blocks a turn, over parameters that the program
+    stacks: the program is smaller, and holds a copy of the parameters. They are created, their
+    outputs and maps captured and their attention edited without the scan.
     """
     watched = module.is_initializing() or module.variables.get(EDITS)
     watched = watched or any(map(module.is_mutable_collection, ("intermediates", MAPS)))
