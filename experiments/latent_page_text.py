@@ -23,8 +23,8 @@ has pairs of a kind and a colour that it never shows.
 
 `dit` is an early training of the recipe's transformer, which drew no kinds. The published model of
 words is a U-Net for twelve kinds, `scenes_text:few`, whose scenes are others, and the prompts here
-do not fit it. `experiments/scene_kinds.py` measures it: the kind is right in 80 % of 240 samples (75
-to 85).
+do not fit it. `experiments/scene_kinds.py` measures it: the kind is right in 80 % of 240 samples
+(75 to 85).
 """
 
 MISSING = {
