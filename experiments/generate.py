@@ -8,6 +8,8 @@ python experiments/generate.py --model=path/to/it --prompt="a castle" \\
     --controlnet=canny.safetensors:0.8 --control_image=edges.png --control_steps=0:0.5
 python experiments/generate.py --model=path/to/dit --label=207,360 --num=2
 python experiments/generate.py --model=path/to/wan --prompt="a cat walks" --frames=33 --out=out.mp4
+python experiments/generate.py --model=path/to/wan-i2v --prompt="a cat walks" --image=in.png \\
+    --frames=33 --out=out.mp4
 python experiments/generate.py --again=out.png
 
 A mask is white where the image is painted anew; all other pixels stay exactly. Each PNG holds its
@@ -116,8 +118,8 @@ def main() -> None:
         raise ValueError("image_encoder: name the folder of the IP-Adapter's image encoder")
     if picture is not None and not given["ip_adapter"]:
         raise ValueError("image_prompt: name the IP-Adapter that reads it, --ip_adapter")
-    if size is None and image is None:
-        size = next((found.shape[:2] for found in [*maps, depth] if found is not None), None)
+    if size is None:
+        size = next((each.shape[:2] for each in [image, *maps, depth] if each is not None), None)
     from jaxdiff.tasks.controls import Map  # noqa: PLC0415 - takes seconds
     from jaxdiff.tasks.regions import Region  # noqa: PLC0415 - takes seconds
 

@@ -171,12 +171,37 @@ def load_image_encoder(
         ValueError: files are missing, damaged or of another network; an unknown encoder or option.
     """
     folder = resolve(source)
+    settings = read_image_settings(folder, **options)
+    params = load_image_weights(folder, image_shapes(settings, param_dtype))
+    return clip.CLIPVision(settings, dtype), params
+
+
+def read_image_settings(folder: Path, **options: Any) -> clip.CLIPVisionSettings:
+    """Returns the settings in the config.json of an image encoder's folder, with some options.
+
+    Raises:
+        ValueError: the file is missing or damaged; an unknown encoder or option.
+    """
     config = read_json(folder / "config.json", dict)
-    family = _family(VISION, config, folder)
-    settings = _with_options(_settings(family, config, folder), options)
-    network = family.network(settings, dtype)
+    return _with_options(_settings(_family(VISION, config, folder), config, folder), options)
+
+
+def load_image_weights(source: str | os.PathLike, target: Params) -> Params:
+    """Loads an image encoder's parameters, with the types and shardings of `target`.
+
+    Raises:
+        ValueError: files are missing, damaged or of another network.
+    """
+    return _read_weights(CLIP_VISION, resolve(source), target)
+
+
+@functools.lru_cache(maxsize=8)
+def image_shapes(settings: clip.CLIPVisionSettings, dtype: Any = jnp.float32) -> Params:
+    """Returns the shapes of an image encoder's parameters."""
     images = jax.ShapeDtypeStruct((1, settings.size, settings.size, 3), jnp.float32)
-    return network, _weights(family, network, folder, param_dtype, images)
+    init = clip.CLIPVision(settings).init
+    shapes = jax.eval_shape(init, jax.random.key(0), images)["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
 
 
 def _weights(family: Family, network: Any, folder: Path, dtype: Any, *inputs: Any) -> Params:

@@ -11,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff.condition import choose, conditions
@@ -26,7 +27,7 @@ from jaxdiff.networks.fields import (
     example_of,
 )
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding
+from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding, feed_forward
 from jaxdiff.typing import Cond, Condition
 
 
@@ -83,6 +84,38 @@ class JointEmbedding(nn.Module):
         joined = jnp.concatenate(parts, axis=-1)
         hidden = Dense(self.features, dtype=self.dtype, name="hidden")(joined)
         return Dense(self.features, dtype=self.dtype, name="out")(nn.silu(hidden))
+
+
+class SlicedEmbedding(nn.Module):
+    """Embedded numbers side by side, each as wide as the others (Chen et al., 2023).
+
+    Raises:
+        ValueError: as in `ConditionEmbedding`; or the numbers do not divide the features.
+    """
+
+    fields: Mapping[str, Numbers]
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, cond: Cond, batch: int) -> Float[Array, "b f"]:
+        """Returns one vector per example."""
+        count = sum(kind.count for kind in self.fields.values())
+        if self.features % count:
+            raise ValueError(f"features={self.features} must be a multiple of {count} numbers")
+        width, parts = self.features // count, []
+        for name, kind in self.fields.items():
+            found = _find(self, cond, name, kind, batch)
+            waves = rearrange(kind.read(name, found.value), "b (n f) -> b n f", n=kind.count)
+            options = {"dtype": self.dtype, "prefix": f"{name}_"}
+            part = feed_forward(waves, width, width, nn.silu, **options)
+            parts.append(rearrange(part, "b n f -> b (n f)"))
+        return jnp.concatenate(parts, axis=-1)
+
+    @property
+    def learned_null(self) -> bool:
+        """Returns False: numbers are always there."""
+        return False
 
 
 class TokenCondition(nn.Module):
@@ -180,6 +213,8 @@ def embed(
         total += ConditionEmbedding(fields, *options, name="cond")(cond, len(time))
     if fields := inputs.joint():
         total += JointEmbedding(fields, *options, name="joint")(cond, len(time))
+    if fields := inputs.sliced():
+        total += SlicedEmbedding(fields, *options[:2], name="sliced")(cond, len(time))
     return total
 
 

@@ -24,12 +24,14 @@ class Inputs:
         guidance_features: number of sines and cosines of cond["guidance_scale"] that released LCMs
             add to those of the time; None for no such input.
         text_features: width of the tokens cond["text"] [b, n, d]; None for no text.
-        image_features: width of the tokens cond["image_prompt"] [b, n, d], to which a U-Net attends
-            beside the text; None for no image prompts.
+        image_features: width of the tokens cond["image_prompt"] [b, n, d], to which a U-Net or a
+            DiT attends beside the text; None for no image prompts.
         pooled_features: width of the pooled vector [b, p] of cond["text"], the first part of the
             joint embedding; None for none.
         joint_vectors: name and width of each vector [b, d] of the joint embedding.
         joint_numbers: name and count of each row of numbers [b, count] of the joint embedding.
+        sliced_numbers: name and count of each row of numbers [b, count]. Each number fills a slice
+            of one added vector, by an MLP that its row shares.
         number_features: number of sines and cosines of each number.
         number_sinusoids: their frequencies.
         maps: name and channels of each map [b, ..., c], of the size of the data, that is appended
@@ -47,6 +49,7 @@ class Inputs:
     image_features: Width | None = None
     joint_vectors: Mapping[str, Width] = field(default_factory=dict)
     joint_numbers: Mapping[str, Width] = field(default_factory=dict)
+    sliced_numbers: Mapping[str, Width] = field(default_factory=dict)
     number_features: Width = 256
     number_sinusoids: SinCos = SinCos()
     maps: Mapping[str, Width] = field(default_factory=dict)
@@ -75,8 +78,12 @@ class Inputs:
         """Returns the conditions that are concatenated, and share an MLP."""
         pooled = {"text_pooled": Pooled(self.pooled_features)} if self.pooled_features else {}
         vectors = {name: Vector(size) for name, size in self.joint_vectors.items()}
-        numbers = {
-            name: Numbers(count, self.number_features, self.number_sinusoids)
-            for name, count in self.joint_numbers.items()
-        }
-        return {**pooled, **vectors, **numbers}
+        return {**pooled, **vectors, **self._rows(self.joint_numbers)}
+
+    def sliced(self) -> dict[str, Numbers]:
+        """Returns the rows of numbers each of which fills a slice of one vector."""
+        return self._rows(self.sliced_numbers)
+
+    def _rows(self, counts: Mapping[str, Width]) -> dict[str, Numbers]:
+        options = self.number_features, self.number_sinusoids
+        return {name: Numbers(count, *options) for name, count in counts.items()}

@@ -78,6 +78,8 @@ def _pieces(pipeline: Pipeline, source: Path) -> dict[str, tuple[Table, Params, 
     pieces = {f"{part}/{NETWORK_FILE}": (table, weights["network"], more)}
     if "codec" in weights:
         pieces[f"vae/{NETWORK_FILE}"] = (_of_codec(pipeline.parts.codec), weights["codec"], {})
+    if "image" in weights:
+        pieces[f"image_encoder/{ENCODER_FILE}"] = (text.clip_vision(), weights["image"], {})
     if "text" not in weights:
         return pieces
     inner = weights["text"]["network"]

@@ -1,7 +1,7 @@
 """The kinds of released pipelines, and the parts of one put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxdiff.codecs.latents import Latents
@@ -97,10 +97,12 @@ WAN = Family(
     size=(21, 60, 104),
     guidance_scale=5.0,
 )
+WAN_IMAGE = replace(WAN, name="WanImageToVideo")
 DIT = Family("DiT", (), network="transformer", guidance_scale=4.0, fixed=True)
 DDPM = Family("DDPM", (), steps=1000, guidance_scale=1.0, fixed=True)
 DDIM = Family("DDIM", (), guidance_scale=1.0, fixed=True)
 CONSISTENCY = Family("ConsistencyModel", (), steps=1, guidance_scale=1.0, fixed=True)
+ALONE = (*PIXART, WAN, WAN_IMAGE, DIT, DDPM, DDIM, CONSISTENCY)
 TASKS = ("", "Img2Img", "Inpaint")
 
 FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for task in TASKS}
@@ -108,7 +110,7 @@ FAMILIES = {f"{each.name}{task}Pipeline": each for each in (SD, SDXL, SD3) for t
 
 FAMILIES["StableDiffusionDepth2ImgPipeline"] = SD
 FAMILIES |= {f"LatentConsistencyModel{task}Pipeline": LCM for task in TASKS[:2]}
-FAMILIES |= {f"{each.name}Pipeline": each for each in (*PIXART, WAN, DIT, DDPM, DDIM, CONSISTENCY)}
+FAMILIES |= {f"{each.name}Pipeline": each for each in ALONE}
 
 
 def joined(family: Family, each: list[TextEncoder | None], network: Any, *, zero_null: bool) -> Any:

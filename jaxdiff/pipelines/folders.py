@@ -1,6 +1,7 @@
 """A folder of a diffusers pipeline: model_index.json, and a folder for each part."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning.encoders import TextEncoder
-from jaxdiff.conditioning.loading import read_settings
+from jaxdiff.conditioning.images import ImageStates
+from jaxdiff.conditioning.loading import read_image_settings, read_settings
 from jaxdiff.config.build import suggest
 from jaxdiff.files import read_json
 from jaxdiff.networks.text.t5 import T5Settings
@@ -22,6 +24,9 @@ from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.sources import Files
 
 INDEX = "model_index.json"
+
+OTHERS = ("transformer_2", "boundary_ratio", "expand_timesteps")
+"""Fields of models of several networks, and of times that differ between frames: Wan 2.2's."""
 
 
 def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[str, Any]) -> Parts:
@@ -37,6 +42,9 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
         raise ValueError(
             f"{str(folder / INDEX)!r}: _class_name={name!r} is no pipeline that can be read{hint}"
         )
+    for other in OTHERS:
+        if (value := index.get(other)) not in (None, False, [None, None]):
+            raise ValueError(f"{str(folder / INDEX)!r}: {other}={value!r} cannot be expressed")
     family = FAMILIES[name]
     part = folder / family.network
     network, _ = describe(part / "config.json", jnp.dtype(dtype))
@@ -59,7 +67,11 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
     sources: dict[str, Any] = {"network": Files(str(part), read)}
     sources |= {"codec": codec} if isinstance(codec, Latents) else {}
     sources |= {} if text is None else {"text": text}
-    return together(
+    image = None
+    if network.inputs.image_features:
+        image = read_image_encoder(folder / "image_encoder", dtype)
+        sources["image"] = image
+    parts = together(
         family,
         network,
         folder_scheduler(folder, family, scheduler),
@@ -69,6 +81,7 @@ def from_folder(folder: Path, dtype: Any, devices: Devices, scheduler: Mapping[s
         family.size or side,
         devices,
     )
+    return replace(parts, image=image)
 
 
 def folder_scheduler(folder: Path, family: Family, changes: Mapping[str, Any]) -> Scheduler:
@@ -106,3 +119,14 @@ def read_encoder(folder: Path, family: Family, dtype: Any) -> TextEncoder:
     if not isinstance(settings, T5Settings):
         settings, shape = read_settings(folder, **dict(family.options)), {}
     return TextEncoder(settings, weights=str(folder), **shape, dtype=dtype, param_dtype=dtype)
+
+
+def read_image_encoder(folder: Path, dtype: Any) -> ImageStates:
+    """Returns the encoder in a folder of the picture that a network continues.
+
+    Raises:
+        ValueError: its config.json is missing, or of an unknown encoder.
+    """
+    # Wan reads the states before the last layer.
+    settings = read_image_settings(folder, clip_skip=1)
+    return ImageStates(settings, weights=str(folder), dtype=dtype, param_dtype=dtype)

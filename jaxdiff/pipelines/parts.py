@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jaxdiff.codecs.latents import Latents
 from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import Numbers
+from jaxdiff.conditioning.images import ImageStates
 from jaxdiff.networks.video_autoencoder.settings import check_frames
 from jaxdiff.pipelines.calls import UNGUIDED_SCORE
 from jaxdiff.tasks import students
@@ -42,6 +43,7 @@ class Parts:
         devices: where weights and samples lie.
         channels: of pictures.
         image_prompt: the encoder of image prompts, if the network reads such.
+        image: the encoder of pictures that the network continues; None for a network without.
         learns: the prediction that the network has learned, as in `tasks.students`.
     """
 
@@ -57,6 +59,7 @@ class Parts:
     fixed: bool = False
     channels: int = 3
     image_prompt: Any = None
+    image: ImageStates | None = None
     learns: str = students.DENOISER
     _samplers: dict[tuple[int, ...], Sampler] = field(default_factory=dict, init=False)
 
@@ -79,7 +82,7 @@ class Parts:
 
     def table(self, network_shapes: Params) -> Table:
         """Returns the table of weights."""
-        parts = {"codec": self.codec, "text": self.text}
+        parts = {"codec": self.codec, "text": self.text, "image": self.image}
         shapes = {name: parts[name].shapes for name in self.sources if name in parts}
         shapes["network"] = lambda: network_shapes
         return Table(
@@ -121,12 +124,14 @@ class Parts:
         numbers = {
             "size": (height, width, 0, 0, height, width),
             "aesthetic_score": (UNGUIDED_SCORE,),
+            "resolution": (height, width),
+            "aspect_ratio": (height / width,),
         }
-        for name, count in self.model.network.inputs.joint_numbers.items():
+        inputs = self.model.network.inputs
+        for name, count in {**inputs.joint_numbers, **inputs.sliced_numbers}.items():
             encoders[name] = Numbers(numbers[name][:count])
         if self.image_prompt is not None:
             encoders["image_prompt"] = self.image_prompt
-        inputs = self.model.network.inputs
         labels = ("label",) if inputs.num_classes else ()
         return Conditions(
             (*encoders, *labels),
@@ -156,6 +161,16 @@ class Parts:
     def encode(self) -> Any:
         """Returns the compiled encoder of images."""
         return jax.jit(self.codec.encode)
+
+    @functools.cached_property
+    def encode_mode(self) -> Any:
+        """Returns the compiled encoder of images to the likeliest latents."""
+        return jax.jit(replace(self.codec, sample=False).encode)
+
+    @functools.cached_property
+    def image_states(self) -> Any:
+        """Returns the compiled encoder of the pictures that a network continues."""
+        return jax.jit(self.image.__call__)
 
     @functools.cached_property
     def decode(self) -> Any:

@@ -18,6 +18,7 @@ from jaxdiff import random
 from jaxdiff.pipelines.calls import conditions_of, part_of_grid
 from jaxdiff.pipelines.controls import read_control
 from jaxdiff.pipelines.embeddings import with_word
+from jaxdiff.pipelines.first_frames import continues, first_frame
 from jaxdiff.pipelines.image_prompts import read_ip_adapter
 from jaxdiff.pipelines.lora import check_used, read_lora, with_changes
 from jaxdiff.pipelines.painting import MASK, known_of, maps_of
@@ -181,7 +182,8 @@ class Pipeline:
                 them, and "aesthetic_score", one number.
             size: height and width, of clips the frames before them; by default those of the image,
                 or of the model.
-            image: [h, w, c] or [num, h, w, c] in [-1, 1], to begin from or to keep under a mask.
+            image: [h, w, c] or [num, h, w, c] in [-1, 1], to begin from, to keep under a mask, or
+                to continue as a clip.
             strength: the share of the steps that is done, from an image noised that far.
             negative: a prompt that guidance leads away from, or conditions.
             mask: True where `image` is known and kept, [h, w] or [num, h, w].
@@ -195,11 +197,13 @@ class Pipeline:
             NonFiniteError: samples are not finite.
         """
         cond, later = later_of(self.parts.text, self._conditions(cond))
-        negative = conditions_of(negative)
+        negative, first = conditions_of(negative), image
+        if continues(self.parts) and (strength is not None or mask is not None):
+            raise ValueError("strength and mask: this model continues the image as it is")
         if image is not None:
             image = np.asarray(image)
             image = np.broadcast_to(image, (num, *image.shape[-3:])) if image.ndim >= 3 else image
-            size = size or image.shape[1:3]
+            size = size or (*self.parts.size[:-2], *image.shape[1:3])
         sampler = self.parts.sampler(size)
         if strength is not None:
             options |= part_of_grid(sampler, self.weights, image, strength, options)
@@ -209,6 +213,11 @@ class Pipeline:
         if regions:
             options["regions"] = read_regions(self.parts.text, regions)
         given = {"negative": negative, "later": later, "always": {}, **options}
+        if continues(self.parts):
+            given["always"] = first_frame(
+                self.parts, self.weights, first, num, tuple(size or self.parts.size)
+            )
+            return sampler(self.weights, num, cond, **given)
         maps, side = self.parts.model.network.inputs.maps, sampler.size
         factor = self.parts.factor
         pictures = {"image": image, "mask": mask, "depth": depth}

@@ -14,6 +14,8 @@ IGNORED = {
     "num_train_timesteps",
     "rope_max_seq_len",
     "sample_size",
+    "scale_factor_spatial",
+    "scale_factor_temporal",
     "upcast_attention",
     "use_linear_projection",
 }

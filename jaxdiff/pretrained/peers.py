@@ -139,11 +139,10 @@ def dit(config: Config, dtype: Any) -> Described:
 
 
 def pixart(config: Config, dtype: Any) -> Described:
-    """Returns the network of PixArtTransformer2DModel, up to 512 pixels (Chen et al., 2023)."""
+    """Returns the network of PixArtTransformer2DModel (Chen et al., 2023)."""
     size, patch = config.need("sample_size"), config.get("patch_size", 2)
     sized = config.get("use_additional_conditions")
-    if sized or (sized is None and size == 128):
-        raise config.error("use_additional_conditions", True, "only False can be expressed")
+    sized = size == 128 if sized is None else sized
     scale = config.get("interpolation_scale") or max(size // 64, 1)
     options = _transformer(config)
     config.only(norm_type="ada_norm_single", norm_eps=1e-6, attention_type="default")
@@ -152,7 +151,11 @@ def pixart(config: Config, dtype: Any) -> Described:
         **options,
         shared_modulation=True,
         positions=SinCosPositions(StretchedGrid(extent=size / patch / scale)),
-        inputs=Inputs(text_features=config.need("caption_channels"), learned_null=False),
+        inputs=Inputs(
+            text_features=config.need("caption_channels"),
+            sliced_numbers={"resolution": 2, "aspect_ratio": 1} if sized else {},
+            learned_null=False,
+        ),
         dtype=dtype,
     )
     return Described(network, square(config, size, patch))
@@ -190,9 +193,17 @@ def sd3(config: Config, dtype: Any) -> Described:
 
 
 def wan(config: Config, dtype: Any) -> Described:
-    """Returns the network of WanTransformer3DModel, text to video (Wan team, 2025)."""
+    """Returns the network of WanTransformer3DModel, from text or an image (Wan team, 2025)."""
     config.only(cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=1e-6)
+    config.only(pos_embed_seq_len=None)  # of two images
     heads, width = config.need("num_attention_heads"), config.need("attention_head_dim")
+    channels, image = config.need("in_channels"), config.get("image_dim")
+    config.only(added_kv_proj_dim=None if image is None else heads * width)
+    out = config.get("out_channels") or channels
+    known = channels - 2 * out
+    if channels != out and (image is None or known < 1):
+        raise config.error("in_channels", channels, f"must be out_channels={out} without an image")
+    maps = {} if image is None else {"known": known, "known_frames": out}
     network = DiT(
         features=heads * width,
         depth=config.need("num_layers"),
@@ -204,12 +215,16 @@ def wan(config: Config, dtype: Any) -> Described:
         qk_norm="all",
         text_norm=True,
         time_features=config.get("freq_dim", 256),
-        inputs=Inputs(text_features=config.need("text_dim"), learned_null=False),
+        inputs=Inputs(
+            text_features=config.need("text_dim"),
+            image_features=image,
+            maps=maps,
+            learned_null=False,
+        ),
         out_channels=config.get("out_channels"),
         dtype=dtype,
     )
-    channels = config.need("in_channels")
-    return Described(network, (*network.patch, channels))
+    return Described(network, (*network.patch, out))
 
 
 def image_autoencoder(config: Config, dtype: Any) -> Described:

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdiff.pipelines import released
 from tests.parity.test_released import exact_times
@@ -102,12 +103,15 @@ def test_diffusion_transformers_of_classes(scheduler, tmp_path, noises):
     close(found, expected)
 
 
-@pytest.mark.parametrize("kind", ["Alpha", "Sigma"])
-def test_pixart(kind, tmp_path):
-    """Fails if the window of tokens, their mask, the case of letters or the guidance differ."""
+@pytest.mark.parametrize(("kind", "sized"), [("Alpha", False), ("Sigma", False), ("Alpha", True)])
+def test_pixart(kind, sized, tmp_path):
+    """Fails if the window of tokens, their mask, the case of letters or the guidance differ.
+
+    And, where they are read, the size and its ratio.
+    """
     torch = pytest.importorskip("torch")
-    ours, theirs = opened(tiny.write_pixart(tmp_path / "model", kind=kind))
-    noise, prompts = normal(2, 4, 4, 4), ["a Red cat ", "the blue house of a dog"]
+    ours, theirs = opened(tiny.write_pixart(tmp_path / "model", kind=kind, sized=sized))
+    noise, prompts = normal(2, 4, 8, 4), ["a Red cat ", "the blue house of a dog"]
     with torch.no_grad():
         expected = theirs(
             prompts,
@@ -115,12 +119,13 @@ def test_pixart(kind, tmp_path):
             guidance_scale=4.0,
             latents=torch.tensor(noise.transpose(0, 3, 1, 2)),
             height=8,
-            width=8,
+            width=16,
             use_resolution_binning=False,
             clean_caption=False,
             output_type="np",
         ).images
-    found = ours.sample(2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0)
+    options = {"noise": noise, "steps": 5, "guidance_scale": 4.0, "size": (8, 16)}
+    found = ours.sample(2, {"text": prompts}, **options)
     close(found, expected)
 
 
@@ -145,6 +150,30 @@ def test_wan(tmp_path):
         2, {"text": prompts}, noise=noise, steps=5, guidance_scale=4.0, size=(5, 16, 32)
     )
     close(found, expected)
+
+
+def test_wan_continues_an_image(tmp_path):
+    """Fails if the states of the image, its frame, the mask of the frames or a norm differ."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = opened(tiny.write_wan(tmp_path / "model", from_image=True))
+    exact_times(theirs.scheduler)
+    noise = normal(2, 3, 8, 8, 4)
+    pixels = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = theirs(
+            Image.fromarray(pixels),
+            ["a red cat", "a blue dog"],
+            num_inference_steps=5,
+            guidance_scale=4.0,
+            latents=torch.tensor(noise.transpose(0, 4, 1, 2, 3)),
+            height=16,
+            width=16,
+            num_frames=5,
+            output_type="np",
+        ).frames
+    options = {"noise": noise, "steps": 5, "guidance_scale": 4.0, "size": (5, 16, 16)}
+    image = pixels / np.float32(127.5) - 1
+    close(ours.sample(2, {"text": ["a red cat", "a blue dog"]}, image=image, **options), expected)
 
 
 def test_latent_consistency_models(tmp_path):

@@ -7,7 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdiff.conditioning.loading import OF_SETTINGS, read_settings, text_shapes
+from jaxdiff.conditioning.loading import (
+    OF_SETTINGS,
+    image_shapes,
+    read_image_settings,
+    read_settings,
+    text_shapes,
+)
 from jaxdiff.pipelines import layouts
 from jaxdiff.pipelines.saving import save_file
 from jaxdiff.pretrained import families, open_tensors, to_theirs
@@ -144,6 +150,15 @@ def write_encoder(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
     table = of_t5.get(config["model_type"], text_tables.clip_text)()
     assert type(settings) in OF_SETTINGS
     shapes = jax.eval_shape(lambda tree: to_theirs(table, tree), text_shapes(settings))
+    save_tensors(draw(shapes, seed), folder / "model.safetensors")
+
+
+def write_image_encoder(folder: Path, config: dict[str, Any], seed: int = 0) -> None:
+    """Writes an image encoder of CLIP with random weights."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    shapes = image_shapes(read_image_settings(folder))
+    shapes = jax.eval_shape(lambda tree: to_theirs(text_tables.clip_vision(), tree), shapes)
     save_tensors(draw(shapes, seed), folder / "model.safetensors")
 
 

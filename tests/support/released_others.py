@@ -1,5 +1,6 @@
 """Folders of released pipelines of images, classes and PixArt: tiny and random, as diffusers'."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.support.released import (
     VAE,
     save_tensors,
     write_encoder,
+    write_image_encoder,
     write_index,
     write_network,
     write_scheduler,
@@ -53,10 +55,23 @@ WAN_VAE = {
     "_class_name": "AutoencoderKLWan", "base_dim": 8, "dim_mult": [1, 2], "z_dim": 4,
     "num_res_blocks": 1, "temperal_downsample": [True], "attn_scales": [], "dropout": 0.0,
     "latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.8, 1.1, 2.0],
+    "scale_factor_temporal": 2, "scale_factor_spatial": 2,
 }  # fmt: skip
 FLOW = {
     "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000,
     "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
+}  # fmt: skip
+VISION = {
+    "architectures": ["CLIPVisionModel"], "model_type": "clip_vision_model", "hidden_size": 20,
+    "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16,
+    "patch_size": 8, "hidden_act": "gelu", "projection_dim": 12,
+}  # fmt: skip
+PROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 16},
+    "crop_size": {"height": 16, "width": 16}, "do_resize": True, "do_center_crop": True,
+    "do_rescale": True, "do_normalize": True, "resample": 3, "rescale_factor": 1 / 255,
+    "do_convert_rgb": True, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
 }  # fmt: skip
 LCM = {
     "_class_name": "LCMScheduler", **SCALED, "prediction_type": "epsilon",
@@ -132,8 +147,8 @@ def t5(words: int, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_wan(folder: Path, scheduler: dict[str, Any] = FLOW) -> Path:
-    """Writes Wan 2.1, text to video."""
+def write_wan(folder: Path, scheduler: dict[str, Any] = FLOW, *, from_image: bool = False) -> Path:
+    """Writes Wan 2.1, text to video, or image to video of pictures of 16 pixels."""
     words = write_t5_words(folder / "tokenizer")
     config = t5(words, model_type="umt5", architectures=["UMT5EncoderModel"])
     write_encoder(folder / "text_encoder", config, seed=5)
@@ -143,23 +158,34 @@ def write_wan(folder: Path, scheduler: dict[str, Any] = FLOW) -> Path:
         "text_dim": 28, "freq_dim": 16, "ffn_dim": 32, "cross_attn_norm": True,
         "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
     }  # fmt: skip
+    more = {}
+    if from_image:
+        network |= {"in_channels": 10, "image_dim": 20, "added_kv_proj_dim": 24}
+        write_image_encoder(folder / "image_encoder", VISION, seed=6)
+        (folder / "image_processor").mkdir()
+        (folder / "image_processor" / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+        more["image_encoder"] = ["transformers", "CLIPVisionModel"]
+        more["image_processor"] = ["transformers", "CLIPImageProcessor"]
     write_network(folder / "transformer", network, seed=2)
     write_network(folder / "vae", WAN_VAE, seed=3)
     write_scheduler(folder, scheduler)
     write_index(
         folder,
-        "WanPipeline",
+        "WanImageToVideoPipeline" if from_image else "WanPipeline",
         scheduler=["diffusers", scheduler["_class_name"]],
         text_encoder=["transformers", "UMT5EncoderModel"],
         tokenizer=["transformers", "PreTrainedTokenizerFast"],
         transformer=["diffusers", "WanTransformer3DModel"],
         vae=["diffusers", "AutoencoderKLWan"],
+        **more,
     )
     return folder
 
 
-def write_pixart(folder: Path, scheduler: dict[str, Any] = DPM, kind: str = "Alpha") -> Path:
-    """Writes PixArt-α, or by its kind "Sigma"."""
+def write_pixart(
+    folder: Path, scheduler: dict[str, Any] = DPM, kind: str = "Alpha", *, sized: bool = False
+) -> Path:
+    """Writes PixArt-α, or by its kind "Sigma"; `sized`, as of 1024 pixels, which reads its size."""
     words = write_t5_words(folder / "tokenizer")
     config = t5(words)
     write_encoder(folder / "text_encoder", config, seed=5)
@@ -168,6 +194,9 @@ def write_pixart(folder: Path, scheduler: dict[str, Any] = DPM, kind: str = "Alp
         "caption_channels": 28, "norm_type": "ada_norm_single", "norm_eps": 1e-6,
         "interpolation_scale": 1, "use_additional_conditions": False,
     }  # fmt: skip
+    if sized:
+        network |= {"sample_size": 128, "use_additional_conditions": None}
+        network |= {"attention_head_dim": 12, "cross_attention_dim": 24}
     write_network(folder / "transformer", network, seed=2)
     write_network(folder / "vae", VAE, seed=3)
     write_scheduler(folder, scheduler)

@@ -32,6 +32,7 @@ class BlockInputs(NamedTuple):
         rotation: angles of queries and keys; None for no rotation.
         mask: whether a token (first n) attends to another; None for all.
         text: tokens of a text; `text_mask`, whether a token attends to each of them.
+        image: tokens of an image, to which tokens attend beside the text.
         dropout_keys: a key for each row; None for no dropout.
         residuals: for each layer, features that are added to its output; None for none.
     """
@@ -43,6 +44,7 @@ class BlockInputs(NamedTuple):
     mask: Bool[Array, "b n n"] | None = None
     text: Float[Array, "b m d"] | None = None
     text_mask: Bool[Array, "b #n m"] | None = None
+    image: Float[Array, "b k d"] | None = None
     dropout_keys: Key[Array, " b"] | None = None
     residuals: Float[Array, "b layers n d"] | None = None
 
@@ -156,7 +158,7 @@ class Block(nn.Module):
     def _to_text(self, h: Array, inputs: BlockInputs) -> Array:
         heads = dataclasses.replace(self._heads, out_init=zero_init)  # no change at first
         mask = None if inputs.text_mask is None else inputs.text_mask[:, None]
-        return Attention(heads, name="text")(h, inputs.text, mask=mask)
+        return Attention(heads, name="text")(h, inputs.text, mask=mask, image=inputs.image)
 
     def _within_frames(self, h: Array, inputs: BlockInputs) -> Array:
         h = rearrange(h, "b (f p) c -> (b f) p c", f=self.frames)

@@ -1,5 +1,6 @@
 """The diffusion transformer over patches in space and time (Peebles & Xie, 2023)."""
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxdiff.networks.attention import num_heads
-from jaxdiff.networks.conditioning import embed, read_text, with_maps
+from jaxdiff.networks.conditioning import embed, read_image, read_text, with_maps
 from jaxdiff.networks.dit.blocks import Block, BlockInputs, Modulation
 from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
 from jaxdiff.networks.dit.packing import Packed, same_clip_as_text, same_segment
@@ -18,7 +19,14 @@ from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Grid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, SinCos, feed_forward, time_embedding, zero_init
+from jaxdiff.networks.layers import (
+    Dense,
+    LayerNorm,
+    SinCos,
+    feed_forward,
+    time_embedding,
+    zero_init,
+)
 from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 
@@ -47,8 +55,8 @@ class DiT(nn.Module):
         gated, rms_norm: of the blocks, as in `Block`; `rms_norm` of the last norm, too.
         dropout: the rate, on each branch.
         time_sinusoids: sines and cosines of the time; `time_features`, how many.
-        inputs: the conditions; every block attends to the text, after an MLP. Packed rows have no
-            maps.
+        inputs: the conditions; every block attends to the text, after an MLP, and to an image
+            prompt beside it. Packed rows have no maps and no image prompts.
         text_norm: whether a norm precedes the attention to the text.
         remat: policy of `jax.checkpoint_policies` for the values that the gradient saves of a
             block; None for all.
@@ -189,14 +197,17 @@ class DiT(nn.Module):
             self._frame_of_each(time, grid) if time.ndim == 2 else None,
             text=text,
             text_mask=None if text_mask is None else text_mask[:, None],
+            image=self._image(cond, len(time)),
             dropout_keys=dropout_keys,
         )
 
     def _inputs_of_packed(
         self, x: Packed, time: Array, cond: Cond, dropout_keys: Array | None
     ) -> BlockInputs:
-        if self.factored or self.registers or self.inputs.maps:
-            raise ValueError("packed rows need factored=False, registers=0 and no inputs.maps")
+        if self.factored or self.registers or self.inputs.maps or self.inputs.image_features:
+            raise ValueError(
+                "packed rows need factored=False, registers=0, no inputs.maps and no image_features"
+            )
         b, s = time.shape
         flat = jax.tree.map(lambda a: rearrange(a, "b s ... -> (b s) ..."), dict(cond))
         vector = rearrange(self._vector(time.reshape(-1), flat), "(b s) 1 d -> b s d", b=b)
@@ -241,6 +252,17 @@ class DiT(nn.Module):
             text = feed_forward(text, width, width, dtype=self.dtype, prefix="text_")
         return text, mask
 
+    def _image(self, cond: Cond, batch: int) -> Float[Array, "b n features"] | None:
+        """Returns the tokens of the image prompt, after an MLP between two norms (Wan, 2025)."""
+        image = read_image(self.inputs, cond, batch, self.dtype)
+        if image is None:
+            return None
+        norm = lambda name: LayerNorm(dtype=self.dtype, name=f"image_norm_{name}")
+        gelu = functools.partial(nn.gelu, approximate=False)
+        options = {"dtype": self.dtype, "prefix": "image_"}
+        width = image.shape[-1]
+        return norm("out")(feed_forward(norm("in")(image), width, self.features, gelu, **options))
+
     def _with_registers(self, h: Array, block_inputs: BlockInputs) -> tuple[Array, BlockInputs]:
         """Puts learned tokens in front, unrotated, with the first vector of their row."""
         count = self.registers
@@ -273,7 +295,9 @@ class DiT(nn.Module):
             raise ValueError(
                 f"registers={self.registers} with factored=True: registers need factored=False"
             )
-        if self.text_norm and self.inputs.text_features is None:
-            raise ValueError(
-                "text_norm=True needs inputs.text_features, the width of the text's tokens"
-            )
+        needs_text = {"text_norm": self.text_norm, "image_features": self.inputs.image_features}
+        for name in (name for name, given in needs_text.items() if given):
+            if self.inputs.text_features is None:
+                raise ValueError(
+                    f"{name} needs inputs.text_features, the width of the text's tokens"
+                )

@@ -16,8 +16,9 @@ def _attention(ours: str, theirs: str) -> Table:
     return within(ours, theirs, (*maps, *norms))
 
 
-def _perceptron(ours: str, theirs: str) -> Table:
-    return within(ours, theirs, affine("hidden", "net.0.proj"), affine("out", "net.2"))
+def _perceptron(ours: str, theirs: str, prefix: str = "") -> Table:
+    parts = affine(f"{prefix}hidden", "net.0.proj"), affine(f"{prefix}out", "net.2")
+    return within(ours, theirs, *parts)
 
 
 def dit(depth: int, patch: int = 2) -> Table:
@@ -46,7 +47,7 @@ def dit(depth: int, patch: int = 2) -> Table:
 
 
 def pixart(patch: int = 2) -> Table:
-    """Returns the table of PixArtTransformer2DModel without conditions on the size."""
+    """Returns the table of PixArtTransformer2DModel."""
     block = (
         *rule("modulation/table", "scale_shift_table"),
         *_attention("self", "attn1"),
@@ -56,6 +57,14 @@ def pixart(patch: int = 2) -> Table:
     return (
         *affine("patches", "pos_embed.proj", patches((patch, patch))),
         *within("time", "adaln_single.emb.timestep_embedder", _TIME),
+        *(
+            entry
+            for name in ("resolution", "aspect_ratio")
+            for part, linear in (("hidden", "linear_1"), ("out", "linear_2"))
+            for entry in affine(
+                f"sliced/{name}_{part}", f"adaln_single.emb.{name}_embedder.{linear}"
+            )
+        ),
         *affine("shared_modulation", "adaln_single.linear"),
         *affine("text_hidden", "caption_projection.linear_1"),
         *affine("text_out", "caption_projection.linear_2"),
@@ -67,12 +76,15 @@ def pixart(patch: int = 2) -> Table:
 
 
 def wan(patch: Sequence[int] = (1, 2, 2)) -> Table:
-    """Returns the table of WanTransformer3DModel, text to video."""
+    """Returns the table of WanTransformer3DModel, from text, and from an image."""
     block = (
         *rule("modulation/table", "scale_shift_table", ONE_IN_FRONT),
         *_attention("self", "attn1"),
         *norm("norm_text", "norm2"),
         *_attention("text", "attn2"),
+        *affine("text/image_key", "attn2.add_k_proj"),
+        *affine("text/image_value", "attn2.add_v_proj"),
+        *norm("text/image_key_norm", "attn2.norm_added_k"),
         *_perceptron("mlp", "ffn"),
     )
     return (
@@ -81,6 +93,9 @@ def wan(patch: Sequence[int] = (1, 2, 2)) -> Table:
         *affine("shared_modulation", "condition_embedder.time_proj"),
         *affine("text_hidden", "condition_embedder.text_embedder.linear_1"),
         *affine("text_out", "condition_embedder.text_embedder.linear_2"),
+        *norm("image_norm_in", "condition_embedder.image_embedder.norm1"),
+        *_perceptron("", "condition_embedder.image_embedder.ff", prefix="image_"),
+        *norm("image_norm_out", "condition_embedder.image_embedder.norm2"),
         *within("blocks[{i}]", "blocks.{i}", block),
         *rule("modulation/table", "scale_shift_table", ONE_IN_FRONT),
         *affine("out", "proj_out"),
