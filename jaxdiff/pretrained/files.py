@@ -29,12 +29,6 @@ FILES = (".safetensors", ".json")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 """Files of PyTorch that run code when they are read."""
 
-CONVERT = (
-    "import torch, safetensors.torch as s; d = torch.load('{file}', weights_only=True);"
-    " s.save_file({{k: v.contiguous() for k, v in d.get('state_dict', d).items()"
-    " if hasattr(v, 'contiguous')}}, '{new}')"
-)
-
 KEPT = ("*.safetensors", "*.json", "*.txt")
 """The files fetched from the hub: weights, settings, vocabularies."""
 
@@ -236,10 +230,9 @@ def _shards(index: Path) -> tuple[dict[str, str], dict[str, Path]]:
 def refuse_pickled(file: Path) -> None:
     """Raises ValueError, which says how to convert it, for a file that may run code."""
     if file.suffix in PICKLED:
-        command = CONVERT.format(file=file, new=file.with_suffix(".safetensors"))
         raise ValueError(
-            f"{str(file)!r} is a pickle, which may run code when it is read. Convert it where"
-            f' PyTorch is installed: python -c "{command}"'
+            f"{str(file)!r} is a pickle, which may run code when it is read. Convert it to"
+            f" .safetensors, which runs nothing: python experiments/convert.py --file={file}"
         )
 
 
