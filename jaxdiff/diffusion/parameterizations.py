@@ -47,6 +47,12 @@ def velocity(schedule: Schedule, t: Time) -> Row:
     return derivative(schedule.alpha), derivative(schedule.sigma)
 
 
+def velocity_to_data(schedule: Schedule, t: Time) -> Row:
+    """Predicts -dx/dt, from noise to data (Ma et al. 2024, SiT)."""
+    alpha, sigma = velocity(schedule, t)
+    return -alpha, -sigma
+
+
 @checked
 @dataclass(frozen=True)
 class edm:  # noqa: N801 - named like `v` and `noise`

@@ -52,6 +52,16 @@ class ScaledTime:
 
 @pytree()
 @dataclass(frozen=True)
+class TimeToData:
+    """1 - t: the time from noise at 0 to data at 1 (Ma et al. 2024, SiT)."""
+
+    def __call__(self, process: Process, t: Time) -> Time:
+        """Returns the network's time input [b]."""
+        return 1 - t
+
+
+@pytree()
+@dataclass(frozen=True)
 class DiscreteIndex:
     """The index 0 ... steps - 1 that discrete-time models expect, for t = 1/steps ... 1.
 

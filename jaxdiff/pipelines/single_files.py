@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdiff.conditioning.encoders import ZeroTokens
-from jaxdiff.pipelines import inferred
+from jaxdiff.pipelines import inferred, research
 from jaxdiff.pipelines.families import SD3, T5_TOKENS
 from jaxdiff.pipelines.folders import from_folder
 from jaxdiff.pipelines.layouts import layout_of, sources_of
@@ -31,6 +31,8 @@ def from_file(
             part is missing; the tokenizer is not found.
     """
     tensors = open_tensors(file)
+    if research.is_research(tensors):
+        return research.parts_of(file, tensors, dtype, devices, config, scheduler)
     layout = layout_of(tensors, repr(str(file)))
     if config is None:
         parts = inferred.parts_of(layout, tensors, file, dtype, devices, tokenizer, scheduler)

@@ -78,7 +78,8 @@ def to_theirs(table: Table, params: Params) -> dict[str, Any]:
     out = {}
     for pair in pairs(table, leaves):
         if pair.theirs:
-            whole = join([pair.rule.layout.to_theirs(leaves[name]) for name in pair.ours])
+            parts = [pair.rule.layout.to_theirs(leaves[name]) for name in pair.ours]
+            whole = join(parts, pair.rule.groups)
             if pair.rule.tied:
                 out |= dict.fromkeys(pair.theirs, whole)
                 continue
@@ -125,7 +126,7 @@ def to_ours(
         keys = pair.theirs[:1] if pair.rule.tied else pair.theirs
         whole = join([_mapped(tensors[key]) for key in keys])
         sizes = [_outputs(jax.eval_shape(layout.to_theirs, parts[name])) for name in pair.ours]
-        for name, part in zip(pair.ours, divide(whole, sizes), strict=True):
+        for name, part in zip(pair.ours, divide(whole, sizes, pair.rule.groups), strict=True):
             value = layout.to_ours(part, parts[name].shape)
             if name not in homes:
                 place(name, value)

@@ -40,11 +40,17 @@ AS_IS = Layout("as it is", lambda x, shape: x, lambda x: x)
 KERNEL = Layout("kernel", lambda x, shape: _to_back(x), _to_front)
 """Linear maps (a transpose) and convolutions over one to three axes (OIHW to HWIO, ...)."""
 
-POINTWISE_CONV = Layout(
-    "a 1x1 convolution in the checkpoint, a linear map here",
-    lambda x, shape: x.reshape(x.shape[:2]).T,
-    lambda x: x.T[..., None, None],
-)
+
+def pointwise(axes: int) -> Layout:
+    """Returns the layout of a convolution of size 1 over so many axes; here, a linear map."""
+    return Layout(
+        f"a convolution of size 1 over {axes} axes in the checkpoint, a linear map here",
+        lambda x, shape: x.reshape(x.shape[:2]).T,
+        lambda x: x.T.reshape(*x.T.shape, *(1,) * axes),
+    )
+
+
+POINTWISE_CONV = pointwise(2)
 
 POINTWISE_LINEAR = Layout(
     "a linear map in the checkpoint, a 1x1 convolution here",
@@ -111,16 +117,20 @@ def patches(size: Sequence[int]) -> Layout:
     )
 
 
-def join(parts: list[AnyArray]) -> AnyArray:
-    """Joins arrays along the first axis."""
+def join(parts: list[AnyArray], groups: int = 1) -> AnyArray:
+    """Joins arrays along the first axis, in which they may alternate in equal groups."""
     if len(parts) == 1:
         return parts[0]
-    return (np if isinstance(parts[0], np.ndarray) else jnp).concatenate(parts)
+    parts = [rearrange(part, "(g n) ... -> g n ...", g=groups) for part in parts]
+    joined = (np if isinstance(parts[0], np.ndarray) else jnp).concatenate(parts, 1)
+    return rearrange(joined, "g n ... -> (g n) ...")
 
 
-def divide(whole: AnyArray, sizes: list[int]) -> list[AnyArray]:
-    """Divides an array along its first axis into parts of these sizes."""
+def divide(whole: AnyArray, sizes: list[int], groups: int = 1) -> list[AnyArray]:
+    """Divides an array along its first axis into parts of these sizes; undoes `join`."""
     if len(sizes) == 1:
         return [whole]
-    ends = np.cumsum(sizes)
-    return [whole[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    whole = rearrange(whole, "(g n) ... -> g n ...", g=groups)
+    ends = np.cumsum([size // groups for size in sizes])
+    parts = [whole[:, end - n // groups : end] for end, n in zip(ends, sizes, strict=True)]
+    return [rearrange(part, "g n ... -> (g n) ...") for part in parts]

@@ -1,11 +1,12 @@
-"""The table of positions in files of Stable Diffusion 3, which a formula gives here."""
+"""The table of positions in files of Stable Diffusion 3 and DiT, which a formula gives here."""
 
+import math
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxdiff.networks.dit import CentredGrid, MMDiT
+from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT
 
 TOLERANCE = 0.02
 """Of numbers in [-1, 1] that may be stored in half precision."""
@@ -23,6 +24,8 @@ def check_positions(network: Any, table: Any, source: str) -> None:
     Raises:
         ValueError: it is of another size, or holds others than the network adds.
     """
+    if table is not None and isinstance(network, DiT):
+        return _check_all(network, table, source)
     grid = getattr(getattr(network, "positions", None), "places", None)
     if table is None or not isinstance(network, MMDiT) or not isinstance(grid, CentredGrid):
         return
@@ -37,6 +40,17 @@ def check_positions(network: Any, table: Any, source: str) -> None:
         raise ValueError(
             f"{source} holds other positions than sines and cosines of a grid of {most} places"
             f" over {grid.extent:g}: they differ by {error:.2g}"
+        )
+
+
+def _check_all(network: DiT, table: Any, source: str) -> None:
+    side = math.isqrt(table.shape[1])
+    places = network.positions.places((1, side, side))
+    expected = np.asarray(network.positions.added(places[None], network.features))
+    stored = np.asarray(table, np.float32)
+    if stored.shape != expected.shape or np.abs(stored - expected).max() > TOLERANCE:
+        raise ValueError(
+            f"{source} holds other positions than sines and cosines of {side} by {side} places"
         )
 
 

@@ -29,7 +29,8 @@ class Rule:
     ours ("query", "key") <-> theirs "in_proj" has the sizes of our parts, ours "in" <-> theirs
     ("value", "gate") has equal parts. With `tied`, all keys hold copies of one array of ours, such
     as an embedding that each block repeats. A rule with one side empty names parameters without a
-    counterpart; its patterns may contain `*` for anything.
+    counterpart; its patterns may contain `*` for anything. The parts of an array of theirs may
+    alternate in several `groups`, as queries, keys and values of each head.
 
     Raises:
         ValueError: the rule could not be inverted.
@@ -39,6 +40,7 @@ class Rule:
     theirs: tuple[str, ...]
     layout: Layout = AS_IS
     tied: bool = False
+    groups: int = 1
 
     def __post_init__(self):
         found = [_WILDCARD.findall(pattern) for pattern in (*self.ours, *self.theirs)]
@@ -61,16 +63,18 @@ class Rule:
 Table = Sequence[Rule]
 
 
-def rule(ours: Names, theirs: Names, layout: Layout = AS_IS) -> tuple[Rule]:
+def rule(ours: Names, theirs: Names, layout: Layout = AS_IS, groups: int = 1) -> tuple[Rule]:
     """Returns a table of one rule; several names are parts of one array on the other side."""
-    return (Rule(_several(ours), _several(theirs), layout),)
+    return (Rule(_several(ours), _several(theirs), layout, groups=groups),)
 
 
-def affine(ours: Names, theirs: Names, layout: Layout = KERNEL, bias: Layout = AS_IS) -> Table:
+def affine(
+    ours: Names, theirs: Names, layout: Layout = KERNEL, bias: Layout = AS_IS, groups: int = 1
+) -> Table:
     """Returns the rules of linear maps and convolutions, with or without a bias."""
     return (
-        *rule(_below(ours, "/kernel"), _below(theirs, ".weight"), layout),
-        *rule(_below(ours, "/bias"), _below(theirs, ".bias"), bias),
+        *rule(_below(ours, "/kernel"), _below(theirs, ".weight"), layout, groups),
+        *rule(_below(ours, "/bias"), _below(theirs, ".bias"), bias, groups),
     )
 
 

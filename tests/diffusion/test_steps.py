@@ -73,6 +73,16 @@ def test_the_variance_of_an_ancestral_step_is_the_papers(variance):
     np.testing.assert_allclose(x_s, mean + np.sqrt(expected) * noise, rtol=1e-4)
 
 
+@pytest.mark.parametrize("share", [-0.2, 0.0, 1.1])
+def test_the_last_ancestral_step_ends_at_the_data_for_any_share(share):
+    """Fails if a network whose share of the variance is below 0 divides by that of the data."""
+    oracle = oracles.Gaussian(COSINE, mean=jnp.array([0.5]), std=0.4)
+    learned = lambda x, t, cond: oracle(x, t, cond)._replace(variance=jnp.full_like(x, share))
+    x = jnp.array([[0.3], [-1.0]])
+    x_s, _ = step_of("DDPM(variance='learned')", learned, x, 0.2, 0.0)
+    np.testing.assert_allclose(x_s, oracle(x, jnp.full(2, 0.2), {}).x0, rtol=1e-5)
+
+
 @pytest.mark.parametrize("tau", [0.0, 0.7])
 def test_data_that_are_linear_in_lambda_are_integrated_exactly(tau):
     """By two x0 and a corrector, with noise; fails if a step's mean is weighted otherwise."""

@@ -106,11 +106,11 @@ def write_consistency(folder: Path, scheduler: dict[str, Any] = CONSISTENCY) -> 
     return folder
 
 
-def write_dit(folder: Path, scheduler: dict[str, Any] = DDIM) -> Path:
+def write_dit(folder: Path, scheduler: dict[str, Any] = DDIM, **options: Any) -> Path:
     """Writes DiTPipeline, of a thousand classes: the pipeline there knows the number of none."""
     network = {
         "_class_name": "DiTTransformer2DModel", **TRANSFORMER, "num_embeds_ada_norm": 1000,
-        "norm_type": "ada_norm_zero", "norm_eps": 1e-6,
+        "norm_type": "ada_norm_zero", "norm_eps": 1e-6, **options,
     }  # fmt: skip
     write_network(folder / "transformer", network, seed=2)
     # Each block there has the embeddings, all alike.

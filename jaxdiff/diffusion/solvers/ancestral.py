@@ -45,7 +45,9 @@ class DDPM:
         if self.variance == "learned":
             if share is None:
                 raise ValueError("DDPM: variance='learned', but the model predicts none")
-            spread = sigma_s * (large / jnp.where(sigma_s > 0, sigma_s, 1)) ** share
+            # At the data sigma_s is 0, and a share below 0 would divide by it.
+            there = sigma_s > 0
+            spread = sigma_s * jnp.where(there, sigma_t / jnp.where(there, sigma_s, 1), 1) ** share
         else:
             spread = {"small": sigma_s, "large": large}[self.variance]
         mean = alpha_s * x0 + sigma_s * ratio * noise
