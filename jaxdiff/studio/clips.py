@@ -1,4 +1,4 @@
-"""Clips of a run: from a prompt, or from a picture that they begin with; as files and as strips."""
+"""Clips of a model: from a prompt, or a picture that they begin with; as files and as strips."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,23 +13,27 @@ from jaxdiff.studio import pixels
 from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.own_runs import OfRun
 from jaxdiff.studio.provenance import Finish
+from jaxdiff.studio.released import Released
 from jaxdiff.studio.requests import Request, Watch, flag, sampling_of
 
 SIDE = 256
 """Pixels on the shorter side below which clips are written larger."""
 
+Source = OfRun | Released
 Clips = Float[np.ndarray, "n f h w c"]
 Frames = UInt8[np.ndarray, "f h w rgb"]
 
 
 def drawn(
-    source: OfRun, request: Request, frames: int | None = None, watch: Watch | None = None
+    source: Source, request: Request, frames: int | None = None, watch: Watch | None = None
 ) -> Clips:
     """Returns clips in [-1, 1]; `request.image` is what they begin with.
 
     Raises:
-        ValueError: the run draws no clips, or none of this number of frames.
+        ValueError: the model draws no clips, or none of this number of frames.
     """
+    if isinstance(source, Released):
+        return source.draw_clips(request, frames, watch)
     run = source.of_frames(frames)
     first: dict[str, Any] = {}
     if request.image is not None:
@@ -40,8 +44,10 @@ def drawn(
     return run.sample(request.num, cond, negative=negative, watch=watch, **first, **options)
 
 
-def code(source: OfRun, request: Request, frames: int | None = None) -> tuple[str, str]:
+def code(source: Source, request: Request, frames: int | None = None) -> tuple[str, str]:
     """Returns the Python, and the command line, that draw the same clips."""
+    if isinstance(source, Released):
+        return source.code(request, frames)
     named = ("steps", "guidance_scale", "solver", "timesteps", "seed")
     settings = {name: getattr(request, name) for name in named}
     settings = {name: value for name, value in settings.items() if value is not None}

@@ -88,6 +88,14 @@ class OfRun:
         )
         return divided(pictures, requests)
 
+    def clip_shape(self, frames: int | None = None) -> tuple[int, ...]:
+        """Returns the shape [f, h, w, c] of its clips, of a number of frames or of its own.
+
+        Raises:
+            ValueError: as `of_frames`.
+        """
+        return tuple(self.of_frames(frames).shape)
+
     def of_frames(self, frames: int | None) -> Run:
         """Returns the run for clips of a number of frames, None for its own; the latest is kept.
 

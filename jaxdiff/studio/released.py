@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from jaxdiff.pipelines.first_frames import continues
 from jaxdiff.pipelines.pipeline import Pipeline
 from jaxdiff.studio import control
 from jaxdiff.studio.folders import Folders
@@ -38,10 +40,31 @@ class Released:
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Returns those of the pipeline."""
-        return defaults_of(self.pipeline.parts.options, self.pipeline.parts.size)
+        classes = self.pipeline.parts.model.network.inputs.num_classes
+        own = defaults_of(self.pipeline.parts.options, self.pipeline.parts.size[-2:])
+        return {**own, "classes": tuple(map(str, range(classes or 0)))}
+
+    def cond(self, prompt: str) -> dict[str, Any]:
+        """Returns the condition that a prompt names: a text, or the number of a class.
+
+        Raises:
+            ValueError: there is no such class; the model has no conditions.
+        """
+        if self.pipeline.parts.text is not None:
+            return {"text": prompt}
+        classes, prompt = self.pipeline.parts.model.network.inputs.num_classes, prompt.strip()
+        if not prompt:
+            return {}
+        if not classes:
+            raise ValueError(f"prompt={prompt!r}: this model draws without conditions")
+        if not prompt.isdigit() or int(prompt) >= classes:
+            raise ValueError(f"prompt={prompt!r}: this model draws classes, 0 to {classes - 1}")
+        return {"label": int(prompt)}
 
     def draw(self, request: Request, watch: Watch | None = None) -> Images:
         """Returns pictures in [-1, 1]."""
+        if len(self.pipeline.parts.size) != 2:
+            raise ValueError(f"{self.name!r} draws clips: they are in the page's panel Video")
         nets = tuple(net for _, net in request.control)
         pipeline, prompt = self.adapted(request.prompt, nets)
         known = None if request.mask is None else np.asarray(request.mask) < 0.5
@@ -49,7 +72,7 @@ class Released:
         maps = control.fitted(request.control, networks) if request.control else None
         return pipeline.sample(
             request.num,
-            prompt,
+            self.cond(prompt),
             negative=request.negative or None,
             size=request.size,
             image=request.image,
@@ -60,18 +83,55 @@ class Released:
             **sampling_of(request),
         )
 
+    def clip_shape(self, frames: int | None = None) -> tuple[int, int, int, int]:
+        """Returns the shape [f, h, w, c] of its clips, of a number of frames or of its own.
+
+        Raises:
+            ValueError: it draws no clips.
+        """
+        size = self.pipeline.parts.size
+        if len(size) != 3:
+            raise ValueError(f"{self.name!r} draws no clips; its pictures are {size}")
+        return (frames or size[0], size[1], size[2], 3)
+
+    def draw_clips(
+        self, request: Request, frames: int | None = None, watch: Watch | None = None
+    ) -> Float[np.ndarray, "n f h w c"]:
+        """Returns clips in [-1, 1]; `request.image` is what they continue.
+
+        Raises:
+            ValueError: it draws no clips, or none of this number of frames.
+        """
+        size = self.clip_shape(frames)[:3]
+        pipeline, prompt = self.adapted(request.prompt)
+        if request.image is not None and not continues(pipeline.parts):
+            raise ValueError(f"{self.name!r} continues no picture: leave it out")
+        return pipeline.sample(
+            request.num,
+            prompt,
+            negative=request.negative or None,
+            size=size,
+            image=request.image,
+            watch=watch,
+            **sampling_of(request),
+        )
+
     def together(self, requests: Sequence[Request], watch: Watch | None = None) -> list[np.ndarray]:
         """Returns the pictures of each request, drawn as one."""
         one, batch = requests[0], joined(requests)
         pictures = self.pipeline.sample(
             len(batch.seeds),
-            {"text": batch.prompts},
+            self._conds(batch.prompts),
             negative=one.negative or None,
             size=one.size,
             watch=watch,
             **{**sampling_of(one), "seed": batch.seeds, "first": batch.places},
         )
         return divided(pictures, requests)
+
+    def _conds(self, prompts: Sequence[str]) -> dict[str, Any]:
+        each = [self.cond(prompt) for prompt in prompts]
+        return {name: [cond[name] for cond in each] for name in each[0]}
 
     def adapted(self, prompt: str, nets: tuple[Path | None, ...] = ()) -> tuple[Pipeline, str]:
         """Returns the pipeline with a prompt's adapters and ControlNets, and the prompt without.
@@ -95,8 +155,8 @@ class Released:
             self._adapted[wanted, nets] = pipeline
         return self._adapted[wanted, nets], prompt
 
-    def code(self, request: Request) -> tuple[str, str]:
-        """Returns the Python, and the command line, that draw the same."""
+    def code(self, request: Request, frames: int | None = None) -> tuple[str, str]:
+        """Returns the Python, and the command line, that draw the same; `frames`, of clips."""
         chosen = replace(request, prompt=LORA.sub("", request.prompt).strip())
         settings = chosen.settings()
         prompt, num = settings.pop("prompt"), settings.pop("num")
@@ -105,7 +165,12 @@ class Released:
         lines = ["import jaxdiff"]
         lines += ["from jaxdiff.tasks.controls import Map"] if request.control else []
         lines += ["", f"pipeline = jaxdiff.released({str(self.path)!r})"]
-        flags = [f"--model={self.path}", f"--prompt={json.dumps(prompt, ensure_ascii=False)}"]
+        cond: Any = self.cond(prompt)
+        flags = [f"--model={self.path}"]
+        if "text" in cond:
+            flags.append(f"--prompt={json.dumps(prompt, ensure_ascii=False)}")
+            cond = prompt
+        flags += [f"--label={cond['label']}"] if "label" in cond else []
         for name, weight in adapters:
             path = _lora_path(self.folders, name)
             lines.append(f"pipeline = pipeline.with_lora({str(path)!r}, {weight:g})")
@@ -116,11 +181,14 @@ class Released:
             flags.append(f"--control_steps={one.start:g}:{one.end:g}")
         given = "".join(f", {name}={value!r}" for name, value in settings.items())
         given += pictures_given(request)
-        lines.append(f"pictures = pipeline.sample({num}, {prompt!r}{given})")
+        clip = self.clip_shape(frames)[:3] if len(self.pipeline.parts.size) == 3 else ()
+        given += f", size={clip}" if clip else ""
+        lines.append(f"pictures = pipeline.sample({num}, {cond!r}{given})")
         written = {**settings, "num": num} if num > 1 else settings
         flags += [flag(name, value) for name, value in written.items()]
         flags += [] if request.image is None else ["--image=in.png"]
         flags += [] if request.mask is None else ["--mask=mask.png"]
+        flags += [f"--frames={clip[0]}", "--out=clips.mp4"] if clip else []
         return "\n".join(lines), " ".join(["python -m jaxdiff generate", *flags])
 
 

@@ -36,5 +36,5 @@ def test_the_table_of_a_diffusion_transformer_is_checked():
     check_positions(network, table.astype(np.float16), "a file")
     turned = table.reshape(3, 3, 8).swapaxes(0, 1).reshape(1, 9, 8)
     for other in (turned, 0.5 * table, table[..., :6]):
-        with pytest.raises(ValueError, match="other positions than .* of 3 by 3 places"):
+        with pytest.raises(ValueError, match=r"other positions than .* of 3 by 3 places"):
             check_positions(network, other, "a file")

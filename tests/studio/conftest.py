@@ -31,6 +31,15 @@ def folders(tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="session")
+def net(folders):
+    """The name of a ControlNet in the folders."""
+    from tests.support.control import write_control
+
+    write_control(folders.folder("controlnet") / "net")
+    return "net"
+
+
 @pytest.fixture
 def client(studio):
     """A client on this machine of the file's own `studio`."""

@@ -15,7 +15,6 @@ from jaxdiff.studio.requests import alike
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.studio.sources import open_source
 from jaxdiff.tasks.controls import Map
-from tests.support.control import write_control
 
 VALUES = {"model": "sd", "prompt": "a red cat", "seed": 5, "steps": 2, "guidance_scale": 3.0}
 
@@ -35,8 +34,7 @@ def row(**changes):
 
 
 @pytest.fixture(scope="module")
-def studio(folders, opener):
-    write_control(folders.folder("controlnet") / "net")
+def studio(folders, opener, net):
     found = Studio(folders, options=opener.keywords)
     found._sources["sd"] = open_source(folders.path("checkpoints", "sd"), folders, **found.options)
     yield found

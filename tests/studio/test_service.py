@@ -157,6 +157,11 @@ def test_progress_and_interruption(client, studio):
     assert 0 < found["progress"] < 1
     assert picture(found["current_image"]).size[0] >= 16
     job = studio.worker.running
+    # Neither another user's job nor a graph.
+    client.post("/sdapi/v1/interrupt", auth=("ann", "x"))
+    client.post("/interrupt")
+    client.post("/interrupt", json={"prompt_id": job.key})
+    assert not job.stopped
     before = job.step
     client.post("/sdapi/v1/interrupt")
     thread.join()

@@ -7,7 +7,6 @@ from jaxdiff.studio.graph.engine import Engine
 from jaxdiff.studio.graph.graph import Graph, Link, Node
 from jaxdiff.tasks.controls import Map
 from tests.studio.test_engine import STEPS, pixels, txt2img
-from tests.support.control import write_control
 
 
 def controlled(**options):
@@ -29,13 +28,12 @@ def controlled(**options):
     )
 
 
-def test_a_controlnet_steers_as_in_the_pipeline(folders, opener):
+def test_a_controlnet_steers_as_in_the_pipeline(folders, opener, net):
     """Fails if the map, its strength or its steps are others than `sample(control=...)` has."""
-    write_control(folders.folder("controlnet") / "net")
     engine = Engine(folders, opener)
     found = np.stack(pixels(engine, engine.run(controlled(end_percent=0.5))["7"]))
     base = engine.opened(folders.path("checkpoints", "sd"))
-    pipeline = base.with_controlnet(folders.path("controlnet", "net"))
+    pipeline = base.with_controlnet(folders.path("controlnet", net))
     values = np.broadcast_to(np.array([0x40, 0xFF, 0x80], np.float32) / 255, (16, 16, 3))
     expected = pipeline.sample(
         2, "a red cat", negative="blue", steps=STEPS, guidance_scale=3.0, seed=5, solver="Euler",

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,13 +15,18 @@ av = pytest.importorskip("av")
 
 from fastapi.testclient import TestClient
 
+from jaxdiff.evaluation.pictures import clip_strips
+from jaxdiff.pipelines import released
 from jaxdiff.runs.clips import begun
 from jaxdiff.studio.page import video
 from jaxdiff.studio.service.app import application
+from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Limits, Studio
-from jaxdiff.studio.sources import OfRun
+from jaxdiff.studio.sources import OfRun, Released, Request
+from jaxdiff.weights.devices import Devices, make_mesh
 from tests.studio.test_service import HERE, Drawer
 from tests.support.clips import clips_run
+from tests.support.released_others import write_dit, write_unconditional, write_wan
 
 VALUES = {"model": "clips", "prompt": "3", "seed": 5, "num": 2, "steps": 2}
 
@@ -33,10 +39,20 @@ def run():
 @pytest.fixture(scope="module")
 def studio(folders, run, tmp_path_factory):
     limits = Limits(frames=100)
-    found = Studio(folders, {"clips": tmp_path_factory.mktemp("clips")}, limits)
+    models = {name: wan(tmp_path_factory, name) for name in ("wan", "wan_image")}
+    paths = {name: model.path for name, model in models.items()}
+    found = Studio(folders, {"clips": tmp_path_factory.mktemp("clips"), **paths}, limits)
     found._sources |= {"clips": OfRun("clips", run), "sd": Drawer()}
+    found._sources |= models
     yield found
     found.close()
+
+
+def wan(factory, name):
+    """Wan's model, of text alone or of an image, whose own clips are short and small."""
+    folder = write_wan(factory.mktemp(name) / name, from_image=name == "wan_image")
+    opened = released(folder, devices=Devices(make_mesh(jax.devices()[:1])))
+    return Released(name, folder, replace(opened, parts=replace(opened.parts, size=(3, 16, 24))))
 
 
 def last(*arguments):
@@ -99,7 +115,54 @@ def test_clips_of_another_length_and_what_is_no_clip(studio):
     assert "--frames=4" in command
     with pytest.raises(gradio.Error, match="at most 100 frames"):
         last(studio, VALUES | {"num": 16}, None, None)
-    with pytest.raises(gradio.Error, match="released model"):
+    with pytest.raises(gradio.Error, match="'sd' draws no clips"):
         last(studio, VALUES | {"model": "sd"}, None, None)
     with pytest.raises(ValueError, match="draws clips"):
         studio.source("clips").draw(video.request_of(studio, VALUES))
+
+
+def test_clips_of_released_models(studio):
+    """Fails if the picture, its size or the number of frames is another than the library's."""
+    values = VALUES | {"model": "wan", "prompt": "a red cat", "num": 1, "steps": 1}
+    players, strip, _, python, command = last(studio, values, None, None)
+    assert players.count("<video ") == 1
+    assert strip.width > 3 * strip.height / 2
+    assert python.endswith("sample(1, 'a red cat', seed=5, steps=1, size=(3, 16, 24))")
+    assert command.endswith("--frames=3 --out=clips.mp4")
+    image = Image.new("RGB", (48, 32), (200, 30, 30))
+    with pytest.raises(gradio.Error, match="continues no picture"):
+        last(studio, values, image, None)
+    values |= {"model": "wan_image"}
+    with pytest.raises(gradio.Error, match="give image"):
+        last(studio, values, None, None)
+    _, strip, _, python, command = last(studio, values, image, 5)
+    assert "image=image, size=(5, 16, 24)" in python
+    assert "--image=in.png --frames=5" in command
+    picture = np.full((16, 24, 3), [200, 30, 30], np.float32) / np.float32(127.5) - 1
+    pipeline = studio.source("wan_image").pipeline
+    expected = pipeline.sample(1, "a red cat", image=picture, size=(5, 16, 24), steps=1, seed=5)
+    difference = np.asarray(strip, np.float32) - clip_strips(expected)
+    assert np.abs(difference).max() <= 1
+    with pytest.raises(gradio.Error, match="a clip of 4 frames"):
+        last(studio, values, image, 4)
+    with pytest.raises(ValueError, match="draws clips"):
+        studio.source("wan").draw(video.request_of(studio, values))
+
+
+@pytest.mark.parametrize(("write", "prompt"), [(write_unconditional, ""), (write_dit, "7")])
+def test_released_models_without_texts_are_drawn(write, prompt, studio, tmp_path):
+    """Fails if a model asks for previews that it has not, or a class is not the prompt's."""
+    folder = write(tmp_path / "model")
+    opened = released(folder, devices=Devices(make_mesh(jax.devices()[:1])))
+    source = Released("model", folder, opened)
+    request = Request(prompt=prompt, seed=3, steps=2)
+    job = Job(lambda job: source.draw(request, studio.watched(source, job)))
+    found = studio.worker.submit(job).wait(60.0)
+    cond = {"label": 7} if prompt else {}
+    np.testing.assert_array_equal(found, opened.sample(1, cond, seed=3, steps=2))
+    python, command = source.code(request)
+    assert f"sample(1, {cond!r}, seed=3" in python
+    assert ("--label=7" in command) == bool(prompt)
+    assert "--prompt" not in command
+    with pytest.raises(ValueError, match=r"this model draws (classes, 0 to 999|without)"):
+        source.draw(replace(request, prompt="a cat"))

@@ -10,7 +10,7 @@ from jaxdiff.studio import pixels
 from jaxdiff.studio.graph import picture
 from jaxdiff.studio.graph.checking import problems
 from jaxdiff.studio.graph.graph import Graph, Link, read, value_of
-from jaxdiff.studio.page.parts import buttons, sheet
+from jaxdiff.studio.page.parts import buttons, sheet, visitor
 from jaxdiff.studio.service import editor
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
@@ -103,7 +103,7 @@ def ran(studio: Studio, graph: Graph, rows: Any) -> Iterator[tuple[Any, ...]]:
         flags = "".join(f" --set {json.dumps(f'{p}={v}')}" for p, v in changes.items())
         command = f"python -m jaxdiff graph workflow.json{flags}"
         work = lambda job: studio.engine.run(changed, watch=job.report)
-        job = studio.worker.submit(Job(work, "page", limit=studio.limits.seconds))
+        job = studio.worker.submit(Job(work, visitor(), limit=studio.limits.seconds))
         while not job.finished.wait(0.2):
             yield gradio.skip(), f"step {job.step} of {job.steps}", command
         ends = job.wait()

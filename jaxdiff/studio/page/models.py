@@ -12,6 +12,7 @@ from jaxdiff.pretrained.files import header_of
 from jaxdiff.runs import compare
 from jaxdiff.studio.folders import Folders, inside
 from jaxdiff.studio.merging import merged
+from jaxdiff.studio.page.parts import visitor
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
 from jaxdiff.studio.sources import Released
@@ -56,7 +57,7 @@ def merge(
             whole = merged(pipelines[0], pipelines[1], weight, *pipelines[2:])
             save_file(whole, path)
 
-        studio.worker.submit(Job(work, "page")).wait()
+        studio.worker.submit(Job(work, visitor())).wait()
     except (ValueError, RuntimeError, OSError) as error:
         raise gradio.Error(str(error)) from None
     opened = [f"jaxdiff.released({str(_path(studio, name))!r})" for name in given]

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio
 import numpy as np
+from gradio.context import LocalContext
 from PIL import Image
 
 from jaxdiff.studio import pixels, wildcards
@@ -121,7 +122,7 @@ def drawn(studio: Studio, request: Request, model: str | None) -> Iterator[tuple
     """
     try:
         python, command = studio.source(model).code(request)
-        job = studio.submit(request, model=model, client="page")
+        job = studio.submit(request, model=model, client=visitor())
         start = time.perf_counter()
         while not job.finished.wait(0.2):
             yield _preview(studio, job), line_of(job), python, command
@@ -133,6 +134,12 @@ def drawn(studio: Studio, request: Request, model: str | None) -> Iterator[tuple
     images = [(enlarged(each.image), each.text) for each in pictures]
     state = "interrupted after" if job.stopped else "drawn in"
     yield images, f"{state} {seconds:.2f} s: {files}", python, command
+
+
+def visitor() -> str:
+    """Returns the browser's tab whose event is handled, as a client of the queue."""
+    asked = LocalContext.request.get(None)
+    return f"page {getattr(asked, 'session_hash', None) or ''}".strip()
 
 
 def line_of(job: Any) -> str:
@@ -179,5 +186,5 @@ def buttons(studio: Studio) -> Any:
     with gradio.Row():
         draw = gradio.Button("Draw (Ctrl+Enter)", variant="primary", elem_classes=["draws"])
         stop = gradio.Button("Interrupt (Esc)", variant="stop", elem_classes=["stops"])
-    stop.click(studio.worker.interrupt, queue=False)
+    stop.click(lambda: studio.worker.interrupt(visitor()), queue=False)
     return draw

@@ -6,7 +6,7 @@ from typing import Any
 import gradio
 
 from jaxdiff.studio import pixels, plots
-from jaxdiff.studio.page.parts import buttons, request_of, settings, sheet
+from jaxdiff.studio.page.parts import buttons, request_of, settings, sheet, visitor
 from jaxdiff.studio.service.jobs import CancelledError, Job
 from jaxdiff.studio.service.studio import Studio
 
@@ -70,7 +70,7 @@ def plotted(
 
             return plots.plot(request, axes, draw)
 
-        job = studio.worker.submit(Job(work, "page", limit=studio.limits.seconds))
+        job = studio.worker.submit(Job(work, visitor(), limit=studio.limits.seconds))
         while not job.finished.wait(0.2):
             yield gradio.skip(), f"picture {len(done)} of {count}", code
         sheets = job.wait()

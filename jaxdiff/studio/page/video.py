@@ -9,18 +9,17 @@ import gradio
 from PIL import Image
 
 from jaxdiff.studio import clips, pixels
-from jaxdiff.studio.page.parts import buttons, line_of, picture, request_of, settings
+from jaxdiff.studio.page.parts import buttons, line_of, picture, request_of, settings, visitor
 from jaxdiff.studio.service.jobs import Job
 from jaxdiff.studio.service.studio import Studio
-from jaxdiff.studio.sources import OfRun
 
 
 def panel(studio: Studio) -> None:
-    """Video: clips of a run."""
+    """Video: clips of a run, or of a released model."""
     with gradio.Row():
         with gradio.Column():
             chosen = settings(studio, sizes=False)
-            frames = gradio.Number(0, label="Frames (0: the run's own)", precision=0)
+            frames = gradio.Number(0, label="Frames (0: the model's own)", precision=0)
             with gradio.Accordion("Begin with a picture", open=False):
                 first = gradio.Image(label="First frame", type="pil", image_mode="RGB")
             draw = buttons(studio)
@@ -48,9 +47,9 @@ def drawn(
     """
     try:
         source = studio.source(values["model"])
-        if not isinstance(source, OfRun):
-            raise ValueError(f"{values['model']!r} is a released model; clips are of runs here")
-        count = source.of_frames(frames).shape[0]
+        if not isinstance(source, clips.Source):
+            raise ValueError(f"{values['model']!r} draws no clips")
+        count = source.clip_shape(frames)[0]
         request = request_of(studio, values, image=_first(source, image))
         if count * request.num > studio.limits.frames:
             raise ValueError(
@@ -64,7 +63,7 @@ def drawn(
             finished = clips.finished(found, studio.finish)
             return clips.saved(studio.folders, finished), clips.strips(finished)
 
-        job = studio.worker.submit(Job(work, "page", limit=studio.limits.seconds))
+        job = studio.worker.submit(Job(work, visitor(), limit=studio.limits.seconds))
         while not job.finished.wait(0.2):
             yield gradio.skip(), gradio.skip(), line_of(job), *code
         names, sheet = job.wait()
@@ -86,8 +85,8 @@ def players(names: list[str]) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(found)}</div>'
 
 
-def _first(source: OfRun, image: Image.Image | None) -> Any:
+def _first(source: clips.Source, image: Image.Image | None) -> Any:
     if image is None:
         return None
-    height, width = source.run.shape[-3:-1]
+    height, width = source.clip_shape()[1:3]
     return pixels.array_of(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))

@@ -90,7 +90,7 @@ def panel(studio: Studio) -> None:
             with gradio.Accordion("The same in Python, and as a command", open=False):
                 python = gradio.Code(label="Python", language="python", interactive=False)
                 command = gradio.Code(label="Command", language="shell", interactive=False)
-    stop.click(studio.worker.interrupt, queue=False)
+    stop.click(lambda: studio.worker.interrupt(parts.visitor()), queue=False)
 
     def run(chosen: str, words: str, pairs: Any, start: Any, name: str) -> Iterator[Any]:
         yield from drawn(studio, chosen or "", words, int(pairs or 0), int(start or 0), name)
@@ -142,7 +142,7 @@ def drawn(
             pairs = voting.write_pairs(samples, cond, folder)
             return Poll(folder, tuple(voting.left(folder, pairs)))
 
-        job = studio.worker.submit(Job(work, "page", limit=studio.limits.seconds))
+        job = studio.worker.submit(Job(work, parts.visitor(), limit=studio.limits.seconds))
         while not job.finished.wait(0.2):
             yield *[gradio.skip()] * 3, parts.line_of(job), *code
         yield *shown(job.wait()), *code

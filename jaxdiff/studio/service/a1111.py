@@ -71,8 +71,8 @@ def router(studio: Studio) -> APIRouter:
 
     @routes.post("/interrupt")
     @routes.post("/skip")
-    def interrupt() -> dict[str, Any]:
-        studio.worker.interrupt()
+    def interrupt(asked: Request) -> dict[str, Any]:
+        studio.worker.interrupt(client_of(asked))
         return {}
 
     @routes.get("/options")

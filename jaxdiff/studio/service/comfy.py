@@ -26,7 +26,7 @@ from jaxdiff.studio.service.studio import Studio
 Payload = Annotated[dict[str, Any], Body()]
 
 
-def router(studio: Studio, prompts: Prompts) -> APIRouter:  # noqa: PLR0915 - a route each
+def router(studio: Studio, prompts: Prompts) -> APIRouter:
     """Returns the routes."""
     routes = APIRouter(tags=["ComfyUI"])
 
@@ -60,10 +60,11 @@ def router(studio: Studio, prompts: Prompts) -> APIRouter:  # noqa: PLR0915 - a 
 
     @routes.post("/interrupt")
     def interrupt(payload: Annotated[dict[str, Any] | None, Body()] = None) -> None:
+        # Clients do not say who they are here: what they mean are graphs.
         key = (payload or {}).get("prompt_id")
-        running = studio.worker.running
-        if key is None or (running is not None and running.key == key):
-            studio.worker.interrupt()
+        for prompt in prompts.queued()[0]:
+            if key in (None, prompt.key):
+                studio.worker.interrupt(key=prompt.key)
 
     @routes.get("/history")
     def history(max_items: int = 200) -> dict[str, Any]:

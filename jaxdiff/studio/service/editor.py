@@ -261,11 +261,7 @@ def job_router(studio: Studio, prompts: Prompts) -> APIRouter:
 
     @routes.post("/jobs/{key}/cancel")
     def cancel(key: str) -> None:
-        running = studio.worker.running
-        if running is not None and running.key == key:
-            studio.worker.interrupt()
-        else:
-            studio.worker.cancel(key)
+        studio.worker.cancel(key)
 
     return routes
 

@@ -151,19 +151,19 @@ class Worker:
         with self._condition:
             return [*([self.running] if self.running else []), *self._beside]
 
-    def interrupt(self) -> None:
-        """Ends what is in progress after its step."""
+    def interrupt(self, client: str | None = None, key: str | None = None) -> None:
+        """Ends what is in progress after its step: of a client, or one job; by default all."""
         for job in self.in_progress():
-            job.stop()
+            if client in (None, job.client) and key in (None, job.key):
+                job.stop()
 
     def cancel(self, key: str | None = None) -> None:
         """Takes a job from the queue, or all of them; ends it if it runs."""
         for job in self.waiting():
             if key in (None, job.key):
                 self._take(job)
-        for job in self.in_progress():
-            if key == job.key:
-                job.stop()
+        if key is not None:
+            self.interrupt(key=key)
 
     def close(self, timeout: float = 10.0) -> None:
         """Ends the job in progress and the thread; cancels what waits."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxdiff.codecs.pixels import Pixels
 from jaxdiff.config.kinds import suggest
 from jaxdiff.files import atomic_write
 from jaxdiff.studio import pixels
@@ -259,6 +260,7 @@ def _released(path: Path, options: Mapping[str, Any]) -> Any:
 def _map_of(source: Source) -> Any:
     if not isinstance(source, Released):
         return None
-    pipeline = source.pipeline
-    settings = pipeline.parts.codec.network.settings
-    return previews.fitted(pipeline.decode, settings.latent_channels)
+    parts = source.pipeline.parts
+    if isinstance(parts.codec, Pixels) or len(parts.size) != 2:
+        return None  # pixels are seen as they are, and clips have no previews
+    return previews.fitted(source.pipeline.decode, parts.latent_channels)
