@@ -1,12 +1,10 @@
 """Emoji scenes that follow a map: edges, a line drawing, segments, depth, masks, grey, few pixels.
 
-A control network beside the frozen transformer of scenes_text:dit, which was trained before:
+A control network beside the frozen U-Net of the published model, scenes_text:few:
 
-    python -m jaxdiff train --config=scenes_text:dit --workdir=runs/scenes_text_dit
-    python -m jaxdiff train --config=scenes_controlnet:edges --workdir=runs/scenes_edges \\
-        --config.weights.network=runs/scenes_text_dit --config.weights.codec=runs/scenes_autoencoder
+    python -m jaxdiff train --config=scenes_controlnet:edges --workdir=runs/scenes_edges
 
-It begins as a copy of the first half of the transformer's blocks, and as no change. `control_gain`
+It begins as a copy of the U-Net's encoder, and as no change. `control_gain`
 in metrics.jsonl is the distance that the map makes in the prediction: it rises from zero long
 before pictures follow the map. A sheet of maps, of samples with and without them and of the real
 scenes is written to samples/. Maps are exact: they come from the scene, not from its pixels. From a
@@ -32,8 +30,9 @@ MAPS = {
 
 
 def get_config(variant: str = "edges"):
-    config = load_recipe("scenes_text:dit")
-    config.weights.network = "runs/scenes_text_dit"
+    config = load_recipe("scenes_text:few")
+    config.weights.network = "pretrained/scenes_text"
+    config.weights.codec = "pretrained/scenes_autoencoder"
     config.weights.control = ""
     config.batch_size = 16
     config.optimizer.learning_rate = 1e-3
@@ -52,5 +51,5 @@ def get_config(variant: str = "edges"):
         field, channels = MAPS[variant or "edges"]
         config.data.fields = ("text", *([field] if field else []))
         config.transforms = (f"ControlMap(of={variant or 'edges'!r})",)
-        config.control = {"channels": channels, "depth": 3}
+        config.control = {"channels": channels}
     return config

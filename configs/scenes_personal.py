@@ -1,19 +1,17 @@
 """A text-to-image model learns one new thing from five pictures of it: a blorb.
 
-The base is a run of `configs/scenes_text.py`; its captions know 58 things, and no robot:
+The base is the published model, scenes_text:few, whose captions know twelve things, and no robot:
 
-    python -m jaxdiff train --config=scenes_personal:lora --workdir=runs/blorb \\
-        --config.weights.network=runs/scenes_text_dit
-    python -m jaxdiff sample --workdir=runs/scenes_text_dit --adapter=runs/blorb:0.9 \\
+    python -m jaxdiff train --config=scenes_personal:lora --workdir=runs/blorb
+    python -m jaxdiff sample --workdir=pretrained/scenes_text --adapter=runs/blorb:0.9 \\
         --text="a blorb, on a green ground"
 
 Variants: "lora", factors on all projections of attention; "dora"; "custom", keys and values of the
 text alone (custom diffusion); "dreambooth", all weights; "word", the vector of the word alone
 (textual inversion, Gal et al. 2023), which `run.save_word("blorb.safetensors")` writes as a file:
 
-    python -m jaxdiff train --config=scenes_personal:word --workdir=runs/blorb_word \\
-        --config.weights.network.source=runs/scenes_text_dit
-    python -m jaxdiff sample --workdir=runs/scenes_text_dit --embedding=blorb.safetensors \\
+    python -m jaxdiff train --config=scenes_personal:word --workdir=runs/blorb_word
+    python -m jaxdiff sample --workdir=pretrained/scenes_text --embedding=blorb.safetensors \\
         --text="a blorb, on a green ground"
 
 Each sees scenes that the base knows, as often as the new thing, so that nothing is forgotten (prior
@@ -24,6 +22,7 @@ of emoji_character.
 from jaxdiff import config as defaults
 from jaxdiff.config.recipes import load_recipe
 
+BASE = "pretrained/scenes_text"
 VARIANTS = {
     "lora": {"adapters": {"lora": "LoRA(rank=8)"}},
     "dora": {"adapters": {"lora": "DoRA(rank=8)"}},
@@ -32,7 +31,7 @@ VARIANTS = {
     "word": {
         "encoders.text": {"name": "OwnWords", "features": 128, "window": 24, "words": ("blorb",)},
         "adapters": {"word": "Difference(of='text', modules='^own$')"},
-        "weights.network": {"source": "runs/scenes_text_dit", "trained": False},
+        "weights.network": {"source": BASE, "trained": False},
         "optimizer.learning_rate": 1e-2,
     },
 }
@@ -45,17 +44,19 @@ PROMPTS = (
 
 
 def get_config(variant: str = "lora"):
-    config = load_recipe("scenes_text:dit")
+    config = load_recipe("scenes_text:few")
+    kinds, most = config.data.kinds, config.data.most
     config.data = {
         "name": "mixture",
         "shape": (64, 64, 3),
         "num_classes": 0,
         "of": (
             {"name": "emoji_character", "word": "blorb", "pictures": 5},
-            {"name": "emoji_scenes"},
+            {"name": "emoji_scenes", "kinds": kinds, "most": most},
         ),
     }
-    config.weights.network = "runs/scenes_text_dit"
+    config.weights.network = BASE
+    config.weights.codec = "pretrained/scenes_autoencoder"
     config.batch_size = 16
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "constant(warmup_steps=20)"
