@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.conditioning import prompts
+from jaxdiff.conditioning.emphasis import WeightedIds
 from jaxdiff.conditioning.prompts import Encoded
 from jaxdiff.conditioning.spans import Spans
 from jaxdiff.conditioning.text_encoder import PromptEncoder, TextEncoder
@@ -41,7 +42,7 @@ class _MultiEncoder(PromptEncoder):
         """Returns the shapes of each encoder's tokens for a batch of this size."""
         return {name: part.inputs(batch) for name, part in self.each().items()}
 
-    def tokens(self, prompts: Sequence[str]) -> dict[str, TokenIds]:
+    def tokens(self, prompts: Sequence[str]) -> dict[str, TokenIds | WeightedIds]:
         """Returns each encoder's tokens."""
         return {name: part.tokens(prompts) for name, part in self.each().items()}
 

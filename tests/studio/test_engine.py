@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from jaxdiff.diffusion.timesteps import Linspace
+from jaxdiff.studio.folders import Folders
 from jaxdiff.studio.graph import program
 from jaxdiff.studio.graph.engine import Engine, InterruptedRunError, NodeError
 from jaxdiff.studio.graph.graph import Graph, Link, Node, read
+from tests.support.released import write_refiner
 
 STEPS = 3
 
@@ -162,3 +164,27 @@ def test_errors_name_their_node(engine):
             engine.run(txt2img().changed({"1.ckpt_name": name}))
         with pytest.raises(NodeError, match="is no name of a file within its folder"):
             engine.run(txt2img().changed({"7.filename_prefix": name}))
+
+
+def test_the_refiner_draws_in_graphs(tmp_path, opener):
+    """Fails if the refiner reads another size or score, or the same score for what is led from."""
+    folders = Folders(tmp_path).made()
+    write_refiner(folders.folder("checkpoints") / "sd")
+    engine = Engine(folders, opener)
+    pipeline = engine.opened(folders.path("checkpoints", "sd"))
+    options = {
+        "seed": 5, "steps": STEPS, "guidance_scale": 3.0, "solver": "Euler", "negative": "blue",
+        "timesteps": Linspace(1000, round=False), "size": (16, 16),
+    }  # fmt: skip
+    drawn = lambda graph: np.stack(pixels(engine, engine.run(graph)["7"]))
+    same = lambda found, expected: (
+        np.abs(found - np.round((np.clip(expected, -1, 1) + 1) * 127.5)).max() <= 1
+    )
+    plain = drawn(txt2img())
+    assert same(plain, pipeline.sample(2, "a red cat", **options))
+    words = {"text": "a red cat", "clip": Link("1", 1), "width": 16, "height": 16}
+    scored = Node("CLIPTextEncodeSDXLRefiner", {**words, "ascore": 9.0})
+    found = drawn(Graph({**txt2img().nodes, "2": scored}))
+    cond = {"text": "a red cat", "aesthetic_score": [9.0]}
+    assert same(found, pipeline.sample(2, cond, **options))
+    assert np.abs(found - plain).max() > 1

@@ -18,6 +18,7 @@ from jaxdiff.diffusion.guidance.branches import predict_batched, with_x0
 from jaxdiff.diffusion.guidance.regions import fitted_mask, weighted_mean
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.watching import Watched
+from jaxdiff.pipelines.calls import SCORE, UNGUIDED_SCORE
 from jaxdiff.studio.graph.steering import steered
 from jaxdiff.studio.graph.values import Entry, OfGuider, OfLatent, OfModel, OfSampler
 from jaxdiff.trees import as_argument, from_argument, replaced
@@ -32,9 +33,9 @@ def predict(
 ) -> Prediction:
     """Returns the guided prediction: positive and negative conditions, each averaged by weight."""
     several = [*guider.positive, *(guider.negative or ())]
-    each = _each(guider.model, several, x, t)
-    weights = [_weight(entry, guider.model, x, t, times) for entry in several]
     count = len(guider.positive)
+    each = _each(guider.model, several, x, t, count)
+    weights = [_weight(entry, guider.model, x, t, times) for entry in several]
     conditional = weighted_mean(each[:count], weights[:count])
     if guider.negative is None:
         return conditional
@@ -50,9 +51,15 @@ def predict(
     return guide.combine(conditional, unconditional, x, t)
 
 
-def _each(model: OfModel, entries: Sequence[Entry], x: Any, t: Any) -> list[Prediction]:
-    """Returns the prediction under each condition; those of one shape by one call."""
-    conds = [_cond(entry, model, x) for entry in entries]
+def _each(
+    model: OfModel, entries: Sequence[Entry], x: Any, t: Any, positive: int
+) -> list[Prediction]:
+    """Returns the prediction under each condition; those of one shape by one call.
+
+    The first `positive` conditions are those that guidance leads to.
+    """
+    scores = [SCORE if i < positive else UNGUIDED_SCORE for i in range(len(entries))]
+    conds = [_cond(entry, model, x, score) for entry, score in zip(entries, scores, strict=True)]
     areas = [_area(entry, model, x) for entry in entries]
     # A condition with a ControlNet is asked about alone: the maps of others may differ.
     alone = [i if entry.control else None for i, entry in enumerate(entries)]
@@ -75,16 +82,19 @@ def _each(model: OfModel, entries: Sequence[Entry], x: Any, t: Any) -> list[Pred
     return [found[i] for i in range(len(entries))]
 
 
-def _cond(entry: Entry, model: OfModel, x: Any) -> dict[str, Condition]:
+def _cond(entry: Entry, model: OfModel, x: Any, score: float) -> dict[str, Condition]:
     repeated = lambda a: jnp.broadcast_to(a, (len(x), *a.shape[1:]))
     cond = {"text": jax.tree.map(repeated, entry.text)}
-    if model.network.network.inputs.joint_numbers:
-        factor = model.parts.factor
-        height, width = (n * factor for n in x.shape[1:3])
-        size = entry.size
-        if size is None:
-            size = jnp.asarray([[height, width, 0, 0, height, width]], jnp.float32)
-        cond["size"] = Condition(repeated(jnp.asarray(size, jnp.float32)))
+    numbers = model.network.network.inputs.joint_numbers
+    height, width = (n * model.parts.factor for n in x.shape[1:3])
+    known = {
+        "size": ([[height, width, 0, 0, height, width]], entry.size),
+        "aesthetic_score": ([[score]], entry.score),
+    }
+    for name, count in numbers.items():
+        usual, given = known[name]
+        values = jnp.asarray(usual if given is None else given, jnp.float32)[:, :count]
+        cond[name] = Condition(repeated(values))
     return cond
 
 

@@ -89,7 +89,7 @@ class OfVae:
         return self.codec.network.settings.latent_channels
 
 
-@pytree(data=("text", "size", "mask", "strength", "control"))
+@pytree(data=("text", "size", "score", "mask", "strength", "control"))
 @dataclass(frozen=True)
 class Entry:
     """One condition, and where and when it holds.
@@ -97,6 +97,7 @@ class Entry:
     Attributes:
         text: the encoded prompt, for one example.
         size: SDXL's six numbers [1, 6]; None for those of the picture.
+        score: the aesthetic score [1, 1] that its refiner reads; None for that of its training.
         mask: [m, h, w] from 0 to 1, in pixels; None for everywhere.
         strength: its share beside others.
         area: left, top, width, height in pixels, or in shares of the picture (floats): the only
@@ -107,6 +108,7 @@ class Entry:
 
     text: Condition
     size: Any = None
+    score: Any = None
     mask: Any = None
     strength: Any = 1.0
     area: tuple[int, int, int, int] | tuple[float, float, float, float] | None = None

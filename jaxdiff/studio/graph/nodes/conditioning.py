@@ -69,6 +69,20 @@ def CLIPTextEncodeSDXL(
     return _entry(clip, tokens, size=jnp.asarray([numbers], jnp.float32))
 
 
+def CLIPTextEncodeSDXLRefiner(
+    *,
+    ascore: Annotated[float, Between(0.0, 1000.0)] = 6.0,
+    width: Pixels = 1024,
+    height: Pixels = 1024,
+    text: Prompt,
+    clip: Clip,
+) -> Conditioning:
+    """A prompt for SDXL's refiner, and the size and the aesthetic score that its network reads."""
+    size, score = [[height, width, 0, 0]], [[ascore]]
+    options = {"size": jnp.asarray(size, jnp.float32), "score": jnp.asarray(score, jnp.float32)}
+    return _entry(clip, tokens_of(clip, text), **options)
+
+
 def CLIPTextEncodeSD3(
     *,
     clip: Clip,
