@@ -3,6 +3,7 @@
 Weights of an affine map are [out, in, *space] in PyTorch, and [*space, in, out] here.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ KERNEL = Layout("kernel", lambda x, shape: _to_back(x), _to_front)
 """Linear maps (a transpose) and convolutions over one to three axes (OIHW to HWIO, ...)."""
 
 
+@functools.cache
 def pointwise(axes: int) -> Layout:
     """Returns the layout of a convolution of size 1 over so many axes; here, a linear map."""
     return Layout(

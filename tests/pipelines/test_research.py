@@ -10,9 +10,15 @@ import pytest
 
 pytest.importorskip("safetensors")
 
+from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.released import dit_xl
+from jaxdiff.networks.unet import UNet
+from jaxdiff.pipelines import research
 from jaxdiff.pipelines.opening import released
-from jaxdiff.pretrained import open_tensors
+from jaxdiff.pretrained import open_tensors, to_theirs
+from jaxdiff.pretrained.families import network_shapes
+from jaxdiff.pretrained.tables import original
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support import released_others as tiny
 from tests.support.released import save_tensors, write_network, write_scheduler
@@ -230,3 +236,48 @@ def test_files_that_do_not_say_what_they_are(dit):
         open_one(file, scheduler=scheduler)
     with pytest.raises(ValueError, match="other positions than sines and cosines of 2 by 2"):
         open_one(Path(folder / "turned.safetensors"), config=folder / "model", scheduler=scheduler)
+
+
+REAL = {
+    # Levels, residual blocks, width before the first level, classes, millions of parameters.
+    64: ((192, 384, 576, 768), 3, 192, 1000, 296),
+    128: ((256, 256, 512, 768, 1024), 2, 256, 1000, 422),
+    256: ((256, 256, 512, 512, 1024, 1024), 2, 256, 1000, 554),
+    512: ((128, 256, 256, 512, 512, 1024, 1024), 2, 256, 1000, 559),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", REAL)
+def test_the_released_sizes_of_guided_diffusion(side):
+    """Of Dhariwal & Nichol (2021, table 5); fails if a network is taken for another."""
+    widths, layers, width, classes, millions = REAL[side]
+    attends = [8 <= side >> i <= 32 for i in range(len(widths))]
+    heads = [4 if side == 128 else n // 64 for n in widths]
+    network = UNet(
+        widths, layers, tuple(side >> i for i, each in enumerate(attends) if each),
+        num_heads=tuple(heads), scale_shift=True, resample_in_block=True,
+        embedding_features=4 * width, inputs=Inputs(num_classes=classes, learned_null=False),
+        out_channels=6,
+    )  # fmt: skip
+    shapes = network_shapes(network, (side, side, 3))
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6) == millions
+    order = [1] * len(widths) if side == 64 else heads
+    table = original.adm(len(widths), layers, attends, order)
+    tensors = jax.eval_shape(lambda tree: to_theirs(table, tree), shapes)
+    found = research._unet(tensors, "a file", None)
+    assert found.network == network
+    assert found.side == side
+    assert found.table == table
+    assert ("squaredcos" in str(found.scheduler)) == (side == 64)
+
+
+@pytest.mark.slow
+def test_the_released_sizes_of_diffusion_transformers():
+    network = dit_xl(inputs=Inputs(num_classes=1000), out_channels=8, time_sinusoids=SinCos())
+    shapes = network_shapes(network, (32, 32, 4))
+    tensors = dict(jax.eval_shape(lambda tree: to_theirs(original.dit(2), tree), shapes))
+    tensors["pos_embed"] = jax.ShapeDtypeStruct((1, 256, 1152), jnp.float32)
+    found = research._transformer(tensors, "a file", "DDIMScheduler")
+    assert found.network == network
+    assert (found.side, found.channels) == (32, 4)
