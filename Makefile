@@ -26,7 +26,7 @@ demo-fast: install
 # The web page with the published models, at http://127.0.0.1:7860.
 studio: install
 	$(BIN)/python -m pip install --quiet --editable ".[studio]"
-	$(BIN)/python -m jaxdiff studio --model=pretrained/fashion_mnist_student --model=pretrained/fashion_mnist_teacher
+	$(BIN)/python -m jaxdiff studio --model=pretrained/scenes_text --model=pretrained/fashion_mnist_student --model=pretrained/fashion_mnist_teacher --model=pretrained/moving_digits
 
 # A model of words, which lies in the repository: make demo-text PROMPT="two red hearts, on a white ground"
 demo-text: install

@@ -22,6 +22,9 @@ PAIRS = "spans=Pairs(apart=0.5)"
 CONSISTENCY = {"sampling.solver": "Consistency", "weighting": "Flow"}
 # Gaps that close with the noise level, in whose weight 1/gap the level is counted already.
 RATIO = {"sampling.solver": "Consistency", "weighting": "Simple"}
+# With 5e-4 they leave the data: gaps of no length, and those that close with the noise level.
+SLOW = {"optimizer.learning_rate": 1e-4}
+CONTINUOUS = CONSISTENCY | SLOW | {"objective": "ContinuousConsistency(data_std=0.7, warmup=400)"}
 FLOW_MAP = {"sampling.solver": "FlowMap", "network.inputs": {"scalars": UNTIL}}
 DENOISER = {"sampling.solver": "DDIM"}
 
@@ -29,7 +32,7 @@ SCRATCH = {
     "consistency_training": CONSISTENCY
     | {"objective": f"ConsistencyTraining(per_gap=True, {DOUBLING})"},
     "improved_consistency": CONSISTENCY | {"objective": f"ImprovedConsistency({DOUBLING})"},
-    "sct": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=100)"},
+    "sct": CONTINUOUS,
     "mean_flow": FLOW_MAP | {"objective": f"MeanFlow({PAIRS})"},
     "improved_mean_flow": FLOW_MAP | {"objective": f"ImprovedMeanFlow({PAIRS})"},
     "alpha_flow": FLOW_MAP | {"objective": f"AlphaFlow(begins=100, ends=400, {PAIRS})"},
@@ -38,13 +41,13 @@ SCRATCH = {
     "moment_matching": FLOW_MAP | {"objective": "MomentMatching(group=4, decrement=0.1)"},
 }
 TAUGHT = {
-    "easy_consistency": RATIO | {"objective": "EasyConsistency(every=125, stages=4)"},
+    "easy_consistency": RATIO | SLOW | {"objective": "EasyConsistency(every=125, stages=4)"},
     "consistency_distillation": CONSISTENCY
     | {
         "objective": f"ConsistencyDistillation(per_gap=True, spans=Intervals(count=40, {EVEN}))",
         "ema": "Constant(decay=0.95)",
     },
-    "scd": CONSISTENCY | {"objective": "ContinuousConsistency(data_std=0.7, warmup=100)"},
+    "scd": CONTINUOUS,
     "tcd": FLOW_MAP
     | {
         "objective": "TrajectoryConsistency(spans=Gap(size=0.025))",
