@@ -32,6 +32,12 @@ TINY = {"features": 8, "depth": 2, "num_heads": 2, "time_features": 4}
         ({"registers": 1, "factored": True}, (2, 2, 4, 4, 3), TIME, "registers=1 with factored"),
         ({"text_norm": True}, (2, 4, 4, 3), TIME, "text_norm=True needs inputs.text_features"),
         (
+            {"inputs": Inputs(image_features=8)},
+            (2, 4, 4, 3),
+            TIME,
+            "inputs.image_features=8 needs inputs.text_features",
+        ),
+        (
             {"positions": dit.Rotary(shares=(1, 1, 1))},
             (2, 4, 4, 3),
             TIME,

@@ -71,7 +71,7 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     assert files() == before  # a teacher's folder is only read
     two, heun = run.sample(3), run.sample(3, solver="Heun", steps=3)
     assert np.isfinite(two).all() and np.isfinite(heun).all()
-    check_published(run, two, tmp_path)
+    check_published(run, two, tmp_path, Path(path).name)
     with pytest.raises(ValueError, match=r"process='RectifiedFlow', the teacher 'Cosine': take"):
         experiment(objective="MeanFlow", process="RectifiedFlow", **fields)
     fields |= {"process": "RectifiedFlow", "weights.network": "Random()"}
@@ -79,7 +79,7 @@ def test_a_student_begins_as_its_teacher_and_is_sampled_as_what_it_learns(teache
     assert anew.table.entries["network"].source is None
 
 
-def check_published(run, samples, folder):
+def check_published(run, samples, folder, teacher):
     """Fails if it needs its teacher, or its weights are others than the rounded average."""
     small = folder / "moved" / "small"
     assert publish(run, folder / "small", card="Data: a toy.") < 300_000
@@ -91,7 +91,7 @@ def check_published(run, samples, folder):
     np.testing.assert_allclose(read.sample(3), samples, atol=0.03)
     source = OfRun(str(small))  # as a teacher, a weak model or an encoder of features is read
     jax.tree.map(np.testing.assert_array_equal, source.load(source.shapes()), again)
-    assert read_json(small / "training_config.json")["weights"]["teacher"] == "teacher0"
+    assert read_json(small / "training_config.json")["weights"]["teacher"] == teacher
     assert "Data: a toy." in (small / "README.md").read_text()
     with pytest.raises(ValueError, match=r"objective='Published' has no loss"):
         read.evaluate("HeldOutLoss")

@@ -295,9 +295,10 @@ class DiT(nn.Module):
             raise ValueError(
                 f"registers={self.registers} with factored=True: registers need factored=False"
             )
-        needs_text = {"text_norm": self.text_norm, "image_features": self.inputs.image_features}
-        for name in (name for name, given in needs_text.items() if given):
+        image = self.inputs.image_features
+        given = {"text_norm=True": self.text_norm, f"inputs.image_features={image}": image}
+        for option in (option for option, value in given.items() if value):
             if self.inputs.text_features is None:
                 raise ValueError(
-                    f"{name} needs inputs.text_features, the width of the text's tokens"
+                    f"{option} needs inputs.text_features, the width of the text's tokens"
                 )
