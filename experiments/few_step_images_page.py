@@ -32,7 +32,8 @@ FINDINGS = """## What is seen
 
 On 2026-11-30 and 2026-12-01 all students had a budget of 500 steps of 64 images, some ten minutes
 of one core; `distribution_matching`, which trains two networks, and `reflow`, whose pairs the
-teacher draws, took 25, and the two Lagrangian maps 30 to 55 beside other work.
+teacher draws, took 25, and the two Lagrangian maps 30 to 55 beside other work. The logs of
+the second day are in few_step_images/logs.
 
 - Consistency models are best in one step and in two: `improved_consistency`, without a teacher, is
   at 1.79 and 1.23 where the network that it began as is at 23.92 and 7.80; `sct`, without
