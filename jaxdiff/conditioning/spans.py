@@ -18,7 +18,7 @@ class Spans(NamedTuple):
     length: int
 
     def of(self, word: str) -> list[int]:
-        """Returns the places of a word, all of them; punctuation beside it is ignored.
+        """Returns all places of a word; punctuation beside it is ignored.
 
         Raises:
             ValueError: it is not in the prompt.

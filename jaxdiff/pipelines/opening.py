@@ -29,7 +29,7 @@ def released(
     tokenizer: str | os.PathLike | None = None,
     controlnet: str | os.PathLike | Sequence[str | os.PathLike] = (),
 ) -> Pipeline:
-    """Opens a released model: Stable Diffusion 1 to 3.5, SDXL and its refiner.
+    """Opens a released model from its files; docs/released.md has the kinds.
 
     Weights go from the file onto the devices, a tensor at a time. Compiled programs are kept in the
     user's cache folder.
@@ -42,7 +42,8 @@ def released(
         scheduler: fields of the scheduler's config in place of those in the files, such as
             {"prediction_type": "v_prediction"}.
         config: of a single file, a diffusers folder whose settings and tokenizers are its own, and
-            whose weights are those of parts that the file does not have.
+            whose weights are those of parts that the file does not have; of a network of latents
+            in a file of research code, the folder of an autoencoder may stand for it.
         tokenizer: of a single file without `config`, the folder of CLIP's tokenizer, or one with
             folders "tokenizer" and, for T5, "tokenizer_3"; by default the file's.
         controlnet: a ControlNet, as in `Pipeline.with_controlnet`, or several.

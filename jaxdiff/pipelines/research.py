@@ -42,7 +42,7 @@ COSINE = {"beta_schedule": "squaredcos_cap_v2"}
 
 PATCHES, ENTRANCE = "x_embedder.proj.weight", "input_blocks.0.0.weight"
 HEAD = 64
-"""The width of a head, but in the two networks of the next two names."""
+"""The width of a head, but in DiT-XL, by its width, and in the network of five levels."""
 WIDE, WIDE_HEADS = 1152, 16
 FEW_LEVELS, FEW_HEADS = 5, 4
 NEW_ORDER = 4
@@ -89,7 +89,11 @@ def parts_of(
         ValueError: the file does not say what it is, or cannot be expressed; no autoencoder.
     """
     name, latent = repr(str(file)), PATCHES in tensors
-    found = (_transformer if latent else _unet)(tensors, name, changes.get("_class_name"))
+    try:
+        found = (_transformer if latent else _unet)(tensors, name, changes.get("_class_name"))
+    except (KeyError, StopIteration) as error:
+        what = "DiT's" if latent else "a U-Net's of guided diffusion"
+        raise ValueError(f"{name} has keys like {what}, but none {error or 'of a level'}") from None
     network = found.network.clone(dtype=jnp.dtype(dtype))
     scheduler = read_scheduler(Config({**found.scheduler, **changes}, f"the scheduler of {name}"))
     if latent and scheduler.parameterization is parameterizations.velocity:

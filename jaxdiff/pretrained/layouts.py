@@ -44,7 +44,7 @@ KERNEL = Layout("kernel", lambda x, shape: _to_back(x), _to_front)
 
 @functools.cache
 def pointwise(axes: int) -> Layout:
-    """Returns the layout of a convolution of size 1 over so many axes; here, a linear map."""
+    """Returns the layout of a convolution of size 1 over some axes, which is a linear map here."""
     return Layout(
         f"a convolution of size 1 over {axes} axes in the checkpoint, a linear map here",
         lambda x, shape: x.reshape(x.shape[:2]).T,

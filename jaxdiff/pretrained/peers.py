@@ -201,8 +201,9 @@ def wan(config: Config, dtype: Any) -> Described:
     config.only(added_kv_proj_dim=None if image is None else heads * width)
     out = config.get("out_channels") or channels
     known = channels - 2 * out
-    if channels != out and (image is None or known < 1):
-        raise config.error("in_channels", channels, f"must be out_channels={out} without an image")
+    if channels != out if image is None else known < 1:
+        fits = f"must be {out} without image_dim, and more than {2 * out} with it"
+        raise config.error("in_channels", channels, fits)
     maps = {} if image is None else {"known": known, "known_frames": out}
     network = DiT(
         features=heads * width,

@@ -1,9 +1,9 @@
 """Tensors of PyTorch's files, read without running anything that a file names.
 
 A file of `torch.save` is a zip archive: a pickle, and the bytes of each storage beside it. A pickle
-builds objects by the names of functions. Here four names have a meaning, in functions of this
-module; every other one stands for an inert object. So no function or class of any package is ever
-looked up, let alone called.
+builds objects by the names of functions. Here the names of tensors, parameters, storages and tables
+have a meaning, in this module; every other one stands for an inert object. So no function or class
+that a file names is ever looked up, let alone called.
 """
 
 import collections

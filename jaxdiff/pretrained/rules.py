@@ -29,8 +29,8 @@ class Rule:
     ours ("query", "key") <-> theirs "in_proj" has the sizes of our parts, ours "in" <-> theirs
     ("value", "gate") has equal parts. With `tied`, all keys hold copies of one array of ours, such
     as an embedding that each block repeats. A rule with one side empty names parameters without a
-    counterpart; its patterns may contain `*` for anything. The parts of an array of theirs may
-    alternate in several `groups`, as queries, keys and values of each head.
+    counterpart; its patterns may contain `*` for anything. In one array of the checkpoint our parts
+    may alternate, in so many `groups`: query, key and value of the first head, then of the second.
 
     Raises:
         ValueError: the rule could not be inverted.

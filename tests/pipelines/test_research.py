@@ -147,6 +147,17 @@ def test_guided_diffusion_in_a_file(folder, tmp_path):
         open_one(tmp_path / "up.safetensors")
 
 
+@pytest.mark.parametrize("lost", ["out.2.weight", "output_blocks.1.2.in_layers.0.weight"])
+def test_a_file_without_some_keys_is_named(lost, folder, tmp_path):
+    """Fails if a key that says which network it is may be missing without a message."""
+    tensors = as_adm(open_tensors(folder / "unet"))
+    cut = {key: value for key, value in tensors.items() if key != lost}
+    save_tensors(cut, tmp_path / "cut.safetensors")
+    scheduler = {"_class_name": "CMStochasticIterativeScheduler"}
+    with pytest.raises(ValueError, match=r"guided diffusion, but none|does not fit the network"):
+        open_one(tmp_path / "cut.safetensors", scheduler=scheduler)
+
+
 def as_dit(tensors, depth):
     """Returns the tensors of DiTTransformer2DModel under the keys of the authors."""
     tensors = {key: np.array(value) for key, value in tensors.items()}

@@ -115,7 +115,8 @@ class InContextDiT(nn.Module):
                 among the conditions; a condition has the wrong shape, or is missing.
         """
         heads = num_heads(self.features, self.num_heads, None)
-        if self.inputs.text_features or self.inputs.joint() or self.inputs.sliced():
+        inputs = self.inputs
+        if any((inputs.text_features, inputs.image_features, inputs.joint(), inputs.sliced())):
             raise ValueError("InContextDiT reads labels, vectors and scalars, no text")
         clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
         patches, grid = to_patches(clip, self.patch)  # [b n p]
