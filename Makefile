@@ -1,11 +1,11 @@
-# `make demo`, `demo-fast`, `demo-text`, `studio`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
+# `make demo`, `demo-fast`, `demo-text`, `demo-control`, `studio`, `test`, `test-all`, `test-oldest`, `parity`, `lint`: each sets up its environment.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/digits.py
 # By file: what a file's tests share is made once, not once per worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-fast demo-text studio test test-all test-oldest parity lint install clean
+.PHONY: demo demo-fast demo-text demo-control studio test test-all test-oldest parity lint install clean
 
 install: .venv/installed
 
@@ -31,6 +31,10 @@ studio: install
 # A model of words, which lies in the repository: make demo-text PROMPT="two red hearts, on a white ground"
 demo-text: install
 	$(BIN)/python experiments/demo_text.py $(if $(PROMPT),--prompt="$(PROMPT)")
+
+# A line drawing and words to pictures, an inpainting, an outpainting: make demo-control DRAWING=mine.png
+demo-control: install
+	$(BIN)/python experiments/demo_control.py $(if $(DRAWING),--drawing="$(DRAWING)") $(if $(PROMPT),--prompt="$(PROMPT)")
 
 lint: install
 	$(BIN)/ruff format --check .

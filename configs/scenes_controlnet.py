@@ -1,9 +1,10 @@
-"""Emoji scenes that follow a map: edges, a line drawing, segments, depth, masks, grey, few pixels.
+"""Emoji scenes that follow maps: edges, lines, segments, depth, key points, masks, grey, pixels.
 
 A control network beside the frozen U-Net of the published model, scenes_text:few:
 
     python -m jaxdiff train --config=scenes_controlnet:edges --workdir=runs/scenes_edges
 
+Variants: one of each kind of map, and `all`, a network that reads all of them, alone or together.
 It begins as a copy of the U-Net's encoder, and as no change. `control_gain`
 in metrics.jsonl is the distance that the map makes in the prediction: it rises from zero long
 before pictures follow the map. A sheet of maps, of samples with and without them and of the real
@@ -12,21 +13,22 @@ notebook, with maps [64, 64, channels] in [0, 1]:
 
     run = jaxdiff.load("runs/scenes_edges")
     run.sample(8, {"text": "a red cat, on a blue ground"}, control=edges)
+    run = jaxdiff.load("runs/scenes_control")  # of all
+    run.sample(8, {"text": "a red cat, on a blue ground"}, control={"edges": edges})
 """
 
 from jaxdiff import config as defaults
 from jaxdiff.config.recipes import load_recipe
+from jaxdiff.data.maps import CHANNELS, OF_TRUTH
 
-MAPS = {
-    "edges": ("edges", 1),
-    "lines": ("", 1),
-    "segments": ("segmentation", 3),
-    "depth": ("depth", 1),
-    "masks": ("masks", 4),
-    "grey": ("", 1),
-    "low_resolution": ("", 3),
+ALL = ("edges", "lines", "segments", "depth", "key_points", "masks", "grey", "low_resolution")
+OF_ALL = {
+    "transforms": (f"ControlMaps(of={ALL}, keep=0.25)",),
+    "control": {"channels": sum(CHANNELS[kind] for kind in ALL)},
+    "data.fields": ("text", *OF_TRUTH.values()),
+    "train.steps": 1500,
+    "optimizer.schedule": "cosine(warmup_steps=100)",
 }
-"""By variant, the field of the scene that its map is made of ("": its pixels), and channels."""
 
 
 def get_config(variant: str = "edges"):
@@ -47,9 +49,16 @@ def get_config(variant: str = "edges"):
     config.evaluation.num = 64
     config.evaluation.evaluators = ({"name": "ControlGrid", "shown": 8}, "HeldOutLoss")
     with config.unlocked():
-        defaults.variant(config, {"": {}, **{name: {} for name in MAPS}}, variant)
-        field, channels = MAPS[variant or "edges"]
-        config.data.fields = ("text", *([field] if field else []))
-        config.transforms = (f"ControlMap(of={variant or 'edges'!r})",)
-        config.control = {"channels": channels}
-    return config
+        return defaults.variant(
+            config, {kind: of_one(kind) for kind in ALL} | {"all": OF_ALL}, variant
+        )
+
+
+def of_one(kind):
+    """Returns the fields of a network for maps of one kind."""
+    field = OF_TRUTH.get(kind)  # the others are made of the pixels
+    return {
+        "transforms": (f"ControlMap(of={kind!r})",),
+        "control": {"channels": CHANNELS[kind]},
+        "data.fields": ("text", *([field] if field else [])),
+    }

@@ -33,6 +33,7 @@ import numpy as np
 from absl import flags
 
 from jaxdiff.data import images
+from jaxdiff.data.maps import CHANNELS
 from jaxdiff.evaluation.evaluators import balanced_labels
 from jaxdiff.evaluation.report import save_samples
 from jaxdiff.files import as_path, atomic_write, check_writable, read_array
@@ -74,8 +75,10 @@ REGION_MASK = flags.DEFINE_multi_string(
     "region_mask", [], "Where each holds, and its weight, mask.png:0.8; white is where it holds."
 )
 CONTROL_IMAGE = flags.DEFINE_multi_string(
-    "control_image", [], "Map of a control network and its strength, map.png:0.8; .png, or .npy."
-)
+    "control_image", [],
+    "Map of a control network and its strength, map.png:0.8; .png, or .npy. Of a network that reads"
+    " several kinds, with its kind: edges=map.png:0.8.",
+)  # fmt: skip
 CONTROL_STEPS = flags.DEFINE_multi_string(
     "control_steps", [], "The share of the steps at which each map acts, 0:0.5."
 )
@@ -167,6 +170,10 @@ def _problem(run, num, given):
 
 def _controls(run):
     """Returns the maps of the flags, each with its strength and steps; None without maps."""
+    if not CONTROL_IMAGE.value:
+        return None
+    if run.maps is not None:
+        return _by_kind(run.maps)
     maps = [cli.weighted("control_image", text) for text in CONTROL_IMAGE.value]
     spans = [cli.span(text) for text in CONTROL_STEPS.value] or [()] * len(maps)
     if len(spans) != len(maps):
@@ -175,11 +182,33 @@ def _controls(run):
     if maps and len(maps) != len(networks):
         raise ValueError(f"control_image: {len(maps)} for {len(networks)} control networks")
     found = []
-    for (path, strength), span, network in zip(maps, spans, networks, strict=False):
-        values = _read(path, min(network.map_channels, 3))
-        values = values if Path(path).suffix == ".npy" else (values[0] + 1) / 2
-        found.append(Map(values, strength, *span))
-    return found or None
+    for (path, strength), span, network in zip(maps, spans, networks, strict=True):
+        found.append(Map(_map(path, network.map_channels), strength, *span))
+    return found
+
+
+def _by_kind(maps):
+    """Returns the maps of the flags, by kind, for the one network that reads them."""
+    found, strengths = {}, set()
+    for text in CONTROL_IMAGE.value:
+        kind, given, file = text.partition("=")
+        if not given or kind not in maps.of:
+            raise ValueError(
+                f"control_image={text!r}: write a kind and a file, edges=map.png; kinds:"
+                f" {', '.join(maps.of)}"
+            )
+        path, strength = cli.weighted("control_image", file)
+        found[kind] = _map(path, CHANNELS[kind])
+        strengths.add(strength)
+    spans = {cli.span(text) for text in CONTROL_STEPS.value} or {()}
+    if len(strengths) > 1 or len(spans) > 1:
+        raise ValueError("control_image: one network reads these maps, with one strength and span")
+    return Map(found, strengths.pop(), *spans.pop())
+
+
+def _map(path, channels):
+    values = _read(path, min(channels, 3))
+    return values if Path(path).suffix == ".npy" else (values[0] + 1) / 2
 
 
 def _regions():

@@ -22,6 +22,7 @@ from jaxdiff.runs import voting
 cli.define_sampling_flags()
 NUM = cli.flag("num", cli.Size, 100, "Number of pairs.")
 TEXT = flags.DEFINE_multi_string("text", [], "Prompt, each for an equal share of the pairs.")
+CAPTIONS = flags.DEFINE_bool("captions", False, "Prompts are captions of the run's data.")
 VOTER = cli.flag("voter", cli.Text, None, 'A taste that votes, such as "Brightness".')
 TEMPERATURE = cli.flag("temperature", cli.Share, 0.05, "How often a taste errs; 0 for never.")
 PORT = cli.flag("port", cli.Size, 7860, "Of the page, on this machine only.")
@@ -35,7 +36,8 @@ def main() -> None:
     taste = None if VOTER.value is None else build(rewards, cli.spec(VOTER.value), rewards.KIND)
     run = cli.load_run()
     num = NUM.value
-    cond = voting.asked(run, num, TEXT.value)
+    texts = voting.captions(run, num) if CAPTIONS.value else TEXT.value
+    cond = voting.asked(run, num, texts)
     pairs, pictures = voting.draw_pairs(run, num, cond, folder, **cli.sampling_options())
     left = voting.left(folder, pairs)
     if taste is None:

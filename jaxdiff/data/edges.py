@@ -31,15 +31,19 @@ def canny(
     check("high", Share, high)
     if low > high:
         raise ValueError(f"low={low} is above high={high}")
-    x = pixels.astype(np.float32) / 255
-    grey = x[..., 0] if x.shape[-1] == 1 else x[..., :3] @ LUMA
-    smooth = ndimage.gaussian_filter(grey, sigma)
+    smooth = ndimage.gaussian_filter(luma(pixels)[..., 0], sigma)
     rows, columns = (ndimage.sobel(smooth, axis) / 4 for axis in (0, 1))
     strength = np.hypot(rows, columns)
     ridges = strength * _highest(strength, rows, columns)
     lines, _ = ndimage.label(ridges >= low, AROUND)
     strong = np.unique(lines[(ridges >= high) & (lines > 0)])
     return np.isin(lines, strong)[..., None].astype(np.float32)
+
+
+def luma(pixels: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w 1"]:
+    """Returns the luma of a picture, grey or RGB, in [0, 1]."""
+    x = pixels.astype(np.float32) / 255
+    return x if x.shape[-1] == 1 else (x[..., :3] @ LUMA)[..., None]
 
 
 def _highest(

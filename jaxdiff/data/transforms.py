@@ -3,7 +3,7 @@
 They act on `x`, an image uint8 [h, w, c] or a clip [frames, h, w, c], where all frames are treated
 alike. `shape` maps the shape before to the shape after, with None for a side that varies from
 image to image. The pipeline maps to [-1, 1] after the last transform. `Caption` makes a text,
-`ControlMap` a map for a control network.
+`ControlMap` a map for a control network, `ControlMaps` several.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxdiff.data.images import from_pillow, to_pillow
-from jaxdiff.data.maps import ControlMap
+from jaxdiff.data.maps import ControlMap, ControlMaps
 from jaxdiff.options import Between, Filled, Share, Width, checked
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "CaptionLine",
     "CenterCrop",
     "ControlMap",
+    "ControlMaps",
     "Grayscale",
     "RandomCrop",
     "RandomFlip",

@@ -45,6 +45,6 @@ class ControlGrid:
 
 
 def as_pictures(maps: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n h w 3"]:
-    """Returns maps in [0, 1] as pictures in [-1, 1]; of more than three channels, the first."""
-    few = maps[..., :3] if maps.shape[-1] >= 3 else maps[..., :1]
+    """Returns maps in [0, 1] as pictures in [-1, 1]: three channels, or the highest of others."""
+    few = maps if maps.shape[-1] == 3 else maps.max(axis=-1, keepdims=True)
     return np.broadcast_to(2 * few - 1, (*maps.shape[:-1], 3))

@@ -192,7 +192,8 @@ def _fill(
     """Computes and writes the missing shards; returns the layout."""
     task: Any = experiment.task
     states, devices = _stateful(experiment), experiment.devices
-    names = [name for name in task.conditions.names if name not in states]
+    wanted = *task.conditions.names, *dict(task.model.controls)
+    names = [name for name in wanted if name not in states]
     size = next(n for n in range(min(BATCH, shard), 0, -1) if shard % n == 0)
     weights = experiment.load_frozen()
     encode = jax.jit(lambda weights, x, inputs: computed(experiment, weights, x, inputs))

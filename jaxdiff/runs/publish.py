@@ -68,7 +68,7 @@ def publish(run: Run, folder: str | Path, card: str = "", codec: str | Path = ""
     average = {name: run.weights[name] for name in run.experiment.abstract_state().ema}
     _write_weights(folder / CHECKPOINTS / str(run.step), average, _statistics(run))
     write_json(folder / TRAINING, {**config, "weights": _portable(config["weights"])})
-    found = sampled_only(config, run.experiment.task)
+    found = sampled_only(config, run.experiment.task, folder)
     if in_latents:
         within = folder / CODEC
         if not codec:
@@ -95,11 +95,15 @@ def rounded(array: jax.Array) -> jax.Array:
     return array.astype(jnp.bfloat16) if is_large else array
 
 
-def sampled_only(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """Returns a config whose trained weights have no source, and whose objective has no teacher."""
+def sampled_only(config: Mapping[str, Any], task: Any, folder: Path) -> dict[str, Any]:
+    """Returns a config whose trained weights have no source, and whose objective has no teacher.
+
+    Runs that lie beside `folder` are named by their path from it.
+    """
     entries = task.table().entries
+    beside = lambda path: _beside(path, folder)
     kept = {
-        name: path
+        name: beside(path)
         for name, path in config["weights"].items()
         if name in entries and not entries[name].trained and name not in ONLY_TRAINED_WITH
     }
@@ -150,6 +154,13 @@ def _check_same(run: Run, codec: Path) -> None:
     same = lambda a, b: np.array_equal(rounded(a).astype(np.float32), np.asarray(b, np.float32))
     if not all(jax.tree.leaves(jax.tree.map(same, network, found["network"]))):
         raise ValueError(f"codec={str(codec)!r} has other weights than the run was trained with")
+
+
+def _beside(source: Any, folder: Path) -> Any:
+    is_run = isinstance(source, str) and sources.is_run(source)
+    if is_run and Path(source).resolve().parent == folder.resolve().parent:
+        return f"../{Path(source).name}"
+    return source
 
 
 def _portable(paths: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from jaxdiff.caches import use_compilation_cache
 from jaxdiff.conditioning.conditions import Conditions
 from jaxdiff.conditioning.encoders import OwnWords
 from jaxdiff.conditioning.text_encoder import PromptEncoder
+from jaxdiff.config.build import build
 from jaxdiff.config.recipes import published
+from jaxdiff.data import transforms
+from jaxdiff.data.maps import ControlMaps
 from jaxdiff.diffusion.process import Parameterization, Process
 from jaxdiff.evaluation.reference import Reference
 from jaxdiff.files import AnyPath, as_path
@@ -23,6 +26,7 @@ from jaxdiff.runs import display
 from jaxdiff.runs.adapted import adapted, with_word_of
 from jaxdiff.runs.experiment import Experiment
 from jaxdiff.runs.workdir import read_config
+from jaxdiff.tasks import controls
 from jaxdiff.training.state import TrainState
 from jaxdiff.typing import Codec, Cond, Denoiser, Params, Scalar
 from jaxdiff.weights import learned
@@ -136,6 +140,12 @@ class Run:
         return self.experiment.evaluator.num_classes
 
     @property
+    def maps(self) -> ControlMaps | None:
+        """Returns the maps that the control network reads side by side; None for one kind alone."""
+        made = (build(transforms, spec) for spec in configs.plain(self.config.transforms))
+        return next((each for each in made if isinstance(each, ControlMaps)), None)
+
+    @property
     def reference(self) -> Reference:
         """Returns the real data and features that samples are compared with."""
         return self.experiment.evaluator.reference
@@ -161,7 +171,13 @@ class Run:
         return self.experiment.sampler.encode(self.weights, num, cond)
 
     def sample(self, num: int, cond: Any = None, **options: Any) -> Float[np.ndarray, "..."]:
-        """Draws samples [num, ...]; the options are those of `Sampler.__call__`."""
+        """Draws samples [num, ...]; the options are those of `Sampler.__call__`.
+
+        A control network that reads several maps takes them by kind: `control={"edges": ...}`.
+        """
+        if "control" in options:
+            size = self.shape[-3:-1]
+            options["control"] = controls.by_kind(options["control"], self.maps, size)
         return self.experiment.sampler(self.weights, num, cond, **options)
 
     def show(

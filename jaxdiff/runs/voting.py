@@ -39,6 +39,18 @@ def asked(run: Run, num: int, texts: Sequence[str] = ()) -> dict[str, Any]:
     return {name: values for name, values in cond.items() if name in run.config.conditions}
 
 
+def captions(run: Run, num: int) -> list[str]:
+    """Returns the first `num` captions of the data that a run was trained with.
+
+    Raises:
+        ValueError: the data have no captions.
+    """
+    source = run.experiment.source("train")
+    if "text" not in source[0]:
+        raise ValueError(f"captions: the data {run.config.data.name!r} have no captions")
+    return [source[i % len(source)]["text"] for i in range(num)]
+
+
 def draw_pairs(
     run: Run, num: int, cond: Mapping[str, Any], folder: Path, **options: Any
 ) -> tuple[list[Pair], Float[np.ndarray, "num two *shape"]]:

@@ -13,29 +13,36 @@ from PIL import Image
 from jaxdiff.config.kinds import suggest
 from jaxdiff.data.edges import canny
 from jaxdiff.data.images import from_pillow
-from jaxdiff.data.maps import ControlMap
+from jaxdiff.data.maps import CHANNELS, ControlMap, ControlMaps, Kind
 from jaxdiff.studio import pixels
 from jaxdiff.tasks.controls import Map
 
 AS_IT_IS = "none"
 
+
+def _of_pixels(kind: Kind) -> Callable[[Any], Any]:
+    return lambda pixels: ControlMap(kind).values({"x": pixels})
+
+
 PREPROCESSORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         AS_IT_IS: lambda x: x.astype(np.float32) / 255,
         "edges": canny,
-        "lines": ControlMap("lines").values,
-        "grey": ControlMap("grey").values,
-        "low_resolution": ControlMap("low_resolution").values,
+        **{kind: _of_pixels(kind) for kind in ("lines", "grey", "low_resolution")},
     }
 )
 """From pixels uint8 [h, w, 3] to a map [h, w, c] in [0, 1], by name."""
 
 
 class Steered(NamedTuple):
-    """A map, how it acts, and the file of the ControlNet that reads it; None for a run's own."""
+    """A map, how it acts, and the file of the ControlNet that reads it; None for a run's own.
+
+    `kind` is that of the map, for a network that reads several kinds; "" for one of a single kind.
+    """
 
     map: Map
     net: Path | None = None
+    kind: str = ""
 
 
 def map_of(image: Image.Image, kind: str, size: tuple[int, int]) -> Float[np.ndarray, "h w c"]:
@@ -62,6 +69,29 @@ def fitted(steered: Sequence[Steered], networks: Sequence[Any]) -> list[Map]:
     return [_with_channels(each.map, network.map_channels) for each, network in pairs]
 
 
+def joined(steered: Sequence[Steered], maps: ControlMaps) -> Map:
+    """Returns maps of several kinds as the one that a network reads.
+
+    Raises:
+        ValueError: a kind is not among those of the network, or is given twice; the maps differ in
+            strength or in steps.
+    """
+    kinds = [each.kind for each in steered]
+    for kind in kinds:
+        if kind not in maps.of or kinds.count(kind) > 1:
+            raise ValueError(
+                f"control: a map is read as {kind!r}; each of {', '.join(maps.of)} is given once"
+            )
+    acting = {(each.map.strength, each.map.start, each.map.end) for each in steered}
+    if len(acting) > 1:
+        raise ValueError("control: one network reads these maps, with one strength and span")
+    values = {
+        each.kind: pixels.with_channels(np.asarray(each.map.values), CHANNELS[each.kind])
+        for each in steered
+    }
+    return Map(values, *acting.pop())
+
+
 def _with_channels(one: Map, channels: int) -> Map:
     return replace(one, values=pixels.with_channels(np.asarray(one.values), channels))
 
@@ -70,18 +100,20 @@ def code(steered: Sequence[Steered]) -> str:
     """Returns the argument, in Python, for the maps of a request: map_0, map_1, ..."""
     if not steered:
         return ""
-    maps = [
-        f"Map(map_{i}, {one.strength}, {one.start}, {one.end})"
-        for i, (one, _) in enumerate(steered)
-    ]
+    acts = [f"{each.map.strength}, {each.map.start}, {each.map.end}" for each in steered]
+    if steered[0].kind:
+        kinds = ", ".join(f"{each.kind!r}: map_{i}" for i, each in enumerate(steered))
+        return f", control=Map({{{kinds}}}, {acts[0]})"
+    maps = [f"Map(map_{i}, {how})" for i, how in enumerate(acts)]
     return f", control=[{', '.join(maps)}]"
 
 
 def named(steered: Sequence[Steered]) -> dict[str, str]:
     """Returns the fields of a picture's text about its maps, as other tools name them."""
     fields = {}
-    for i, (one, net) in enumerate(steered):
-        model = "" if net is None else f"Model: {net.stem}, "
+    for i, (one, net, kind) in enumerate(steered):
+        model = f"Module: {kind}, " if kind else ""
+        model += "" if net is None else f"Model: {net.stem}, "
         fields[f"ControlNet {i}"] = (
             f"{model}Weight: {one.strength:g}, Guidance Start: {one.start:g},"
             f" Guidance End: {one.end:g}"

@@ -38,7 +38,9 @@ class OfRun:
         sampling = self.run.config.sampling
         classes = self.names or tuple(map(str, range(self.run.num_classes)))
         size = self.run.shape[-3:-1]
-        return {**defaults_of(sampling, size), "classes": classes if self.condition else ()}
+        maps = self.run.maps.of if self.run.maps else ()
+        classes = classes if self.condition else ()
+        return {**defaults_of(sampling, size), "classes": classes, "maps": maps}
 
     @property
     def condition(self) -> str:
@@ -62,8 +64,7 @@ class OfRun:
         if request.mask is not None:
             extra["mask"] = np.asarray(request.mask) < 0.5
         if request.control:
-            networks = [network for _, network in self.run.experiment.task.model.controls]
-            extra["control"] = control.fitted(request.control, networks)
+            extra["control"] = self._control(request.control)
         negative = self.cond(request.negative)
         return self.run.sample(
             request.num,
@@ -73,6 +74,12 @@ class OfRun:
             **extra,
             **sampling_of(request),
         )
+
+    def _control(self, steered: Sequence[control.Steered]) -> Any:
+        if maps := self.run.maps:
+            return control.joined(steered, maps)
+        networks = [network for _, network in self.run.experiment.task.model.controls]
+        return control.fitted(steered, networks)
 
     def together(self, requests: Sequence[Request], watch: Watch | None = None) -> list[np.ndarray]:
         """Returns the pictures of each request, drawn as one."""
@@ -153,8 +160,8 @@ class OfRun:
         lines.append(f"pictures = run.sample({num}, {cond!r}{given})")
         flags = [f"--workdir={self.run.folder}", f"--num={num}", *self.condition_flags(request)]
         flags += [flag(name, value) for name, value in settings.items()]
-        for i, (one, _) in enumerate(request.control):
-            flags += [f"--control_image=map_{i}.png:{one.strength:g}"]
+        for i, (one, _, kind) in enumerate(request.control):
+            flags += [f"--control_image={kind and f'{kind}='}map_{i}.png:{one.strength:g}"]
             flags += [f"--control_steps={one.start:g}:{one.end:g}"]
         return "\n".join(lines), " ".join(["python -m jaxdiff sample", *flags])
 

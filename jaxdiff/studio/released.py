@@ -65,7 +65,7 @@ class Released:
         """Returns pictures in [-1, 1]."""
         if len(self.pipeline.parts.size) != 2:
             raise ValueError(f"{self.name!r} draws clips: they are in the page's panel Video")
-        nets = tuple(net for _, net in request.control)
+        nets = tuple(each.net for each in request.control)
         pipeline, prompt = self.adapted(request.prompt, nets)
         known = None if request.mask is None else np.asarray(request.mask) < 0.5
         networks = [network for _, network in pipeline.parts.model.controls]
@@ -175,7 +175,7 @@ class Released:
             path = _lora_path(self.folders, name)
             lines.append(f"pipeline = pipeline.with_lora({str(path)!r}, {weight:g})")
             flags.append(f"--lora={path}:{weight:g}")
-        for i, (one, net) in enumerate(request.control):
+        for i, (one, net, _) in enumerate(request.control):
             lines.append(f"pipeline = pipeline.with_controlnet({str(net)!r})")
             flags += [f"--controlnet={net}:{one.strength:g}", f"--control_image=map_{i}.png"]
             flags.append(f"--control_steps={one.start:g}:{one.end:g}")

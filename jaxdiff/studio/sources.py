@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """Returns its solver, steps, guidance_scale, size, and classes, if it has them."""
+        """Returns its solver, steps, guidance_scale, size; classes and maps, if it has them."""
 
     def draw(self, request: Request, watch: Watch | None = None) -> Images:
         """Returns pictures in [-1, 1].

@@ -1,7 +1,7 @@
 """Control networks with their weights and maps: parts of a bound model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from jaxdiff.data.maps import ControlMaps
 from jaxdiff.options import NonNegativeFloat, Range, checked
 from jaxdiff.trees import pytree
 from jaxdiff.typing import Cond, Params
@@ -23,7 +24,8 @@ class Map:
     """A map for a control network, and how it acts.
 
     Attributes:
-        values: [h, w, c] for all samples, or [n, h, w, c], in [0, 1].
+        values: [h, w, c] for all samples, or [n, h, w, c], in [0, 1]; or several by kind, for a
+            network that reads them side by side: {"edges": ..., "depth": ...}.
         strength: factor of the features that the control network adds; 0 for no control.
         start, end: the share of the steps before which, and after which, it does not act.
     """
@@ -120,6 +122,28 @@ def check(
         for (name, network), one in zip(controls, each, strict=True)
         if one is not None
     }
+
+
+def by_kind(given: Any, maps: ControlMaps | None, size: Sequence[int]) -> Any:
+    """Returns maps that are given by kind as one; others as they are.
+
+    Args:
+        given: as `check` takes it, or maps by kind, also as the values of a `Map`.
+        maps: the kinds that the model's control network reads, None for one kind alone.
+        size: height and width of a map.
+
+    Raises:
+        ValueError: the network reads one kind, or lacks one that is given.
+    """
+    one = given if isinstance(given, Map) else Map(given)
+    if not isinstance(one.values, Mapping):
+        return given
+    if maps is None:
+        raise ValueError(
+            f"control names the maps {sorted(one.values)}, but the model has no network that reads"
+            " several kinds; see configs/scenes_controlnet.py:all"
+        )
+    return replace(one, values=maps.joined(one.values, size))
 
 
 def map_shape(network: Any, latent_shape: Sequence[int]) -> tuple[int, int, int]:

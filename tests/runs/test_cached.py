@@ -135,3 +135,21 @@ def test_a_task_without_latents_says_so():
     config.train.cache = "Cache"
     with pytest.raises(ValueError, match="only the task Diffusion in latents"):
         cached.training_batches(Experiment(config))
+
+
+def test_the_maps_of_a_control_network_are_kept(folder):
+    """Fails if a map is lost, or is another example's."""
+    config = latent_text_config(folder)
+    config.conditions, config.encoders = (), {}
+    config.network = {"name": "UNet", "channels": (4, 8), "layers_per_block": 1, "num_groups": 2}
+    config.transforms = ("ControlMap(of='grey')",)
+    config.weights = {"network": "tests.support.drawn:Drawn()", "codec": str(folder / "vae")}
+    config.train.cache = f"Cache(folder={str(folder / 'maps')!r}, examples=8, shard=8)"
+    with config.unlocked():
+        config.control = {"channels": 1}
+    made = Experiment(config, Devices(make_mesh(jax.devices()[:1])))
+    kept, raw = cached.filled(made, _cache(made)), next(made.batches())
+    maps = np.stack([kept[i]["control"] for i in range(8)])
+    np.testing.assert_allclose(maps, raw["control"], atol=1e-3)
+    batch = next(cached.training_batches(made))
+    assert batch["control"].shape == raw["control"].shape

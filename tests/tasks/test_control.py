@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxdiff
-from jaxdiff import Experiment
+from jaxdiff import Experiment, Run
 from jaxdiff.networks.control import begun
 from jaxdiff.tasks.controls import Map
 from jaxdiff.weights.devices import Devices, make_mesh
@@ -137,3 +137,39 @@ def test_the_script_draws_by_a_map(run, scripts, tmp_path):
     code, printed = scripts("experiments/sample.py", *shared, *given, given[0])
     assert code == 1
     assert "control_steps: 1 for 2 of --control_image" in printed
+
+
+def test_a_network_of_several_maps_is_given_them_by_kind(scripts, tmp_path):
+    """Fails if a map reaches the channels of another kind, in the library or in the script."""
+    both = {"transforms": ("ControlMaps(of=('lines', 'grey'))",), "control.channels": 2}
+    made = experiment(**both, **{"train.steps": 1, "evaluation.evaluators": ()})
+    folder = tmp_path / "run"
+    made.train(folder)
+    one = Devices(make_mesh(jax.devices()[:1]))
+    run = jaxdiff.load(folder, devices=one, trust=(SOURCE,))
+    assert run.maps.of == ("lines", "grey")
+    aside = np.concatenate([np.zeros_like(MAP), MAP], axis=-1)
+    expected = run.sample(2, {"label": 3}, control=Map(aside, 0.7))
+    found = run.sample(2, {"label": 3}, control=Map({"grey": MAP}, 0.7))
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(expected - run.sample(2, {"label": 3}, control=Map(aside[..., ::-1]))).max() > 0
+    with pytest.raises(ValueError, match="no map 'edges'; known: lines, grey"):
+        run.sample(2, {"label": 3}, control={"edges": MAP})
+
+    np.save(tmp_path / "map.npy", MAP)
+    out = tmp_path / "out.npy"
+    shared = [f"--workdir={folder}", f"--trust={SOURCE}", "--num=2", "--labels=3", f"--out={out}"]
+    image = f"--control_image=grey={tmp_path / 'map.npy'}:0.7"
+    code, printed = scripts("experiments/sample.py", *shared, image)
+    assert code == 0, printed
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-4)
+    code, printed = scripts("experiments/sample.py", *shared, image.replace("grey=", ""))
+    assert code == 1
+    assert "write a kind and a file, edges=map.png; kinds: lines, grey" in printed
+
+
+def test_maps_by_kind_need_a_network_that_reads_several(run):
+    """Fails if a mapping is taken for a map of a network of one kind."""
+    made, _, last, _ = run
+    with pytest.raises(ValueError, match=r"names the maps \['edges'\], but the model has no"):
+        Run.of(made, last).sample(2, {"label": 3}, control={"edges": MAP})

@@ -7,6 +7,7 @@ import gradio
 import numpy as np
 from PIL import Image
 
+from jaxdiff.data.maps import CHANNELS
 from jaxdiff.studio import control
 from jaxdiff.studio.control import PREPROCESSORS, Steered
 from jaxdiff.studio.page.parts import buttons, drawn, request_of, results, settings, sheet, shown
@@ -16,6 +17,7 @@ from jaxdiff.tasks.controls import Map
 ROWS = 3
 """Maps at a time."""
 OWN_NET = "the run's own"
+AS_MADE = "as the preprocessor makes it"
 CANVAS = (256, 256)
 
 
@@ -29,6 +31,7 @@ class Row(NamedTuple):
     strength: float
     start: float
     end: float
+    reads: str = AS_MADE
 
 
 def panel(studio: Studio) -> None:
@@ -80,6 +83,8 @@ def _row(studio: Studio, i: int) -> list[Any]:
     with gradio.Row():
         found.append(gradio.Slider(0, 0.95, value=0, step=0.05, label="From this share of steps"))
         found.append(gradio.Slider(0.05, 1, value=1, step=0.05, label="To this share of steps"))
+    kinds = [AS_MADE, *CHANNELS]
+    found.append(gradio.Dropdown(kinds, value=AS_MADE, label="Read as (by a net of several maps)"))
     return found
 
 
@@ -117,21 +122,25 @@ def maps_of(studio: Studio, rows: Sequence[Row], values: dict[str, Any]) -> tupl
         gradio.Error: there is no picture; a value is out of range; there is no such ControlNet.
     """
     try:
-        height, width = studio.source(values["model"]).defaults["size"]
+        defaults = studio.source(values["model"]).defaults
+        height, width = defaults["size"]
         given = [int(values.get(name) or 0) for name in ("height", "width")]
         size = (given[0], given[1]) if all(given) else (height, width)
-        return tuple(_map(studio, row, size) for row in rows)
+        several = bool(defaults.get("maps"))
+        return tuple(_map(studio, row, size, several) for row in rows)
     except (ValueError, OSError) as error:
         raise gradio.Error(str(error)) from None
 
 
-def _map(studio: Studio, row: Row, size: tuple[int, int]) -> Steered:
+def _map(studio: Studio, row: Row, size: tuple[int, int], several: bool) -> Steered:
     image = (row.drawing or {}).get("composite")
     if image is None:
         raise ValueError("a map that is used has no picture: draw one, or give one")
     found = control.map_of(image, row.kind, size)
+    kind = row.kind if row.reads in (None, AS_MADE) else row.reads
     net = None if row.net in (None, OWN_NET) else studio.folders.path("controlnet", row.net)
-    return Steered(Map(found, float(row.strength), float(row.start), float(row.end)), net)
+    acting = float(row.strength), float(row.start), float(row.end)
+    return Steered(Map(found, *acting), net, kind if several else "")
 
 
 def pictures(maps: Sequence[Steered]) -> list[tuple[Any, str]]:
