@@ -7,6 +7,7 @@ real scenes, or from the pixels. Figures are kept beside the page, in JSON; thos
 of the same step and number of scenes, are not measured again.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from jaxdiff.files import read_json, write_json
 from jaxdiff.tasks.controls import Map
 
 WORKDIR = cli.flag("workdir", cli.Text, None, "Of configs/scenes_controlnet.py:all.", required=True)
-NUM = cli.flag("num", cli.Size, 48, "Held-out scenes.")
+NUM = cli.flag("num", cli.Size, 32, "Held-out scenes.")
 SCENES = cli.flag("scenes", cli.Size, 3000, "Real scenes from which the reader of maps learns.")
 READER_STEPS = cli.flag("reader_steps", cli.Size, 800, "Of the reader's training.")
 OUT = flags.DEFINE_string("out", "docs/control.md", "The page; the rest lies beside it.")
@@ -57,7 +58,7 @@ def main() -> None:
     for name, images in {
         "real": lambda: scenes.real,
         "autoencoder": lambda: through_codec(run, scenes.real),
-        "none": lambda: scenes.drawn({}),
+        "none": scenes.bare,
     }.items():
         keep("figures", name, lambda images=images: scenes.figures(images()))
     for kind in run.maps.of:
@@ -82,6 +83,7 @@ class Scenes:
         self.run, self.reader = run, reader
         self.real, self.truths, self.examples = scenes_of(run, "test", NUM.value, most)
         self.texts = [each["text"] for each in self.examples]
+        self.bare = functools.cache(lambda: self.drawn({}))
 
     def maps(self, kind: str) -> np.ndarray:
         """Returns the maps of all scenes."""
@@ -100,7 +102,7 @@ class Scenes:
         """Returns how well samples follow maps of a kind; draws them at a strength of 1."""
         samples = self.drawn({kind: strength})
         if strength == 1:
-            rows = as_pictures(self.maps(kind)), samples, self.drawn({}), self.real
+            rows = as_pictures(self.maps(kind)), samples, self.bare(), self.real
             sheet = np.concatenate([each[:SHOWN] for each in rows])
             pictures.save_grid(out.with_suffix("") / f"{kind}.png", sheet, SHOWN)
         return self.figures(samples)[kind]

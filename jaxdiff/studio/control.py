@@ -14,6 +14,7 @@ from jaxdiff.config.kinds import suggest
 from jaxdiff.data.edges import canny
 from jaxdiff.data.images import from_pillow
 from jaxdiff.data.maps import CHANNELS, ControlMap, ControlMaps, Kind
+from jaxdiff.pretrained.soft_edges import soft_edges
 from jaxdiff.studio import pixels
 from jaxdiff.tasks.controls import Map
 
@@ -28,6 +29,7 @@ PREPROCESSORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         AS_IT_IS: lambda x: x.astype(np.float32) / 255,
         "edges": canny,
+        "soft_edges": soft_edges,
         **{kind: _of_pixels(kind) for kind in ("lines", "grey", "low_resolution")},
     }
 )

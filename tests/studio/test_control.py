@@ -7,6 +7,7 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
+from jaxdiff.data.maps import ControlMaps
 from jaxdiff.pipelines import infotext
 from jaxdiff.studio import control
 from jaxdiff.studio.page import steering
@@ -105,3 +106,25 @@ def test_what_cannot_steer_is_said(studio):
         draw(row(drawing=None))
     with pytest.raises(gradio.Error, match=r"start=0\.6 is not before end=0\.5"):
         draw(row(start=0.6))
+
+
+def test_maps_of_several_kinds_are_one_map():
+    """Fails if a kind has other channels than its network reads, or two strengths become one."""
+    maps = ControlMaps(("edges", "segments"))
+    picture = np.full((8, 8, 3), 0.5, np.float32)
+    steered = lambda kind, strength=0.8: control.Steered(Map(picture, strength), kind=kind)
+    one = control.joined([steered("segments"), steered("edges")], maps)
+    assert {kind: values.shape[-1] for kind, values in one.values.items()} == {
+        "segments": 3,
+        "edges": 1,
+    }
+    assert one.strength == 0.8
+    code = control.code([steered("segments"), steered("edges")])
+    assert code == ", control=Map({'segments': map_0, 'edges': map_1}, 0.8, 0.0, 1.0)"
+    for given, message in (
+        ([steered("none")], "read as 'none'; each of edges, segments is given once"),
+        ([steered("edges"), steered("edges")], "read as 'edges'; each of"),
+        ([steered("edges"), steered("segments", 0.5)], "with one strength and span"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            control.joined(given, maps)
