@@ -13,7 +13,9 @@ their rewards; "dpo" (Diffusion-DPO) learns from votes that were collected befor
     python -m jaxdiff train --config=digits_preferences:dpo --workdir=runs/voted \\
         --config.weights.teacher=runs/flow
 
-A reward of your own is a class `(images, cond) -> [b]`, --config.objective.reward=my_module:Taste.
+Rewards are `Brightness`, `Compressibility`, `Symmetry`, `Agreement` (the label that was asked for,
+by a classifier's file), `Learned` (of votes), and mixtures. One of your own is a class
+`(images, cond) -> [b]`, --config.objective.reward=my_module:Taste.
 """
 
 from jaxdiff import config as defaults

@@ -6,9 +6,10 @@ The base is the published model, scenes_text:few, whose captions know twelve thi
     python -m jaxdiff sample --workdir=pretrained/scenes_text --adapter=runs/blorb:0.9 \\
         --text="a blorb, on a green ground"
 
-Variants: "lora", factors on all projections of attention; "dora"; "custom", keys and values of the
-text alone (custom diffusion); "dreambooth", all weights; "word", the vector of the word alone
-(textual inversion, Gal et al. 2023), which `run.save_word("blorb.safetensors")` writes as a file:
+Variants: "lora", factors on all projections of attention; "locon", on all kernels; "dora";
+"custom", keys and values of the text alone (custom diffusion); "dreambooth", all weights; "word",
+the vector of the word alone (textual inversion, Gal et al. 2023), which
+`run.save_word("blorb.safetensors")` writes as a file:
 
     python -m jaxdiff train --config=scenes_personal:word --workdir=runs/blorb_word
     python -m jaxdiff sample --workdir=pretrained/scenes_text --embedding=blorb.safetensors \\
@@ -25,9 +26,10 @@ from jaxdiff.config.recipes import load_recipe
 BASE = "pretrained/scenes_text"
 VARIANTS = {
     "lora": {"adapters": {"lora": "LoRA(rank=8)"}},
+    "locon": {"adapters": {"lora": "LoRA(rank=8, modules='kernel$')"}, "train.steps": 500},
     "dora": {"adapters": {"lora": "DoRA(rank=8)"}},
     "custom": {"adapters": {"lora": "Difference()"}},
-    "dreambooth": {"optimizer.learning_rate": 1e-4},
+    "dreambooth": {"optimizer.learning_rate": 3e-4},
     "word": {
         "encoders.text": {"name": "OwnWords", "features": 128, "window": 24, "words": ("blorb",)},
         "adapters": {"word": "Difference(of='text', modules='^own$')"},

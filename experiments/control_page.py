@@ -30,12 +30,12 @@ from jaxdiff.files import read_json, write_json
 from jaxdiff.tasks.controls import Map
 
 WORKDIR = cli.flag("workdir", cli.Text, None, "Of configs/scenes_controlnet.py:all.", required=True)
-NUM = cli.flag("num", cli.Size, 32, "Held-out scenes.")
-SCENES = cli.flag("scenes", cli.Size, 3000, "Real scenes from which the reader of maps learns.")
-READER_STEPS = cli.flag("reader_steps", cli.Size, 800, "Of the reader's training.")
+NUM = cli.flag("num", cli.Size, 24, "Held-out scenes.")
+READER = cli.flag("reader", cli.Text, "runs/scene_reader.npz", "Of maps; trained if it is missing.")
 OUT = flags.DEFINE_string("out", "docs/control.md", "The page; the rest lies beside it.")
 
-STRENGTHS = (0.5, 1.0, 1.5, 2.0)
+STRENGTHS = (0.5, 1.0, 2.0)
+STEPS = 8
 SHOWN = 8
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     known = read_json(ledger, dict) if ledger.exists() else {}
     if (known.get("step"), known.get("num")) != (run.step, NUM.value):
         known = {"step": run.step, "num": NUM.value, "figures": {}, "prompts": {}}
-    reader = trained_reader(run, SCENES.value, READER_STEPS.value)
+    reader = trained_reader(run, Path(READER.value))
     scenes = Scenes(run, reader, most=2)
 
     def keep(table: str, name: str, measure: Callable[[], Any]) -> None:
@@ -96,7 +96,7 @@ class Scenes:
             maps = {kind: self.maps(kind) for kind in strengths}
             given["control"] = Map(maps, min(strengths.values()))
         cond = {"text": self.texts if texts is None else texts}
-        return np.clip(self.run.sample(len(self.texts), cond, seed=1, **given), -1, 1)
+        return np.clip(self.run.sample(len(self.texts), cond, seed=1, steps=STEPS, **given), -1, 1)
 
     def follow(self, kind: str, strength: float, out: Path) -> float:
         """Returns how well samples follow maps of a kind; draws them at a strength of 1."""

@@ -13,7 +13,7 @@ beside the frozen model of words that is published (`pretrained/scenes_text`):
 
 It was trained for {step:,} steps of 16 scenes; each example kept each of its maps by a chance of
 one in four. Maps are exact, of the scenes' truth, so what a sample makes of its map can be
-measured. All figures are of {num} held-out scenes of one or two emoji, one sample each, 10 steps of
+measured. All figures are of {num} held-out scenes of one or two emoji, one sample each, 8 steps of
 Heun's method, guidance 3.
 
 Segments, edges, depth and key points are read back by a small U-Net that was trained on real scenes

@@ -27,12 +27,12 @@ from jaxdiff.trees import size_of
 RUNS = cli.flag("runs", cli.Text, "runs/personal", "Folder of the runs, a method each.")
 SLIDER = cli.flag("slider", cli.Text, None, "A run of scenes_slider, for a row of pictures.")
 ENCODER = cli.flag("encoder", cli.Text, "pretrained/scenes_clip", "A run of the task Contrastive.")
-NUM = cli.flag("num", cli.Size, 32, "Samples that each figure is made of.")
-SCENES = cli.flag("scenes", cli.Size, 3000, "Real scenes from which the reader of maps learns.")
-READER_STEPS = cli.flag("reader_steps", cli.Size, 800, "Of the reader's training.")
+NUM = cli.flag("num", cli.Size, 24, "Samples that each figure is made of.")
+READER = cli.flag("reader", cli.Text, "runs/scene_reader.npz", "Of maps; trained if it is missing.")
 OUT = flags.DEFINE_string("out", "docs/personalisation.md", "The page; the rest lies beside it.")
 
 BASE = "pretrained/scenes_text"
+STEPS = 8
 BORDER = 4
 """Pixels at the sides that show the ground."""
 
@@ -89,7 +89,7 @@ class Measure:
         self.known, _, scenes = scenes_of(base, "test", NUM.value, most=1)
         self.known_texts = [each["text"] for each in scenes]
         self.kinds = np.array([each["kinds"][0] for each in scenes])
-        self.reader: Reader = trained_reader(base, SCENES.value, READER_STEPS.value)
+        self.reader: Reader = trained_reader(base, Path(READER.value))
         self.before = sampled(base, self.known_texts)
 
     def likeness(self, images: np.ndarray) -> float:
@@ -126,7 +126,7 @@ class Measure:
 
 def sampled(run: Run, texts: list[str]) -> np.ndarray:
     """Returns a sample for each prompt, by the same noise in all runs."""
-    return np.clip(run.sample(len(texts), {"text": texts}, seed=1, steps=10), -1, 1)
+    return np.clip(run.sample(len(texts), {"text": texts}, seed=1, steps=STEPS), -1, 1)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ forgotten. A batch has 16 examples.
   reads it that was trained on real scenes.
 - **drift**: the difference (RMS) of these samples from the base's, by the same noise.
 
-All of {num} samples, one a prompt, 10 steps of Heun's method, guidance 3.
+All of {num} samples, one a prompt, 8 steps of Heun's method, guidance 3.
 """
 
 BOUNDS = """

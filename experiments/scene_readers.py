@@ -1,12 +1,16 @@
 """Real scenes with their truths, and a network that reads them, for the pages about pictures."""
 
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdiff import Run
 from jaxdiff.data.sources import open_source
-from jaxdiff.evaluation.map_reading import FIELDS, Read, Reader, train_reader
+from jaxdiff.evaluation.map_reading import FIELDS, Read, Reader, network_of, train_reader
+from jaxdiff.files import atomic_write
 
 
 def scenes_of(run: Run, split: str, num: int, most: int) -> tuple[np.ndarray, Any, list[Any]]:
@@ -21,10 +25,19 @@ def scenes_of(run: Run, split: str, num: int, most: int) -> tuple[np.ndarray, An
     return images, {name: np.stack([each[name] for each in found]) for name in FIELDS}, found
 
 
-def trained_reader(run: Run, num: int, steps: int) -> Reader:
-    """Returns a reader of maps, trained on real scenes."""
-    images, truths, _ = scenes_of(run, "train", num, most=2)
-    return train_reader(images, truths, steps=steps)
+def trained_reader(run: Run, file: Path, num: int = 3000, steps: int = 800) -> Reader:
+    """Returns a reader of maps of a .npz file; trained on `num` real scenes if it is missing."""
+    if not file.exists():
+        images, truths, _ = scenes_of(run, "train", num, most=2)
+        reader = train_reader(images, truths, steps=steps)
+        flat = flatten_dict(reader.params, sep="/")
+        with atomic_write(file) as draft, open(draft, "wb") as stream:
+            np.savez(stream, classes=reader.classes, **jax.device_get(flat))
+        return reader
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    classes = tuple(int(each) for each in arrays.pop("classes"))
+    return Reader(network_of(len(classes)), unflatten_dict(arrays, sep="/"), classes)
 
 
 def seen(read: Read) -> np.ndarray:

@@ -24,6 +24,7 @@ FIELDS = tuple(dict.fromkeys(OF_TRUTH.values()))
 
 POINTS = CHANNELS["key_points"]
 PATCH = 4
+CHANNELS_OF_LEVELS = (32, 48)
 
 
 class Read(NamedTuple):
@@ -67,7 +68,7 @@ def train_reader(
     images: Images,
     truths: Mapping[str, np.ndarray],
     *,
-    channels: Sequence[int] = (32, 48),
+    channels: Sequence[int] = CHANNELS_OF_LEVELS,
     steps: int = 600,
     batch_size: int = 16,
     learning_rate: float = 2e-3,
@@ -80,13 +81,7 @@ def train_reader(
         truths: the fields of `EmojiScenes` by name; "segmentation", "depth" and "points".
     """
     classes = tuple(int(each) for each in np.unique(truths["segmentation"]))
-    network = UNet(
-        channels=tuple(channels),
-        layers_per_block=1,
-        num_groups=8,
-        middle_attention=False,
-        out_channels=(len(classes) + 1 + POINTS) * PATCH**2,
-    )
+    network = network_of(len(classes), channels)
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps)
     optimizer = optax.adamw(rate)
     params = _init(network, jax.random.key(seed), images[:1])
@@ -103,6 +98,17 @@ def train_reader(
         batch = images[chosen], *(each[chosen] for each in targets)
         state = _step(network, optimizer.update, len(classes), state, batch)
     return Reader(network, state[0], classes)
+
+
+def network_of(classes: int, channels: Sequence[int] = CHANNELS_OF_LEVELS) -> UNet:
+    """Returns the network of a reader that tells a number of classes apart."""
+    return UNet(
+        channels=tuple(channels),
+        layers_per_block=1,
+        num_groups=8,
+        middle_attention=False,
+        out_channels=(classes + 1 + POINTS) * PATCH**2,
+    )
 
 
 def to_patches(images: Images) -> Float[Array, "b h2 w2 c2"]:

@@ -8,10 +8,12 @@ import os
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from einops import reduce
 from jaxtyping import Array, Float
 
+from jaxdiff.condition import conditions
 from jaxdiff.config.fields import Text
 from jaxdiff.networks import classifier_files
 from jaxdiff.options import Share, checked
@@ -113,15 +115,52 @@ class Learned:
     def _read(self):
         if not os.path.isfile(self.file):
             raise ValueError(f"Learned: file={self.file!r} is not a file; see experiments/taste.py")
-        found = _taste(self.file, os.stat(self.file).st_mtime_ns)
+        found = _of_file(self.file, os.stat(self.file).st_mtime_ns)
         if found[0].classes != 1:
             raise ValueError(f"Learned: file={self.file!r} is a classifier, not a taste")
         return found
 
 
 @functools.lru_cache(maxsize=4)
-def _taste(file: str, changed: int) -> Any:
+def _of_file(file: str, changed: int) -> Any:
     return classifier_files.read(file)
+
+
+@checked
+@dataclass(frozen=True)
+class Agreement:
+    """The log-probability of the label that was asked for, by a classifier's file.
+
+    `evaluation.features.Classifier.save` writes such a file; it is of pictures of one size.
+
+    Raises:
+        ValueError: the file is missing or damaged; on use, pictures have another size, or there is
+            no label.
+    """
+
+    file: Text
+
+    def __post_init__(self):
+        self._read()
+
+    def __call__(self, images: Float[Array, "b h w c"], cond: Cond) -> Float[Array, " b"]:
+        """Returns the rewards, of examples whose label was dropped as of the others."""
+        if "label" not in cond:
+            raise ValueError(f"Agreement: pictures were asked for by {sorted(cond)}, not by label")
+        network, params, header = self._read()
+        if images.shape[1:] != header["image_shape"]:
+            raise ValueError(
+                f"Agreement: file={self.file!r} is of pictures {header['image_shape']}, not"
+                f" {images.shape[1:]}"
+            )
+        logits = network.apply(params, jnp.clip(images, -1, 1))[0]
+        labels = conditions(cond)["label"].value
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+
+    def _read(self):
+        if not os.path.isfile(self.file):
+            raise ValueError(f"Agreement: file={self.file!r} is not a file")
+        return _of_file(self.file, os.stat(self.file).st_mtime_ns)
 
 
 @checked
