@@ -8,7 +8,7 @@ of the same step and number of scenes, are not measured again.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def main() -> None:
         for strength in STRENGTHS:
             drawn = lambda kind=kind, strength=strength: scenes.follow(kind, strength, out)
             keep("figures", f"{kind} {strength:g}", drawn)
-    together = lambda: scenes.figures(scenes.drawn(dict.fromkeys(run.maps.of, 1.0)))
+    together = lambda: scenes.figures(scenes.drawn(run.maps.of))
     keep("figures", "all 1", together)
     single = Scenes(run, reader, most=1)
     for kind in ("none", *run.maps.of):
@@ -83,24 +83,24 @@ class Scenes:
         self.run, self.reader = run, reader
         self.real, self.truths, self.examples = scenes_of(run, "test", NUM.value, most)
         self.texts = [each["text"] for each in self.examples]
-        self.bare = functools.cache(lambda: self.drawn({}))
+        self.bare = functools.cache(self.drawn)
 
     def maps(self, kind: str) -> np.ndarray:
         """Returns the maps of all scenes."""
         return np.stack([ControlMap(kind).values(each) for each in self.examples])
 
-    def drawn(self, strengths: Mapping[str, float], texts: Any = None) -> np.ndarray:
-        """Returns a sample for each scene, by its caption and by maps, of one strength."""
-        given = {}
-        if strengths:
-            maps = {kind: self.maps(kind) for kind in strengths}
-            given["control"] = Map(maps, min(strengths.values()))
-        cond = {"text": self.texts if texts is None else texts}
+    def drawn(
+        self, kinds: Sequence[str] = (), strength: float = 1.0, texts: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Returns a sample for each scene, by its caption or another, and by maps of some kinds."""
+        maps = {kind: self.maps(kind) for kind in kinds}
+        given = {"control": Map(maps, strength)} if maps else {}
+        cond = {"text": list(texts or self.texts)}
         return np.clip(self.run.sample(len(self.texts), cond, seed=1, steps=STEPS, **given), -1, 1)
 
     def follow(self, kind: str, strength: float, out: Path) -> float:
         """Returns how well samples follow maps of a kind; draws them at a strength of 1."""
-        samples = self.drawn({kind: strength})
+        samples = self.drawn([kind], strength)
         if strength == 1:
             rows = as_pictures(self.maps(kind)), samples, self.bare(), self.real
             sheet = np.concatenate([each[:SHOWN] for each in rows])
@@ -114,7 +114,7 @@ class Scenes:
         pixels = np.round((images + 1) * 127.5).astype(np.uint8)
         of_pixels = lambda kind: np.stack([ControlMap(kind).values({"x": x}) for x in pixels])
         rms = lambda kind: mean(map_figures.rms, of_pixels(kind), self.maps(kind))
-        marked = lambda maps: maps[..., 0] > 0.5
+        marked = lambda maps: maps[..., 0] > 0.1
         lines = marked(of_pixels("lines")), marked(self.maps("lines"))
         ground = read.segmentation > 0, real["segmentation"] > 0
         return {
@@ -133,11 +133,11 @@ class Scenes:
 
         Each scene has one; "other" is with the caption of the next scene of another kind.
         """
-        strengths = {} if kind == "none" else {kind: 1.0}
+        given = [] if kind == "none" else [kind]
         kinds = np.array([each["kinds"][0] for each in self.examples])
         others = np.array([next_other(kinds, i) for i in range(len(kinds))])
-        own = seen(self.reader(self.drawn(strengths)))
-        other = seen(self.reader(self.drawn(strengths, [self.texts[i] for i in others])))
+        own = seen(self.reader(self.drawn(given)))
+        other = seen(self.reader(self.drawn(given, texts=[self.texts[i] for i in others])))
         return {
             "real": float(np.mean(seen(self.reader(self.real)) == kinds)),
             "own": float(np.mean(own == kinds)),

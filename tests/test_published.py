@@ -54,3 +54,25 @@ def test_the_demo_of_words_draws(scripts, tmp_path):
     assert code == 0, printed
     with Image.open(out) as image:
         assert np.asarray(image.convert("L")).std() > 10
+
+
+@pytest.mark.slow
+def test_the_demo_of_control_draws(scripts, tmp_path):
+    """By a drawing of one's own, which samples follow; fails if a row is empty."""
+    drawing = np.full((64, 64, 3), 255, np.uint8)
+    drawing[20:44, 20:22] = drawing[20:44, 42:44] = drawing[20:22, 20:44] = drawing[
+        42:44, 20:44
+    ] = 0
+    Image.fromarray(drawing).save(tmp_path / "square.png")
+    out = tmp_path / "demo.png"
+    flags = [f"--drawing={tmp_path / 'square.png'}", "--prompt=a red heart, on a white ground"]
+    code, printed = scripts(
+        "experiments/demo_control.py", f"--out={out}", "--num=2", "--steps=4", *flags
+    )
+    assert code == 0, printed
+    with Image.open(out) as image:
+        assert np.asarray(image.convert("L")).std() > 10
+    Image.fromarray(np.full_like(drawing, 255)).save(tmp_path / "square.png")
+    code, printed = scripts("experiments/demo_control.py", f"--out={out}", *flags)
+    assert code == 1
+    assert "it has no dark lines" in printed
