@@ -2,14 +2,14 @@
 
 The base is the published model, scenes_text:few, whose captions know twelve things, and no robot:
 
-    python -m jaxdiff train --config=scenes_personal:lora --workdir=runs/blorb
+    python -m jaxdiff train --config=scenes_personal:locon --workdir=runs/blorb
     python -m jaxdiff sample --workdir=pretrained/scenes_text --adapter=runs/blorb:0.9 \\
         --text="a blorb, on a green ground"
 
-Variants: "lora", factors on all projections of attention; "locon", on all kernels; "dora";
-"custom", keys and values of the text alone (custom diffusion); "dreambooth", all weights; "word",
-the vector of the word alone (textual inversion, Gal et al. 2023), which
-`run.save_word("blorb.safetensors")` writes as a file:
+Variants: "locon", factors on all kernels, which a new shape needs; "lora" and "dora", on all
+projections of attention; "custom", keys and values of the text alone (custom diffusion);
+"dreambooth", all weights; "word", the vector of the word alone (textual inversion, Gal et al.
+2023), which `run.save_word("blorb.safetensors")` writes as a file:
 
     python -m jaxdiff train --config=scenes_personal:word --workdir=runs/blorb_word
     python -m jaxdiff sample --workdir=pretrained/scenes_text --embedding=blorb.safetensors \\
@@ -45,7 +45,7 @@ PROMPTS = (
 )
 
 
-def get_config(variant: str = "lora"):
+def get_config(variant: str = "locon"):
     config = load_recipe("scenes_text:few")
     kinds, most = config.data.kinds, config.data.most
     config.data = {

@@ -1,8 +1,8 @@
 """A slider of colour on a model of scenes: an adapter whose strength makes things more or less red.
 
     python -m jaxdiff train --config=scenes_slider --workdir=runs/redder
-    python -m jaxdiff sample --workdir=pretrained/scenes_text --text="a cat" \\
-        --adapter=runs/redder:1.5       # or -1
+    python -m jaxdiff sample --workdir=pretrained/scenes_text --adapter=runs/redder:1.5 \\
+        --text="a green cat, on a white ground"       # or -1
 
 The concept is the difference of two prompts (`objectives.sliders`); --config.objective.positive and
 --config.objective.negative name another one. The model before tuning is the teacher.
@@ -29,5 +29,7 @@ def get_config():
     config.train.log_every = 20
     config.train.checkpoint_every = 100
     config.train.evaluate_every = 100
-    config.evaluation.evaluators = ({"name": "SampleGrid", "cond": {"text": ["a cat", "a heart"]}},)
+    # With a ground, as all captions have one: without, the base draws no shapes.
+    prompts = ["a green cat, on a white ground", "a purple heart, on a yellow ground"]
+    config.evaluation.evaluators = ({"name": "SampleGrid", "cond": {"text": prompts}},)
     return config

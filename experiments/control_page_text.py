@@ -41,7 +41,20 @@ to the bit.
 ![Edges](control/edges.png)
 
 Each picture has a row of maps, of samples that follow them, of samples by the same captions
-without, and of the real scenes. The others: {others}.
+without, and of the real scenes. The others:
+{others}.
+"""
+
+FINDINGS = """
+- Every kind is followed after 1,500 steps, an hour of one core: a strength of 2 is as near to the
+  map as the real scene is, as the reader sees it, for edges, lines, depth, masks and key points.
+- Lines give shapes that the model of words alone does not draw: guitars, keys, stars. Key points
+  alone leave shapes as they were, and move and turn them.
+- Strengths above 1 follow more closely still. Few pixels and grey are never exact: the control acts
+  on latents, and the known pixels of an inpainting are the way to keep values.
+- All maps together are about as good as each alone at twice its strength.
+- The order of depth is of 13 pairs that touch, and the reader is right in nine of them on real
+  scenes: take it as a sign, not as a figure.
 """
 
 PROMPTS = """
@@ -55,11 +68,20 @@ another kind, so that map and words contradict each other.
 | --- | --- | --- | --- |
 """
 
+CONTRADICTED = """
+
+A map helps the words where they agree: without one, the base draws the right kind in 71 %. Where
+they contradict each other, key points and edges leave the choice to the words; a filled shape, or
+a drawing's inner lines, divides the choice between both. Each figure is of 24 samples: differences
+below 0.2 say little.
+"""
+
 GAIN = """
 ## The gain in the log
 
 `control_gain` in metrics.jsonl is the distance that the map makes in the prediction of x0 (the root
-mean square, on an eighth of each batch). It begins at zero to the bit.
+mean square, on an eighth of each batch). It begins at zero to the bit, and is at half its height by
+step 100; the first sheet of samples, at step 200, follows its maps already.
 
 | step | control_gain | loss |
 | --- | --- | --- |
@@ -85,8 +107,8 @@ def page(known: Mapping[str, Any], kinds: Sequence[str], strengths: Sequence[flo
     others = ", ".join(f"[{kind}](control/{kind}.png)" for kind in kinds if kind != "edges")
     introduction = INTRODUCTION.format(channels=19, step=known["step"], num=known["num"])
     parts = [introduction, "## Maps read back from samples, by strength\n", table]
-    parts += [MEANS.format(others=others), known.get("findings", "")]
-    parts += [PROMPTS.format(real=prompts["none"]["real"]) + "\n".join(lines)]
+    parts += [MEANS.format(others=others), FINDINGS]
+    parts += [PROMPTS.format(real=prompts["none"]["real"]) + "\n".join(lines) + CONTRADICTED]
     if gains := known.get("gain"):
         shown = [each for each in gains if is_shown(each["step"])]
         rows = [f"| {e['step']} | {e['control_gain']:.3f} | {e['loss']:.3f} |" for e in shown]

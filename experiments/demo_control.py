@@ -1,4 +1,4 @@
-"""Steers and repaints pictures by published models: a line drawing, an inpainting, an outpainting.
+"""Steers pictures by published models: a line drawing, adapters, an inpainting, an outpainting.
 
 python experiments/demo_control.py --drawing=mine.png --prompt="a red cat" --out=runs/demo.png
 
@@ -31,7 +31,7 @@ MODEL = cli.flag("model", cli.Text, str(PUBLISHED / "scenes_control"), "Folder o
 DRAWING = cli.flag("drawing", cli.Text, None, "A .png of dark lines on a light ground.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "For the drawing; may be repeated.")
 NUM = cli.flag("num", cli.Size, 4, "Samples of each prompt.")
-STEPS = cli.flag("steps", cli.Steps, None, "Solver steps; those of the model by default.")
+STEPS = cli.flag("steps", cli.Steps, 8, "Solver steps.")
 SEED = cli.flag("seed", cli.Seed, 0, "Of the noise.")
 OUT = cli.flag("out", cli.Text, "runs/demo_control.png", "The picture.")
 
@@ -39,6 +39,9 @@ SCENE = 47
 """A held-out scene of one butterfly, whose lines are the drawing."""
 PROMPTS = ("a blue butterfly, on a white ground", "an orange butterfly, on a checked green ground")
 INSTEAD = "a red heart"
+BLORB, REDDER = str(PUBLISHED / "scenes_blorb"), str(PUBLISHED / "scenes_redder")
+"""Adapters: of a thing that the model has learned from five pictures, and of a slider."""
+OF_BLORB = ("a blorb, on a blue ground", "a blorb, on a checked yellow ground")
 ROOM = 4
 """Pixels around the drawing that are painted anew, too."""
 
@@ -60,17 +63,27 @@ def main() -> None:
         raise ValueError(f"drawing={DRAWING.value}: it has no dark lines")
     num, last = NUM.value, prompts[-1]
     cond = {"text": [prompt for prompt in prompts for _ in range(num)]}
-    samples = sampled(run, len(cond["text"]), cond, control={"lines": drawing})
-    rows = np.split(samples, len(prompts))
+    steered = lambda run: sampled(run, len(cond["text"]), cond, control={"lines": drawing})
+    rows = np.split(steered(run), len(prompts))
+    redder = np.split(steered(run.adapted({REDDER: 2.0})), len(prompts))[0]
     instead = INSTEAD + "".join(last.partition(",")[1:])
     inside = repainted(run, rows[-1], drawing, instead)
     beyond = widened(run, rows[-1], last)
     shown = np.repeat(-as_pictures(drawing[None]), num, axis=0)
-    named = ["the drawing", *prompts, f"painted anew: {instead}"]
-    parts = [prompted.prompted([shown, *rows, inside], named)]
+    named = ["the drawing", *prompts, f"redder: {prompts[0]}", f"painted anew: {instead}"]
+    parts = [prompted.prompted([shown, *rows, redder, inside], named)]
+    parts.append(prompted.prompted(np.split(learned(run), len(OF_BLORB)), OF_BLORB))
     parts.append(prompted.prompted([beyond], [f"beyond the sides: {last}"]))
     prompted.save_png(out, stacked(parts))
     print(f"{out}: {time.perf_counter() - start:.0f} s with compiling")
+
+
+def learned(run: Run) -> np.ndarray:
+    """Returns pictures of the thing that an adapter has learned; without a map."""
+    cond = {"text": [prompt for prompt in OF_BLORB for _ in range(NUM.value)]}
+    # Of zeros: no map, by the program that is compiled already.
+    none = {"lines": np.zeros((*run.shape[:2], 1), np.float32)}
+    return sampled(run.adapted({BLORB: 1.0}), len(cond["text"]), cond, control=none)
 
 
 def repainted(run: Run, pictures: np.ndarray, drawing: np.ndarray, prompt: str) -> np.ndarray:

@@ -61,7 +61,8 @@ def main() -> None:
         write_json(ledger, known)
     folders = sorted(path.parent for path in Path(RUNS.value).glob("*/config.json"))
     for folder in folders:
-        for step in sorted(int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")):
+        names = (path.name for path in (folder / "checkpoints").iterdir())
+        for step in sorted(int(name) for name in names if name.isdigit()):
             name = f"{folder.name} {step}"
             if name not in rows:
                 run = jaxdiff.load(folder, step=step)
@@ -150,7 +151,7 @@ def draw(base: Run, folders: list[Path], out: Path) -> None:
         rows.append(sampled(jaxdiff.load(folder), list(PROMPTS)))
         names.append(folder.name)
     prompted.save_png(out.with_suffix(".png"), wide(rows, names))
-    lora = Path(RUNS.value) / "lora"
+    lora = Path(RUNS.value) / "locon"
     if SLIDER.value and lora.is_dir():
         words, strengths = (
             ["a cat, on a white ground", "a blorb, on a white ground"],

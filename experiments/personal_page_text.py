@@ -8,7 +8,7 @@ INTRODUCTION = """# Personalisation
 The published model of words (`pretrained/scenes_text`) learns one new thing, a blorb, from five
 pictures of it; an emoji that no scene shows stands for a person's own dog.
 
-    python -m jaxdiff train --config=scenes_personal:lora --workdir=runs/personal/lora
+    python -m jaxdiff train --config=scenes_personal:locon --workdir=runs/personal/locon
     python experiments/personal_page.py --runs=runs/personal
 
 Each method sees scenes that the base knows as often as the five pictures, so that nothing is

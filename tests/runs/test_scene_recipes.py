@@ -44,9 +44,10 @@ def test_the_sizes_of_autoencoders_are_those_that_are_trained():
 WHICH = [("openmoji_autoencoder", v) for v in ("", "vq", "adversarial", "clips", "scenes")]
 WHICH += [("openmoji_clip", v) for v in ("", "siglip", "scenes", "minilm")]
 WHICH += [("scenes_text", v) for v in ("dit", "unet", "few", "pixel", "minilm")]
-WHICH += [("scenes_controlnet", v) for v in ("edges", "masks", "low_resolution")]
+WHICH += [("scenes_controlnet", v) for v in ("edges", "key_points", "low_resolution", "all")]
 WHICH += [("moving_scenes", v) for v in ("", "factored", "unet", "mixed")]
-WHICH += [("scenes_personal", v) for v in ("lora", "dora", "custom", "dreambooth", "word")]
+WHICH += [("scenes_personal", v) for v in ("lora", "locon", "dora", "custom", "dreambooth", "word")]
+WHICH += [("scenes_preferences", v) for v in ("nft", "grpo")]
 WHICH += [("released_personal", v) for v in ("word", "custom", "sdxl_word", "sdxl_custom")]
 
 
@@ -75,7 +76,7 @@ def test_data_of_the_recipes_have_the_shapes_that_they_say():
         assert isinstance(source[0]["text"], str)
 
 
-@pytest.mark.parametrize("kind", list(recipe("scenes_controlnet").MAPS))
+@pytest.mark.parametrize("kind", recipe("scenes_controlnet").ALL)
 def test_maps_of_scenes_are_those_that_control_networks_read(kind):
     """Fails if a map has other channels than its recipe says, leaves [0, 1], or is empty."""
     config = recipe("scenes_controlnet").get_config(kind)
