@@ -3,13 +3,15 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxdiff
 from jaxdiff import Experiment, Run
 from jaxdiff.networks.control import begun
-from jaxdiff.tasks.controls import Map
+from jaxdiff.networks.residuals import Residuals
+from jaxdiff.tasks.controls import Map, by_depth
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
 
@@ -173,3 +175,28 @@ def test_maps_by_kind_need_a_network_that_reads_several(run):
     made, _, last, _ = run
     with pytest.raises(ValueError, match=r"names the maps \['edges'\], but the model has no"):
         Run.of(made, last).sample(2, {"label": 3}, control={"edges": MAP})
+
+
+def test_the_strength_fades_towards_the_finest_layers():
+    """Fails if the order of the layers is turned round, or the middle of a U-Net fades."""
+    one = lambda *shape: jnp.ones((2, *shape))
+    factor, decay = jnp.array([1.0, 0.5]), jnp.array([0.5, 1.0])
+    found = by_depth(Residuals(one(1, 1, 3), (one(4, 4, 3), one(2, 2, 3))), factor, decay)
+    strength = lambda a: [float(each.mean()) for each in a]
+    assert strength(found.middle) == [1, 0.5]
+    assert [strength(each) for each in found.skips] == [[0.25, 0.5], [0.5, 0.5]]
+    adapter = by_depth(Residuals(None, (), (one(4, 4, 3), one(2, 2, 3))), factor, decay)
+    assert [strength(each) for each in adapter.levels] == [[0.5, 0.5], [1, 0.5]]
+    blocks = by_depth(one(3, 5, 4), factor, decay)
+    np.testing.assert_allclose(blocks.mean((2, 3)), [[0.25, 0.5, 1], [0.5, 0.5, 0.5]])
+
+
+def test_a_map_that_does_not_fade_is_as_before(run):
+    """Fails if a decay of 1 changes a bit, or one below changes nothing."""
+    made, _, last, _ = run
+    weights = made.average(last)
+    draw = lambda one: made.sampler(weights, 2, {"label": 3}, control=one)
+    np.testing.assert_array_equal(draw(Map(MAP, decay=1.0)), draw(MAP))
+    assert np.abs(draw(Map(MAP, decay=0.5)) - draw(MAP)).max() > 1e-6
+    with pytest.raises(ValueError, match=r"Map\.decay is 1\.5"):
+        Map(MAP, decay=1.5)
