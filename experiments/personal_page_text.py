@@ -48,8 +48,8 @@ ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
 ## Together with a slider
 
 The adapter of the blorb and a slider of colour (`configs/scenes_slider.py`, trained on a red and a
-blue cat for 300 steps) on one base: `base.adapted({{"runs/blorb": 1.0, "runs/redder": 2.0}})`. Beyond a
-strength of 1 shapes suffer.
+blue cat for 300 steps) on one base: `base.adapted({{"runs/blorb": 1.0, "runs/redder": 2.0}})`.
+Beyond a strength of 1 shapes suffer.
 
 ![A cat and a blorb from blue to red](personalisation_slider.png)
 
