@@ -192,11 +192,12 @@ def test_the_strength_fades_towards_the_finest_layers():
 
 
 def test_a_map_that_does_not_fade_is_as_before(run):
-    """Fails if a decay of 1 changes a bit, or one below changes nothing."""
+    """Fails if a decay of 1 or a strength of 0 changes a bit, or a decay below 1 nothing."""
     made, _, last, _ = run
     weights = made.average(last)
     draw = lambda one: made.sampler(weights, 2, {"label": 3}, control=one)
     np.testing.assert_array_equal(draw(Map(MAP, decay=1.0)), draw(MAP))
+    np.testing.assert_array_equal(draw(Map(MAP, 0.0)), draw(None))
     assert np.abs(draw(Map(MAP, decay=0.5)) - draw(MAP)).max() > 1e-6
     with pytest.raises(ValueError, match=r"Map\.decay is 1\.5"):
         Map(MAP, decay=1.5)
