@@ -46,9 +46,9 @@ without, and of the real scenes. The others:
 """
 
 FINDINGS = """
-- Every kind is followed after 1,500 steps, an hour of one core. At a strength of 2, masks, lines and
-  depth are as near to the map as the real scene that went through the autoencoder; edges, segments
-  and key points nearly so.
+- Every kind is followed after 1,500 steps, an hour of one core. At a strength of 2, masks, lines
+  and depth are as near to the map as the real scene after the autoencoder; edges, segments and key
+  points nearly so.
 - Lines give shapes that the model of words alone does not draw: guitars, keys, stars. Key points
   alone leave shapes as they were, and move and turn them.
 - Strengths above 1 follow more closely still. Few pixels and grey are never exact: the control acts
