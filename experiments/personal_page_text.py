@@ -35,9 +35,11 @@ ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
 ![Samples by method](personalisation.png)
 
 - A new shape needs the convolutions: factors on all kernels (`locon`) and all weights
-  (`dreambooth`) learn the face in 100 to 300 steps; factors on attention alone (`lora`) learn its
-  grey and its texture, a blob, in as many. The small U-Net has attention at two of its three sizes
-  only.
+  (`dreambooth`) have the face after 300 steps; factors on attention alone (`lora`), and the
+  vector of the word alone (`word`, textual inversion), learn its grey and its texture, a blob, in as
+  many. The small U-Net has attention at two of its three sizes only.
+- The word alone changes nothing else, to the bit; factors on attention change other pictures by
+  half as much as the methods that learn the face.
 - The rest of the prompt counts as before: grounds are as right as the base's, and the kinds that it
   knew are as often right within what {num} samples can tell.
 - "A blorb left of a red heart" draws the heart alone, with every method: no training picture has
@@ -65,10 +67,8 @@ def page(known: Mapping[str, Any]) -> str:
         "| method | steps | trained parameters | likeness | ground | kinds | drift |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, row in rows.items():
-        if name in ("real", "base"):
-            continue
-        method, step = name.split()
+    named = sorted((*name.split(), row) for name, row in rows.items() if " " in name)
+    for method, step, row in named:
         figures = [row["likeness"], row["ground"], row["kinds"], row["drift"]]
         shown = " | ".join(
             f"{each:.3f}" if i == 0 else f"{each:.2f}" for i, each in enumerate(figures)
