@@ -118,7 +118,8 @@ def test_images_and_texts_are_trained_together(tmp_path):
     sampler = experiment.sampler
     np.testing.assert_array_equal(embed_text(["digit 3"]), sampler.embed_text(weights, ["digit 3"]))
     x = np.zeros((2, 8, 8, 1), np.float32)
-    np.testing.assert_array_equal(embed(x), sampler.embed(weights, x))
+    # Of two programs, which may differ in the last bit.
+    np.testing.assert_allclose(embed(x), sampler.embed(weights, x), rtol=1e-5)
     assert experiment.sampler.embed_text(weights, ["digit 3", "digit 4"]).shape == (2, 4)
     assert '"text_of_image"' in (tmp_path / "metrics.jsonl").read_text()
     config.conditions, config.encoders = ("label",), {}
