@@ -32,7 +32,7 @@ studio: install
 demo-text: install
 	$(BIN)/python experiments/demo_text.py $(if $(PROMPT),--prompt="$(PROMPT)")
 
-# A line drawing and words to pictures, an inpainting, an outpainting: make demo-control DRAWING=mine.png
+# A line drawing and words to pictures, adapters, an inpainting, an outpainting: make demo-control DRAWING=mine.png
 demo-control: install
 	$(BIN)/python experiments/demo_control.py $(if $(DRAWING),--drawing="$(DRAWING)") $(if $(PROMPT),--prompt="$(PROMPT)")
 

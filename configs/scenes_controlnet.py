@@ -6,8 +6,8 @@ A control network beside the frozen U-Net of the published model, scenes_text:fe
 
 Variants: one of each kind of map, and `all`, a network that reads all of them, alone or together.
 It begins as a copy of the U-Net's encoder, and as no change. `control_gain`
-in metrics.jsonl is the distance that the map makes in the prediction: it rises from zero long
-before pictures follow the map. A sheet of maps, of samples with and without them and of the real
+in metrics.jsonl is the distance that the map makes in the prediction: it rises from zero as the
+network learns to read the map. A sheet of maps, of samples with and without them and of the real
 scenes is written to samples/. Maps are exact: they come from the scene, not from its pixels. From a
 notebook, with maps [64, 64, channels] in [0, 1]:
 
@@ -19,12 +19,12 @@ notebook, with maps [64, 64, channels] in [0, 1]:
 
 from jaxdiff import config as defaults
 from jaxdiff.config.recipes import load_recipe
-from jaxdiff.data.maps import CHANNELS, OF_TRUTH
+from jaxdiff.data.maps import CHANNELS, OF_TRUTH, ControlMaps
 
 ALL = ("edges", "lines", "segments", "depth", "key_points", "masks", "grey", "low_resolution")
 OF_ALL = {
     "transforms": (f"ControlMaps(of={ALL}, keep=0.25)",),
-    "control": {"channels": sum(CHANNELS[kind] for kind in ALL)},
+    "control": {"channels": ControlMaps(ALL).channels},
     "data.fields": ("text", *OF_TRUTH.values()),
     "train.steps": 1500,
     "optimizer.schedule": "cosine(warmup_steps=100)",

@@ -104,13 +104,7 @@ class Learned:
 
     def __call__(self, images: Float[Array, "b h w c"], cond: Cond) -> Float[Array, " b"]:
         """Returns the rewards: differences are log-odds of a vote."""
-        network, params, header = self._read()
-        if images.shape[1:] != header["image_shape"]:
-            raise ValueError(
-                f"Learned: file={self.file!r} is of pictures {header['image_shape']}, not"
-                f" {images.shape[1:]}"
-            )
-        return network.apply(params, jnp.clip(images, -1, 1))[0][:, 0]
+        return _logits(self, self._read(), images)[:, 0]
 
     def _read(self):
         if not os.path.isfile(self.file):
@@ -119,6 +113,17 @@ class Learned:
         if found[0].classes != 1:
             raise ValueError(f"Learned: file={self.file!r} is a classifier, not a taste")
         return found
+
+
+def _logits(reward: Any, stored: Any, images: Images) -> Float[Array, "b k"]:
+    """Returns what the network of a reward's file says of pictures."""
+    network, params, header = stored
+    if images.shape[1:] != header["image_shape"]:
+        raise ValueError(
+            f"{type(reward).__name__}: file={reward.file!r} is of pictures"
+            f" {header['image_shape']}, not {images.shape[1:]}"
+        )
+    return network.apply(params, jnp.clip(images, -1, 1))[0]
 
 
 @functools.lru_cache(maxsize=4)
@@ -147,13 +152,7 @@ class Agreement:
         """Returns the rewards, of examples whose label was dropped as of the others."""
         if "label" not in cond:
             raise ValueError(f"Agreement: pictures were asked for by {sorted(cond)}, not by label")
-        network, params, header = self._read()
-        if images.shape[1:] != header["image_shape"]:
-            raise ValueError(
-                f"Agreement: file={self.file!r} is of pictures {header['image_shape']}, not"
-                f" {images.shape[1:]}"
-            )
-        logits = network.apply(params, jnp.clip(images, -1, 1))[0]
+        logits = _logits(self, self._read(), images)
         labels = conditions(cond)["label"].value
         return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
 
