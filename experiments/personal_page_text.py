@@ -36,8 +36,8 @@ ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
 
 - A new shape needs the convolutions: factors on all kernels (`locon`) and all weights
   (`dreambooth`) have the face after 300 steps; factors on attention alone (`lora`), and the
-  vector of the word alone (`word`, textual inversion), learn its grey and its texture, a blob, in as
-  many. The small U-Net has attention at two of its three sizes only.
+  vector of the word alone (`word`, textual inversion), learn its grey and its texture, a blob, in
+  as many. The small U-Net has attention at two of its three sizes only.
 - The word alone changes nothing else, to the bit; factors on attention change other pictures by
   half as much as the methods that learn the face.
 - The rest of the prompt counts as before: grounds are as right as the base's, and the kinds that it
