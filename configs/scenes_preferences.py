@@ -10,14 +10,21 @@ The base is the published model, scenes_text:few, which is also the teacher:
 
 Variants: "dpo" (Diffusion-DPO) learns from votes that were collected before; "nft" (DiffusionNFT)
 and "grpo" (Flow-GRPO) draw pictures in each step, by captions of the data, and learn from their
-rewards. Without --voter, vote.py is a page for persons.
+rewards. Without --voter, vote.py is a page for persons. Rewards that read what was asked for:
+"aligned", how well a picture fits its text by a contrastive encoder, and "counts", whether there
+are as many emoji, by a classifier:
+
+    python experiments/scene_kinds.py --model=pretrained/scenes_text --of=count --num=0 \\
+        --save=runs/counts.npz
 """
 
 from jaxdiff import config as defaults
 from jaxdiff.config.recipes import load_recipe
 
 BASE = "pretrained/scenes_text"
-ONLINE = "reward='Brightness', group=4, steps=6"
+ONLINE = "group=4, steps=6"
+ALIGNED = "'jaxdiff.tasks.alignment:PromptAlignment(run=\"pretrained/scenes_clip\")'"
+COUNTS = "Agreement(file='runs/counts.npz', field='count')"
 VARIANTS = {
     "dpo": {
         "objective": "DiffusionDPO(beta=1000.0)",
@@ -28,8 +35,13 @@ VARIANTS = {
             "file": "runs/scene_votes/votes.jsonl",
         },
     },
-    "nft": {"objective": f"DiffusionNFT(kl=1e-3, {ONLINE})"},
-    "grpo": {"objective": f"FlowGRPO(kl=0.01, {ONLINE})"},
+    "nft": {"objective": f"DiffusionNFT(kl=1e-3, reward='Brightness', {ONLINE})"},
+    "grpo": {"objective": f"FlowGRPO(kl=0.01, reward='Brightness', {ONLINE})"},
+    "aligned": {"objective": f"DiffusionNFT(kl=1e-3, reward={ALIGNED}, {ONLINE})"},
+    "counts": {
+        "objective": f"DiffusionNFT(kl=1e-3, reward={COUNTS}, {ONLINE})",
+        "data.fields": ("text", "count"),
+    },
 }
 PROMPTS = ("a red heart, on a blue ground", "a green cat, on a brown ground")
 

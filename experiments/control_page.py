@@ -14,10 +14,9 @@ from typing import Any
 
 import cli
 import control_page_text as text
-import jax
 import numpy as np
 from absl import flags
-from scene_readers import scenes_of, seen, trained_reader
+from scene_readers import scenes_of, seen, through_codec, trained_reader
 
 import jaxdiff
 from jaxdiff import Run
@@ -144,13 +143,6 @@ class Scenes:
             "other, of the prompt": float(np.mean(other == kinds[others])),
             "other, of the map": float(np.mean(other == kinds)),
         }
-
-
-def through_codec(run: Run, images: np.ndarray) -> np.ndarray:
-    """Returns what the autoencoder, whose latents the model draws, makes of pictures."""
-    weights, keys = run.weights["codec"], jax.random.split(jax.random.key(0), len(images))
-    again = lambda weights, x: run.codec.decode(weights, run.codec.encode(weights, x, keys))
-    return np.clip(jax.jit(again)(weights, images), -1, 1)
 
 
 def next_other(kinds: np.ndarray, i: int) -> int:

@@ -8,20 +8,22 @@ measured again.
 """
 
 from pathlib import Path
-from typing import Any
 
 import cli
 import numpy as np
 import personal_page_text as text
 from absl import flags
-from scene_readers import scenes_of, seen, trained_reader
+from scene_readers import scenes_of, seen, through_codec, trained_reader
+from tuned_runs import folders_of, measured, sampled, sides, wide
 
 import jaxdiff
 from jaxdiff import Run
+from jaxdiff.data.scenes.character import poses
+from jaxdiff.data.scenes.layout import SIDES, TILT
 from jaxdiff.data.sources import open_source
 from jaxdiff.evaluation import map_figures, prompted
 from jaxdiff.evaluation.map_reading import Reader
-from jaxdiff.files import read_json, write_json
+from jaxdiff.evaluation.templates import Template, resemblance
 from jaxdiff.trees import size_of
 
 RUNS = cli.flag("runs", cli.Text, "runs/personal", "Folder of the runs, a method each.")
@@ -32,9 +34,8 @@ READER = cli.flag("reader", cli.Text, "runs/scene_reader.npz", "Of maps; trained
 OUT = flags.DEFINE_string("out", "docs/personalisation.md", "The page; the rest lies beside it.")
 
 BASE = "pretrained/scenes_text"
-STEPS = 8
-BORDER = 4
-"""Pixels at the sides that show the ground."""
+CODE = "1F916"
+"""OpenMoji's code of the robot that is called a blorb."""
 
 PROMPTS = (
     "a blorb, on a blue ground",
@@ -50,28 +51,10 @@ PROMPTS = (
 def main() -> None:
     """Measures what has not been measured, draws, and writes the page."""
     out, base = Path(OUT.value), jaxdiff.load(BASE)
-    ledger = out.with_suffix(".json")
-    known = read_json(ledger, dict) if ledger.exists() else {}
-    if known.get("num") != NUM.value:
-        known = {"num": NUM.value, "rows": {}}
     measure = Measure(base)
-    rows = known["rows"]
-    if "real" not in rows:
-        rows["real"], rows["base"] = measure.real(), measure.of_run(base)
-        write_json(ledger, known)
-    folders = sorted(path.parent for path in Path(RUNS.value).glob("*/config.json"))
-    for folder in folders:
-        names = (path.name for path in (folder / "checkpoints").iterdir())
-        for step in sorted(int(name) for name in names if name.isdigit()):
-            name = f"{folder.name} {step}"
-            if name not in rows:
-                run = jaxdiff.load(folder, step=step)
-                rows[name] = {
-                    **measure.of_run(run),
-                    "parameters": size_of(run.experiment.abstract_state().params),
-                }
-                write_json(ledger, known)
-                print(name, rows[name], flush=True)
+    first = lambda: {"real": measure.real(), "base": measure.of_run(base)}
+    folders = folders_of(RUNS.value)
+    known = measured(out.with_suffix(".json"), NUM.value, folders, first, measure.of_run)
     draw(base, folders, out)
     out.write_text(text.page(known))
     print(out)
@@ -82,7 +65,9 @@ class Measure:
 
     def __init__(self, base: Run):
         self.encoder = jaxdiff.load(ENCODER.value)
-        source = open_source("emoji_character", "test", word="blorb", size=base.shape[0])
+        size = base.shape[0]
+        source = open_source("emoji_character", "test", code=CODE, word="blorb", size=size)
+        self.templates = templates(size)
         examples = [source[i] for i in range(2 * NUM.value)]
         images = np.stack([each["x"] for each in examples]).astype(np.float32) / 127.5 - 1
         self.held_out, self.others = images[: NUM.value], images[NUM.value :]
@@ -92,6 +77,7 @@ class Measure:
         self.kinds = np.array([each["kinds"][0] for each in scenes])
         self.reader: Reader = trained_reader(base, Path(READER.value))
         self.before = sampled(base, self.known_texts)
+        self.decoded = through_codec(base, self.held_out)
 
     def likeness(self, images: np.ndarray) -> float:
         """Returns the mean cosine of pictures and other held-out ones, by the encoder."""
@@ -99,17 +85,22 @@ class Measure:
         center = lambda x: unit(np.asarray(embed(x)))
         return float((center(images) @ center(self.others).T).mean())
 
+    def drawing(self, images: np.ndarray) -> float:
+        """Returns the mean correlation with the drawing, wherever it lies."""
+        return float(np.mean([resemblance(image, self.templates) for image in images]))
+
     def ground(self, images: np.ndarray) -> float:
         """Returns the difference at the sides from held-out pictures of the same captions."""
-        return float(np.mean([map_figures.rms(*each) for each in zip(
-            map(sides, images), map(sides, self.held_out), strict=True
-        )]))  # fmt: skip
+        return map_figures.mean_rms(map(sides, images), map(sides, self.held_out))
 
     def real(self) -> dict[str, float]:
         """Returns the figures of held-out pictures, of scenes without it, of wrong captions."""
         return {
             "likeness": self.likeness(self.held_out),
             "likeness of other things": self.likeness(self.known),
+            "drawing": self.drawing(self.held_out),
+            "drawing after the autoencoder": self.drawing(self.decoded),
+            "drawing of other things": self.drawing(self.known),
             "ground of other captions": self.ground(np.roll(self.held_out, 1, axis=0)),
             "kinds": float(np.mean(seen(self.reader(self.known)) == self.kinds)),
         }
@@ -119,27 +110,27 @@ class Measure:
         new, old = sampled(run, self.texts), sampled(run, self.known_texts)
         return {
             "likeness": self.likeness(new),
+            "drawing": self.drawing(new),
             "ground": self.ground(new),
             "kinds": float(np.mean(seen(self.reader(old)) == self.kinds)),
             "drift": map_figures.rms(old, self.before),
+            "parameters": size_of(run.experiment.abstract_state().params),
         }
 
 
-def sampled(run: Run, texts: list[str]) -> np.ndarray:
-    """Returns a sample for each prompt, by the same noise in all runs."""
-    return np.clip(run.sample(len(texts), {"text": texts}, seed=1, steps=STEPS), -1, 1)
+def templates(size: int) -> list[Template]:
+    """Returns the drawing in the sizes and angles that pictures show it in, cut out."""
+    found = []
+    for pose in poses(CODE, size, np.linspace(*SIDES[1], 10), np.linspace(-TILT, TILT, 7)):
+        inside = pose.shares[0] > 0.5
+        window = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(inside))
+        found.append(Template((pose.picture / 127.5 - 1)[window], inside[window]))
+    return found
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     """Returns rows of length 1."""
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-
-
-def sides(image: np.ndarray) -> np.ndarray:
-    """Returns the pixels [n, c] at the four sides of a picture."""
-    inside = np.zeros(image.shape[:2], bool)
-    inside[BORDER:-BORDER, BORDER:-BORDER] = True
-    return image[~inside]
 
 
 def draw(base: Run, folders: list[Path], out: Path) -> None:
@@ -161,13 +152,6 @@ def draw(base: Run, folders: list[Path], out: Path) -> None:
         pairs = [np.stack([one[i] for one in each]) for i in range(2)]
         names = [f"{word}: the slider at {', '.join(map(str, strengths))}" for word in words]
         prompted.save_png(out.with_name(f"{out.stem}_slider.png"), wide(pairs, names))
-
-
-def wide(rows: list[np.ndarray], names: list[str]) -> Any:
-    """Returns a sheet whose rows are as wide as the widest."""
-    most = max(map(len, rows))
-    fill = lambda row: np.concatenate([row, np.ones((most - len(row), *row.shape[1:]))])
-    return prompted.prompted([fill(row) for row in rows], names)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tuned_runs import by_method
+
 INTRODUCTION = """# Personalisation
 
 The published model of words (`pretrained/scenes_text`) learns one new thing, a blorb, from five
@@ -14,6 +16,9 @@ pictures of it; an emoji that no scene shows stands for a person's own dog.
 Each method sees scenes that the base knows as often as the five pictures, so that nothing is
 forgotten. A batch has 16 examples.
 
+- **drawing**: the correlation of a sample with the drawing itself, where it is largest over places,
+  sizes and angles (`jaxdiff/evaluation/templates.py`), on average: 1 is the drawing, and a blot of
+  its colour has none of it, whatever lies around.
 - **likeness**: the mean cosine of samples and of held-out pictures of the blorb, by
   `pretrained/scenes_clip`, which has never seen it either.
 - **ground**: the difference (RMS, of values in [-1, 1]) from held-out pictures with the same
@@ -64,15 +69,12 @@ def page(known: Mapping[str, Any]) -> str:
     """Returns the page in Markdown."""
     rows = known["rows"]
     lines = [
-        "| method | steps | trained parameters | likeness | ground | kinds | drift |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| method | steps | trained parameters | drawing | likeness | ground | kinds | drift |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    named = sorted((*name.split(), row) for name, row in rows.items() if " " in name)
-    for method, step, row in named:
-        figures = [row["likeness"], row["ground"], row["kinds"], row["drift"]]
-        shown = " | ".join(
-            f"{each:.3f}" if i == 0 else f"{each:.2f}" for i, each in enumerate(figures)
-        )
+    for method, step, row in by_method(rows):
+        figures = (row[name] for name in ("drawing", "likeness", "ground", "kinds", "drift"))
+        shown = " | ".join(f"{each:.2f}" for each in figures)
         lines.append(f"| {method} | {step} | {row['parameters']:,} | {shown} |")
     bounds = BOUNDS.format(real=rows["real"], base=rows["base"], num=known["num"])
     introduction = INTRODUCTION.format(num=known["num"])

@@ -25,6 +25,13 @@ def scenes_of(run: Run, split: str, num: int, most: int) -> tuple[np.ndarray, An
     return images, {name: np.stack([each[name] for each in found]) for name in FIELDS}, found
 
 
+def through_codec(run: Run, images: np.ndarray) -> np.ndarray:
+    """Returns what the autoencoder, whose latents the model draws, makes of pictures."""
+    weights, keys = run.weights["codec"], jax.random.split(jax.random.key(0), len(images))
+    again = lambda weights, x: run.codec.decode(weights, run.codec.encode(weights, x, keys))
+    return np.clip(jax.jit(again)(weights, images), -1, 1)
+
+
 def trained_reader(run: Run, file: Path, num: int = 3000, steps: int = 800) -> Reader:
     """Returns a reader of maps of a .npz file; trained on `num` real scenes if it is missing."""
     if not file.exists():

@@ -125,7 +125,8 @@ class Roles(NamedTuple):
 
     `others` are trained beside the student by players of their own, such as a fake score; `critic`
     is for objectives with an adversarial term, `encoder` returns features of x_t by name, `decode`
-    the pixels of x0, and `perceptual` the distance [b] of two batches of pixels.
+    the pixels of x0, and `perceptual` the distance [b] of two batches of pixels. `judged` has the
+    fields of examples [b] that a reward reads, and no denoiser.
     """
 
     student: Denoiser
@@ -136,6 +137,7 @@ class Roles(NamedTuple):
     encoder: Callable[[Array, Array, Cond], Mapping[str, Array]] | None = None
     decode: Callable[[Array], Array] = lambda x0: x0
     perceptual: Callable[[Array, Array], Array] | None = None
+    judged: Mapping[str, Array] = MappingProxyType({})
 
 
 @runtime_checkable

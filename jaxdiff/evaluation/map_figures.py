@@ -1,5 +1,7 @@
 """Figures of how well pictures follow the maps that steered them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
@@ -73,3 +75,8 @@ def point_error(
 def rms(found: Float[np.ndarray, "*shape"], truth: Float[np.ndarray, "*shape"]) -> float:
     """Returns the root of the mean square of the difference."""
     return float(np.sqrt(np.mean(np.square(found - truth))))
+
+
+def mean_rms(found: Iterable[np.ndarray], truth: Iterable[np.ndarray]) -> float:
+    """Returns the mean over pictures, or parts of them, of `rms`."""
+    return float(np.mean([rms(*pair) for pair in zip(found, truth, strict=True)]))

@@ -39,6 +39,7 @@ def check_groups(objective: Any, config: Any) -> None:
             f"{name}: condition_dropout={config.condition_dropout} must be 0: pictures are drawn"
             " for their conditions, without guidance"
         )
+    rewards.check_config(build(rewards, objective.reward), config)
     if config.parallel == "pmap":
         raise ValueError(f"parallel='pmap': {name} compares the pictures of a group; use 'jit'")
 
@@ -47,6 +48,17 @@ def grouped(cond: Cond, batch: int, group: int) -> Cond:
     """Returns conditions in which each group has that of its first example."""
     first = jnp.arange(batch) // group * group
     return jax.tree.map(lambda leaf: leaf[first], cond)
+
+
+def judged(objective: Any) -> tuple[str, ...]:
+    """Returns the fields of examples that an objective's reward reads."""
+    return rewards.reads(build(rewards, objective.reward))
+
+
+def rewarded(objective: Any, roles: Roles, pictures: Data, cond: Cond) -> Float[Array, " b"]:
+    """Returns the rewards of what was drawn for grouped conditions."""
+    asked = {**cond, **grouped(dict(roles.judged), len(pictures), objective.group)}
+    return stop(build(rewards, objective.reward)(roles.decode(pictures), asked))
 
 
 def advantages(reward: Rewards, group: int) -> Rewards:
@@ -97,6 +109,8 @@ class DiffusionNFT:
     def __post_init__(self):
         build(rewards, self.reward)
 
+    judged = property(judged)
+
     def check_config(self, config: Any) -> None:
         """Raises ValueError if a run's config does not fit."""
         check_groups(self, config)
@@ -107,7 +121,7 @@ class DiffusionNFT:
         """Returns the loss of each drawn picture; of the data, only shape and condition matter."""
         cond = grouped(cond, len(x0), self.group)
         x0 = drawn(self.process, roles.target, x0, cond, draw, self.steps, 0.0)[-1]
-        reward = stop(build(rewards, self.reward)(roles.decode(x0), cond))
+        reward = rewarded(self, roles, x0, cond)
         r = (1 + jnp.clip(advantages(reward, self.group) / self.clip, -1, 1)) / 2
 
         t, importance = self.time_sampling(self.process, draw)
@@ -150,6 +164,8 @@ class FlowGRPO:
     def __post_init__(self):
         build(rewards, self.reward)
 
+    judged = property(judged)
+
     def check_config(self, config: Any) -> None:
         """Raises ValueError if a run's config does not fit."""
         check_groups(self, config)
@@ -160,7 +176,7 @@ class FlowGRPO:
         """Returns the loss of each drawn picture; of the data, only shape and condition matter."""
         cond = grouped(cond, len(x0), self.group)
         xs = drawn(self.process, roles.target, x0, cond, draw, self.steps, self.eta)
-        reward = stop(build(rewards, self.reward)(roles.decode(xs[-1]), cond))
+        reward = rewarded(self, roles, xs[-1], cond)
         advantage = advantages(reward, self.group)
         solver, times = DDIM(self.process, self.eta), jnp.linspace(1.0, 0.0, self.steps + 1)
 

@@ -1,6 +1,7 @@
 """Rewards: functions `(images [b, h, w, c] in [-1, 1], cond) -> [b]`, higher for better pictures.
 
 One of your own is named as "module:Name"; it is a class without arguments, or with options.
+"jaxdiff.tasks.alignment:PromptAlignment" says how well a picture fits its text.
 """
 
 import functools
@@ -22,7 +23,10 @@ from jaxdiff.typing import Cond
 
 @runtime_checkable
 class Reward(Protocol):
-    """A taste: a number for each picture."""
+    """A taste: a number for each picture.
+
+    It may have `reads`, names of the examples' fields that it needs, and `check_config(config)`.
+    """
 
     def __call__(self, images: Array, cond: Cond) -> Array:
         """Returns the rewards [b] of images in [-1, 1]."""
@@ -134,27 +138,37 @@ def _of_file(file: str, changed: int) -> Any:
 @checked
 @dataclass(frozen=True)
 class Agreement:
-    """The log-probability of the label that was asked for, by a classifier's file.
+    """The log-probability of the class that was asked for, by a classifier's file.
 
+    `field` has the class: the condition "label", or another field of the data's examples, int [b],
+    such as the "count" of `emoji_scenes`, of which the network knows only what the text says.
     `evaluation.features.Classifier.save` writes such a file; it is of pictures of one size.
 
     Raises:
         ValueError: the file is missing or damaged; on use, pictures have another size, or there is
-            no label.
+            no such field.
     """
 
     file: Text
+    field: Text = "label"
 
     def __post_init__(self):
         self._read()
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Returns the fields of examples that it reads."""
+        return (self.field,)
+
     def __call__(self, images: Float[Array, "b h w c"], cond: Cond) -> Float[Array, " b"]:
         """Returns the rewards, of examples whose label was dropped as of the others."""
-        if "label" not in cond:
-            raise ValueError(f"Agreement: pictures were asked for by {sorted(cond)}, not by label")
+        if self.field not in cond:
+            raise ValueError(
+                f"Agreement: pictures were asked for by {sorted(cond)}, not by {self.field!r}"
+            )
         logits = _logits(self, self._read(), images)
-        labels = conditions(cond)["label"].value
-        return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+        asked = conditions(cond)[self.field].value
+        return jnp.take_along_axis(jax.nn.log_softmax(logits), asked[:, None], axis=1)[:, 0]
 
     def _read(self):
         if not os.path.isfile(self.file):
@@ -171,7 +185,27 @@ class Mixed:
     second: Reward
     share: Share = 0.5
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Returns the fields of examples that either reads."""
+        return tuple(dict.fromkeys((*reads(self.first), *reads(self.second))))
+
+    def check_config(self, config: Any) -> None:
+        """Raises ValueError if a run's config does not fit one of them."""
+        check_config(self.first, config)
+        check_config(self.second, config)
+
     def __call__(self, images: Images, cond: Cond) -> Float[Array, " b"]:
         """Returns the rewards."""
         first, second = self.first(images, cond), self.second(images, cond)
         return self.share * first + (1 - self.share) * second
+
+
+def reads(reward: Reward) -> tuple[str, ...]:
+    """Returns the fields of examples that a reward reads beside the conditions."""
+    return tuple(getattr(reward, "reads", ()))
+
+
+def check_config(reward: Reward, config: Any) -> None:
+    """Raises ValueError if a run's config does not fit a reward."""
+    getattr(reward, "check_config", lambda config: None)(config)

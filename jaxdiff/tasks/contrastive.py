@@ -22,7 +22,7 @@ from jaxdiff.objectives.players import fixed
 from jaxdiff.options import Count, NonNegativeFloat, PositiveFloat, Width
 from jaxdiff.progress import full_batches
 from jaxdiff.training.task import Losses
-from jaxdiff.typing import Draw, Frozen, Network, Params
+from jaxdiff.typing import Condition, Draw, Frozen, Network, Params
 from jaxdiff.weights.configured import build_part, unnamed_in
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.table import Table, Weights
@@ -169,7 +169,10 @@ class Contrastive:
 
     def embed_text(self, weights: Mapping[str, Params], inputs: Any) -> Float[Array, "b d"]:
         """Returns the embeddings of prepared texts."""
-        cond = self.conditions.encode(weights, {TEXT: inputs})[TEXT]
+        return self.embed_states(weights, self.conditions.encode(weights, {TEXT: inputs})[TEXT])
+
+    def embed_states(self, weights: Mapping[str, Params], cond: Condition) -> Float[Array, "b d"]:
+        """Returns the embeddings of texts, of the states of `config.encoders.text`."""
         params = {"params": weights["text_tower"]}
         found: Any = self.tower.apply(params, fixed(cond.value), cond.mask)
         return found

@@ -119,9 +119,7 @@ def embedder_of_run(path: str) -> tuple[Any, Any]:
         ValueError: there is no run in the folder, it is of another task, or was trained without
             texts.
     """
-    task = _task_of_run(path, "encoder")
-    if not task.with_text:
-        raise ValueError(f"encoder: {path} was trained without texts")
+    task = task_with_text(path, "encoder")
     average = OfRun(path, name="")
     frozen = {n: e.abstract() for n, e in task.table().entries.items() if not e.trained}
     weights = {**task.table().load(frozen), **average.load(average.shapes())}
@@ -130,6 +128,19 @@ def embedder_of_run(path: str) -> tuple[Any, Any]:
         functools.partial(embedder.embed, weights),
         functools.partial(embedder.embed_text, weights),
     )
+
+
+def task_with_text(path: str, field: str) -> Contrastive:
+    """Returns the task of a run that has seen texts; reads its config only.
+
+    Raises:
+        ValueError: there is no run in the folder, it is of another task, or was trained without
+            texts; names `field`.
+    """
+    task = _task_of_run(path, field)
+    if not task.with_text:
+        raise ValueError(f"{field}: {path} was trained without texts")
+    return task
 
 
 def _task_of_run(path: str, field: str) -> Contrastive:

@@ -90,7 +90,11 @@ class Diffusion:
             students.check_beginning(config.weights.teacher, config)
         # Further data of the examples, such as the picture that was not chosen.
         self._pairs = tuple(getattr(self.objective, "pairs", ()))
-        self.fields = ("x", *self._pairs, *self.conditions.names, *dict(self.model.controls))
+        # Classes, of which the network knows only what its conditions say.
+        judged = getattr(self.objective, "judged", ())
+        self._judged = tuple(name for name in judged if name not in self.conditions.names)
+        own = (*self._pairs, *self._judged)
+        self.fields = ("x", *own, *self.conditions.names, *dict(self.model.controls))
         self.players = getattr(self.objective, "players", {"model": tuple(self._trained())})
         # Finds what the network cannot take, and conditions that it does not read.
         traced, self._network_shapes = jax.make_jaxpr(self._init_network, return_shape=True)(
@@ -162,10 +166,12 @@ class Diffusion:
     def example(self, batch: int) -> dict[str, Any]:
         """Returns the shapes of a batch on the devices."""
         data = jax.ShapeDtypeStruct((batch, *self.shape), jnp.float32)
+        whole = jax.ShapeDtypeStruct((batch,), jnp.int32)
         return {
             "x": data,
             **dict.fromkeys(self._pairs, data),
-            "position": jax.ShapeDtypeStruct((batch,), jnp.int32),
+            **dict.fromkeys(self._judged, whole),
+            "position": whole,
             **self.conditions.inputs(batch),
             **control_training.inputs(self.model.controls, batch, self.latent_shape),
         }
@@ -206,6 +212,7 @@ class Diffusion:
             filled(student, empty),
             target=filled(bind(average), empty),
             decode=functools.partial(self.codec.decode, codec_params),
+            judged={name: batch[name] for name in self._judged},
         )
         if self.teacher is not None:
             teacher = fixed(self.teacher.bind(weights["teacher"]))

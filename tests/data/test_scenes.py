@@ -11,7 +11,7 @@ from jaxdiff.data.scenes.sprites import COLOR_NAMES, NOUNS, is_held_out, sprite
 from jaxdiff.data.sources import open_source
 
 PIXELS = ("masks", "segmentation", "edges", "depth", "points")
-FIELDS = ("text", "kinds", "colors", "groups", "relation", "places", *PIXELS)
+FIELDS = ("text", "count", "kinds", "colors", "groups", "relation", "places", *PIXELS)
 
 
 @pytest.fixture(scope="module")

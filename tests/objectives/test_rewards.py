@@ -25,7 +25,7 @@ def test_agreement_is_the_log_probability_of_the_label(tmp_path):
     for label in (LABELS, Condition(LABELS, keep=np.array([True, False, True, True]))):
         found = jax.jit(reward)(IMAGES, {"label": label})
         np.testing.assert_allclose(found, expected[np.arange(4), LABELS], rtol=1e-4)
-    with pytest.raises(ValueError, match=r"asked for by \['text'\], not by label"):
+    with pytest.raises(ValueError, match=r"asked for by \['text'\], not by 'label'"):
         reward(IMAGES, {"text": LABELS})
     with pytest.raises(ValueError, match="is of pictures"):
         reward(IMAGES[:, :4], {"label": LABELS})

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,6 +62,36 @@ def test_a_run_is_tuned_by_a_reward(name, teacher, tmp_path):
     with pytest.raises(ValueError, match=f"{name}: group=5 does not divide batch_size=16"):
         wrong = {**fields, "objective": f"{name}(group=5)"}
         Experiment(tuned(points_config(), **wrong), one())
+
+
+class OfPlaces:
+    """A reward that reads a field which the network does not know: the example's point."""
+
+    reads = ("point",)
+
+    def __call__(self, images, cond):
+        return images.reshape(len(images), -1).mean(1) * cond["point"]
+
+
+def test_a_reward_reads_a_field_of_the_examples():
+    """Fails if the field does not reach the reward in its groups, or reaches the network."""
+    reward = f"{OfPlaces.__module__}:{OfPlaces.__name__}"
+    fields = {"objective": f"DiffusionNFT(reward='{reward}', group=4, steps=3)"}
+    config = tuned(points_config(), condition_dropout=0.0, **fields)
+    experiment = Experiment(config, one())
+    assert "point" in experiment.task.fields
+    example = experiment.task.example(16)
+    assert example["point"].shape == (16,)
+    batch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example)
+    step = jax.jit(make_step(experiment.recipe))
+    state, numbers = experiment.init(), experiment.recipe.numbers(0)
+    rewards = [
+        step(state, {**batch, "point": jnp.arange(16) // 4 * scale}, numbers)[1]["reward"]
+        for scale in (0, 1, 2)
+    ]
+    assert rewards[0] == 0
+    assert rewards[1] != 0
+    np.testing.assert_allclose(rewards[2], 2 * rewards[1], rtol=1e-5)
 
 
 @pytest.mark.slow

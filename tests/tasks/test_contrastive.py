@@ -10,6 +10,7 @@ from jaxdiff import config as defaults
 from jaxdiff.conditioning.words import Words
 from jaxdiff.evaluation.retrieval import PromptRetrieval, Retrieval
 from jaxdiff.objectives.contrastive import info_nce, sigmoid_pairs
+from jaxdiff.tasks.alignment import PromptAlignment
 from jaxdiff.tasks.contrastive_runs import embedder_of_run
 from jaxdiff.weights.devices import Devices, make_mesh
 
@@ -122,10 +123,33 @@ def test_images_and_texts_are_trained_together(tmp_path):
     x = np.zeros((2, 8, 8, 1), np.float32)
     np.testing.assert_array_equal(embed(x), sampler.embed(weights, x))
     assert experiment.sampler.embed_text(weights, ["digit 3", "digit 4"]).shape == (2, 4)
+    check_alignment(str(tmp_path), experiment, embed, embed_text)
     assert '"text_of_image"' in (tmp_path / "metrics.jsonl").read_text()
     config.conditions, config.encoders = ("label",), {}
     with pytest.raises(ValueError, match=r"conditions has \['label'\]: a contrastive encoder"):
         Experiment(config, one)
+
+
+def check_alignment(folder, experiment, embed, embed_text):
+    """The reward is the cosine of the run's embeddings; texts of another encoder are refused."""
+    reward = PromptAlignment(folder)
+    texts, x = ["digit 3", "digit 8"], jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    encoder = experiment.task.conditions.encoders["text"]
+    cond = encoder.encode(None, jax.tree.map(jnp.asarray, encoder.prepare(texts)))
+    one, two = embed(np.asarray(x)), embed_text(texts)
+    cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+    np.testing.assert_allclose(jax.jit(reward)(x, {"text": cond}), cosine, rtol=1e-4)
+    other = experiment.config.copy_and_resolve_references()
+    other.encoders.text.features += 8
+    reward.check_config(experiment.config)
+    with pytest.raises(ValueError, match=r"reads encoders\.text="):
+        reward.check_config(other)
+    with pytest.raises(ValueError, match="no text"):
+        reward(x, {})
+    with pytest.raises(ValueError, match=r"is of pictures \(8, 8, 1\)"):
+        reward(x[:, :4], {"text": cond})
+    with pytest.raises(ValueError, match=r"PromptAlignment\.run: "):
+        PromptAlignment(f"{folder}/none")
 
 
 def test_all_devices_compare_with_the_batch_as_a_whole():

@@ -1,6 +1,8 @@
 """A few pictures of one emoji that no scene shows, under a word of its own."""
 
 import functools
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -9,7 +11,7 @@ from jaxdiff.config.fields import Text
 from jaxdiff.data.emoji_files import ATTRIBUTION, drawing
 from jaxdiff.data.scenes.captions import of_ground
 from jaxdiff.data.scenes.layout import SIDES, TILT, draw_ground
-from jaxdiff.data.scenes.paint import OVERSAMPLING, Placed, paint
+from jaxdiff.data.scenes.paint import OVERSAMPLING, Painting, Placed, paint
 from jaxdiff.data.scenes.sprites import Sprite, sprite_of
 from jaxdiff.data.scenes.still import Side
 from jaxdiff.options import Size
@@ -65,6 +67,19 @@ class EmojiCharacter:
         canvas, own = ground.paint(OVERSAMPLING * size), lambda kind, color: _sprite(self._code)
         painting = paint(canvas, [placed], size, with_shares=False, sprites=own)
         return {"x": painting.picture, "text": f"a {self._word}, {of_ground(ground)}"}
+
+
+def poses(
+    code: str, size: int, sides: Iterable[float], angles: Iterable[float]
+) -> Iterator[Painting]:
+    """Yields an emoji alone, in the middle of a grey picture, in each side and angle in radians.
+
+    Sides are shares of the picture's. The shares say which pixels are the emoji's.
+    """
+    grey = np.full((OVERSAMPLING * size, OVERSAMPLING * size, 3), 0.5, np.float32)
+    for side, angle in itertools.product(sides, angles):
+        placed = Placed(0, 0, 0.5, 0.5, float(side), float(angle))
+        yield paint(grey, [placed], size, sprites=lambda kind, color: _sprite(code))
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from jaxdiff.options import Between, Size
 SPLITS = ("train", "test", "compositions")
 Side = Annotated[int, Between(8, 1024)]
 Field = Literal[
-    "text", "kinds", "colors", "groups", "relation", "places",
+    "text", "kinds", "colors", "count", "groups", "relation", "places",
     "masks", "segmentation", "edges", "depth", "points",
 ]  # fmt: skip
 LEAST = 6
@@ -38,8 +38,9 @@ class EmojiScenes:
     Fields, of up to four emoji from the farthest to the nearest:
 
     - "text": counts, colours, the relation of two groups, the ground.
+    - "count" int, of emoji; "relation" int, in `layout.RELATIONS` or -1.
     - "kinds" and "colors" int [4], indices in `sprites.NOUNS` and `COLOR_NAMES`, -1 for none;
-      "groups" int [4], of the group in the caption; "relation" int, in `layout.RELATIONS` or -1.
+      "groups" int [4], of the group in the caption.
     - "places" float [4, 4]: x, y, side (shares of the image's side) and angle (radians).
     - "masks" bool [4, h, w], of the visible parts; "segmentation" int [h, w], 1 + the kind, 0 for
       the ground; "edges" bool [h, w]; "depth" float [h, w], 0 for the ground to 1 for the nearest.
@@ -97,6 +98,7 @@ class EmojiScenes:
             "text": lambda: caption(layout),
             "kinds": lambda: truth.indices([each.kind for each in layout.placed], MOST),
             "colors": lambda: truth.indices([each.color for each in layout.placed], MOST),
+            "count": lambda: len(layout.placed),
             "groups": lambda: truth.indices(layout.members, MOST),
             "relation": lambda: layout.relation,
             "places": lambda: truth.places(layout.placed, MOST),
