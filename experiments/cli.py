@@ -68,6 +68,8 @@ class _Parser(flags.ArgumentParser):
                 value = ast.literal_eval(argument)
             except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                 value = argument
+        if not options.fits(self.kind, value) and options.fits(self.kind, (value,)):
+            value = (value,)  # a list of one, without its comma
         if not options.fits(self.kind, value):
             raise ValueError(f"expected {options.describe(self.kind)}")
         return float(value) if isinstance(value, int) and self.kind is Number else value

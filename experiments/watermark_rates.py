@@ -159,7 +159,7 @@ def write(
         levels=", ".join(f"{value:.1f} dB ({kind})" for kind, value in noise),
         num=NUM.value,
         sides=" and ".join(map(str, SIDES.value)),
-        flag=",".join(map(str, [*SIDES.value, ""])),
+        flag=",".join(map(str, SIDES.value)),
     )
     with atomic_write(out) as draft:
         draft.write_text(text)

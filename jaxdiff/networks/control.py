@@ -20,7 +20,9 @@ from jaxdiff.networks.conditioning import with_maps
 from jaxdiff.networks.dit.blocks import Block
 from jaxdiff.networks.dit.dit import DiT
 from jaxdiff.networks.dit.ends import as_clip
+from jaxdiff.networks.dit.joint import JointBlock, MMDiT
 from jaxdiff.networks.dit.patches import to_patches
+from jaxdiff.networks.dit.stack import stacked
 from jaxdiff.networks.layers import Conv, Dense, zero_init
 from jaxdiff.networks.residuals import Residuals
 from jaxdiff.networks.unet import UNet
@@ -136,31 +138,88 @@ class ControlDiT(DiT):
         self._check()
         check_map(hint, x, self.map_factor, self.map_channels)
         patches, grid, inputs = self._enter(x, time, cond, dropout_keys)
-        frames, *sides = self.patch
-        of_map, _ = to_patches(as_clip(hint), (frames, *(p * self.map_factor for p in sides)))
-        of_map = Dense(self.features, dtype=self.dtype, name="map")(of_map)
+        of_map = _of_map(self, hint)
         places = jnp.asarray(self.positions.places(grid))[None]
         h, inputs = self._tokens(patches, places, inputs, of_map)
-        each = self._blocks(_ControlBlock, grid[0] if self.factored else None, each=True)(h, inputs)
+        frames_of = grid[0] if self.factored else None
+        _, each = self._blocks(_ControlBlock, frames_of, each=True)(h, inputs)
         return jnp.moveaxis(each, 0, 1)[:, :, self.registers :]
 
 
-Controls = ControlNet | ControlDiT
+class _ControlJointBlock(JointBlock):
+    """A block whose image tokens, through a map that is zero at first, are its second output."""
+
+    @nn.compact
+    def __call__(self, streams, layer, inputs):
+        streams, _ = super().__call__(streams, layer, inputs)
+        h = streams[0]
+        return streams, Dense(h.shape[-1], zero_init, dtype=self.dtype, name="zero")(h)
 
 
-def control_of(
-    network: Any, channels: int, factor: int, depth: int | None = None
-) -> ControlNet | ControlDiT:
+@checked
+class ControlMMDiT(MMDiT):
+    """The first `depth` blocks of an MMDiT, which read a map beside the image and the text.
+
+    As in `ControlDiT`, only the maps after the blocks are zero at first. The MMDiT adds the output
+    of each block to several of its own, as ControlNets of Stable Diffusion 3 do. The other
+    attributes are those of the MMDiT.
+
+    Attributes:
+        map_channels: of the map, whose values are in [0, 1].
+        map_factor: how many times as large as the input the map is.
+    """
+
+    map_channels: Width = 3
+    map_factor: Width = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        time: Float[Array, " b"],
+        cond: Cond,
+        hint: Float[Array, "b h2 w2 m"],
+        dropout_keys: Key[Array, " b"] | None = None,
+    ) -> Float[Array, "b layers n d"]:
+        """Returns the features that are to be added to the image's tokens in the MMDiT.
+
+        Raises:
+            ValueError: the map has another size or number of channels; or as in `MMDiT`.
+        """
+        check_map(hint, x, self.map_factor, self.map_channels)
+        (h, text), _, inputs = self._enter(x, time, cond, dropout_keys)
+        streams, first, found = (h + _of_map(self, hint), text), 0, []
+        for name, depth in self._rows(self.depth).items():
+            row = stacked(
+                _ControlJointBlock, depth, self.remat, self.unroll, each=True, first=first
+            )(**self._options(), dual=name == "dual_blocks", name=name)
+            streams, each = row(streams, inputs)
+            found, first = [*found, each], first + depth
+        return jnp.moveaxis(jnp.concatenate(found), 0, 1)
+
+
+def _of_map(network: Any, hint: Float[Array, "b h w m"]) -> Float[Array, "b n d"]:
+    """Returns a linear map of a map's patches, one for each patch of the network's input."""
+    frames, *sides = network.patch
+    patches, _ = to_patches(as_clip(hint), (frames, *(p * network.map_factor for p in sides)))
+    return Dense(network.features, dtype=network.dtype, name="map")(patches)
+
+
+Controls = ControlNet | ControlDiT | ControlMMDiT
+TRANSFORMERS = {DiT: ControlDiT, MMDiT: ControlMMDiT}
+
+
+def control_of(network: Any, channels: int, factor: int, depth: int | None = None) -> Controls:
     """Returns the network that steers `network` by maps.
 
     Args:
-        network: a UNet or a DiT.
+        network: a UNet, a DiT or an MMDiT.
         channels: of a map.
         factor: how many times as large as the network's input a map is; for a U-Net a power of two.
-        depth: of a DiT, the number of its blocks that are copied; half of them by default.
+        depth: of a transformer, the number of its blocks that are copied; half of them by default.
 
     Raises:
-        ValueError: the network is neither; the depth or the factor is out of range.
+        ValueError: the network is none of these; the depth or the factor is out of range.
     """
     options = {f.name: getattr(network, f.name) for f in fields(network) if f.init}
     options = {k: v for k, v in options.items() if k not in ("parent", "name")}
@@ -172,13 +231,15 @@ def control_of(
             raise ValueError(f"control.depth={depth}: a U-Net's whole encoder is copied")
         hint = HINT_CHANNELS[: halvings + 1]
         return ControlNet(**options, map_channels=channels, hint_channels=hint)
-    if type(network) is DiT:
+    if type(network) in TRANSFORMERS:
         depth = depth or max(network.depth // 2, 1)
-        if depth > network.depth:
-            raise ValueError(f"control.depth={depth}: the network has {network.depth} blocks")
+        most = network.depth - (type(network) is MMDiT)  # its last block ends the text
+        if depth > most:
+            raise ValueError(f"control.depth={depth}: {most} blocks of the network can be copied")
         options |= {"depth": depth, "map_channels": channels, "map_factor": factor}
-        return ControlDiT(**options)
-    raise ValueError(f"control: {type(network).__name__} cannot be steered, only UNet and DiT")
+        return TRANSFORMERS[type(network)](**options)
+    kinds = ", ".join(each.__name__ for each in (UNet, *TRANSFORMERS))
+    raise ValueError(f"control: {type(network).__name__} cannot be steered, only {kinds}")
 
 
 def begun(fresh: Params, base: Params) -> Params:

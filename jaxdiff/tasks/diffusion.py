@@ -18,19 +18,19 @@ from jaxdiff.conditioning.conditions import Conditions, filled
 from jaxdiff.config.build import build
 from jaxdiff.diffusion.translation import check_translation, translated
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.temporal import NAME as TEMPORAL
 from jaxdiff.objectives.players import fixed
 from jaxdiff.pretrained.families import read_network
 from jaxdiff.tasks import control_training, students
 from jaxdiff.tasks.contrastive_runs import perceptual_of, perceptual_weights
 from jaxdiff.tasks.critic import DISCRIMINATOR, discriminator_of, encoder_of
+from jaxdiff.tasks.entries import frozen_entries, gained
 from jaxdiff.tasks.model import build_model, build_objective, model_of_run
 from jaxdiff.tasks.sampler import Sampler
 from jaxdiff.tasks.sampling_options import Options
 from jaxdiff.training.task import Losses
 from jaxdiff.typing import REMEMBERED, Draw, Frozen, Params, Roles
 from jaxdiff.weights import adapters, learned, sources
-from jaxdiff.weights.configured import build_part, given, unnamed_in
+from jaxdiff.weights.configured import build_part, given
 from jaxdiff.weights.devices import Devices
 from jaxdiff.weights.table import Table, Weights
 
@@ -122,10 +122,7 @@ class Diffusion:
         if self._begins_as_teacher():
             source = sources.OfRun(self.config.weights.teacher)
         if isinstance(source, sources.OfRun):
-            # A network that gains an input, or layers across frames, begins as the other run's.
-            new = tuple(f"cond/{name}_" for name in self.model.scalars)
-            new += (TEMPORAL,) if getattr(self.model.network, "temporal", False) else ()
-            source = dataclasses.replace(source, new=(*source.new, *new))
+            source = dataclasses.replace(source, new=(*source.new, *gained(self.model)))
             entries["network"] = dataclasses.replace(entries["network"], source=source)
         entries |= control_training.entries(
             self.model.controls, entries["network"], self.config, self._zeros()
@@ -139,17 +136,7 @@ class Diffusion:
             entries[DISCRIMINATOR] = Weights(init=init, averaged=False)
         for place, part in self._learned():
             entries[place] = Weights(init=lambda key, part=part: part.init())
-        for name, part in self._frozen.items():
-            path = self.config.weights.get(name, "")
-            named = isinstance(part, codecs.Latents) and isinstance(path, str) and path
-            ours = named and sources.is_run(path)
-            entries[name] = Weights(
-                shapes=part.shapes,
-                source=sources.OfRun(path) if ours else part,
-                trained=False,
-                config_field=f"weights.{name}",
-                unnamed=functools.partial(unnamed_in, part, f"weights.{name}"),
-            )
+        entries |= frozen_entries(self.config, self._frozen)
         if self.teacher is not None:
             source = sources.OfRun(self.config.weights.teacher, name="")
             entries["teacher"] = Weights(

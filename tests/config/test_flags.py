@@ -227,6 +227,12 @@ def test_flags_have_types_and_ranges(kind, text, value):
             cli._Parser(kind).parse(wrong)
 
 
+@pytest.mark.parametrize("text", ["256", "256,", "(256,)", "[256]"])
+def test_a_list_of_one_needs_no_comma(text):
+    """Fails if one number is refused, or is not a list."""
+    assert list(cli._Parser(tuple[cli.Size, ...]).parse(text)) == [256]
+
+
 @pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b"\xff\xfe", b"{", b"[" * 100_000])
 def test_json_of_another_shape_names_the_file(tmp_path, content):
     """Of a run, its metrics and hashes, a released encoder: fails if only syntax is caught."""

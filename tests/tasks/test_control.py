@@ -100,7 +100,7 @@ def test_what_cannot_be_steered_is_named():
         experiment(control={"channels": 1, "layers": 2})
     with pytest.raises(ValueError, match=r"control\.channels is"):
         experiment(control={"depth": 2})
-    with pytest.raises(ValueError, match=r"control\.depth=4: the network has 3 blocks"):
+    with pytest.raises(ValueError, match=r"control\.depth=4: 3 blocks of the network"):
         experiment(control={"channels": 1, "depth": 4})
     with pytest.raises(ValueError, match=r"control\.depth=1: a U-Net's whole encoder"):
         experiment(network=UNET, control={"channels": 1, "depth": 1})

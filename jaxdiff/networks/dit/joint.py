@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer, Key
 
 from jaxdiff.networks.attention import Attention, MultiHead, attend, num_heads
@@ -13,7 +14,7 @@ from jaxdiff.networks.conditioning import embed, read_text, with_maps
 from jaxdiff.networks.dit.blocks import BlockInputs, Modulation, add_branch, modulate
 from jaxdiff.networks.dit.ends import as_clip, to_output, to_tokens
 from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
-from jaxdiff.networks.dit.positions import CentredGrid, Positions, SinCosPositions
+from jaxdiff.networks.dit.positions import CentredGrid, Grid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding
@@ -88,6 +89,7 @@ class JointBlock(nn.Module):
             return (x, text), None
         text_gate, *text_mlp = text_rest
         text = feed_forward("text_", add("text_", text, text_gate, text_mixed), *text_mlp)
+        x = x if inputs.residuals is None else x + inputs.residuals[:, layer]
         return (x, text), None
 
 
@@ -146,20 +148,47 @@ class MMDiT(nn.Module):
         time: Float[Array, " b"],
         cond: Cond,
         dropout_keys: Key[Array, " b"] | None = None,
+        residuals: Float[Array, "b layers n d"] | None = None,
     ) -> Float[Array, "b *space out"]:
         """Returns an image or a clip of `out_channels`; without `dropout_keys` there is no dropout.
+
+        `residuals`, such as those of a `ControlMMDiT`, are added to the image's tokens after the
+        blocks: the first to the first blocks, and so on, each to as many; none after the last.
 
         Raises:
             ValueError: the size is not made of patches; the heads do not divide the width; a
                 condition has the wrong shape, or is missing.
         """
-        heads = num_heads(self.features, self.num_heads, None)
         if self.depth < 2:
             raise ValueError(f"depth={self.depth} must be at least 2: the last block ends the text")
         if self.dual_depth >= self.depth:
             raise ValueError(f"dual_depth={self.dual_depth} must be less than depth={self.depth}")
+        streams, grid, block_inputs = self._enter(x, time, cond, dropout_keys)
+        if residuals is not None:
+            of_layer = np.arange(self.depth) * residuals.shape[1] // self.depth
+            block_inputs = block_inputs._replace(residuals=residuals[:, of_layer])
+        first = 0
+        for name, depth in self._rows(self.depth - 1).items():
+            blocks = stacked(JointBlock, depth, self.remat, self.unroll, first=first)
+            row = blocks(**self._options(), dual=name == "dual_blocks", name=name)
+            streams, first = row(streams, block_inputs), first + depth
+        ending = JointBlock(**self._options(), last=True, name="last_block")
+        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)  # [b n d]
+        parts = Modulation(2, self.dtype, name="modulation")(block_inputs.vector)
+        width = (self.out_channels or x.shape[-1]) * patch_size(self.patch)
+        out = to_output(h, parts, width, self.eps, self.dtype)  # [b n p2]
+        clip = from_patches(out, grid, self.patch)  # [b f h w out]
+        return clip[:, 0] if x.ndim == 4 else clip
+
+    def _enter(
+        self, x: Array, time: Array, cond: Cond, dropout_keys: Array | None
+    ) -> tuple[Streams, Grid, BlockInputs]:
+        """Returns the tokens of image and text, the patches along each axis, the blocks' inputs."""
+        heads = num_heads(self.features, self.num_heads, None)
         if self.inputs.text_features is None:
-            raise ValueError("MMDiT needs inputs.text_features, the width of the text's tokens")
+            raise ValueError(
+                f"{type(self).__name__} needs inputs.text_features, the width of the text's tokens"
+            )
         clip = as_clip(with_maps(self.inputs, x, cond, self.dtype))  # [b f h w c]
         patches, grid = to_patches(clip, self.patch)  # [b n p]
         places = jnp.asarray(self.positions.places(grid))[None]  # [1 n 3]
@@ -174,25 +203,21 @@ class MMDiT(nn.Module):
             text_mask=None if text_mask is None else text_mask[:, None],
             dropout_keys=dropout_keys,
         )
-        options = {
-            "num_heads": heads,
+        return (h, text), grid, block_inputs
+
+    def _rows(self, depth: int) -> dict[str, int]:
+        """Returns the number of blocks of each row among the first `depth`, by the row's name."""
+        dual = min(self.dual_depth, depth)
+        rows = {"dual_blocks": dual, "blocks": depth - dual}
+        return {name: count for name, count in rows.items() if count}
+
+    def _options(self) -> dict[str, Any]:
+        """Returns the attributes of a block."""
+        return {
+            "num_heads": num_heads(self.features, self.num_heads, None),
             "hidden": self.mlp_features or 4 * self.features,
             "qk_norm": self.qk_norm,
             "dropout": self.dropout,
             "eps": self.eps,
             "dtype": self.dtype,
         }
-        streams, first = (h, text), 0
-        rows = {"dual_blocks": self.dual_depth, "blocks": self.depth - 1 - self.dual_depth}
-        for name, depth in rows.items():
-            if depth:
-                blocks = stacked(JointBlock, depth, self.remat, self.unroll, first=first)
-                row = blocks(**options, dual=name == "dual_blocks", name=name)
-                streams, first = row(streams, block_inputs), first + depth
-        ending = JointBlock(**options, last=True, name="last_block")
-        (h, _), _ = ending(streams, jnp.asarray(self.depth - 1), block_inputs)  # [b n d]
-        parts = Modulation(2, self.dtype, name="modulation")(vector)
-        width = (self.out_channels or x.shape[-1]) * patch_size(self.patch)
-        out = to_output(h, parts, width, self.eps, self.dtype)  # [b n p2]
-        clip = from_patches(out, grid, self.patch)  # [b f h w out]
-        return clip[:, 0] if x.ndim == 4 else clip

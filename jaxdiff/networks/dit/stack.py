@@ -26,7 +26,7 @@ def stacked(
     """Returns a class of `depth` blocks in a row, called as `(carry, inputs)`.
 
     Each block is called as `block(carry, layer, inputs)` and returns `(carry, None)`; with `each`,
-    a second output in place of None, and the row returns these stacked. With `remat`,
+    a second output in place of None, and the row returns the carry and these stacked. With `remat`,
     a policy of `jax.checkpoint_policies`, the gradient recomputes the values that the policy does
     not save. `unroll` layers are compiled one after another, which runs faster on a CPU and
     compiles longer. The layers are numbered from `first`.
@@ -47,7 +47,8 @@ def stacked(
 
     def make(*args: Any, **options: Any) -> Any:
         blocks = scanned(*args, **options)
-        return lambda carry, inputs: blocks(carry, first + jnp.arange(depth), inputs)[int(each)]
+        run = lambda carry, inputs: blocks(carry, first + jnp.arange(depth), inputs)
+        return run if each else lambda carry, inputs: run(carry, inputs)[0]
 
     return make
 
