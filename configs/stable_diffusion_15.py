@@ -24,13 +24,14 @@ def get_config():
         "num_classes": 0,
     }
     config.transforms = ("Resize(size=512)", "CenterCrop(size=512)", "RandomFlip")
-    config.codec = {"name": "Latents", "autoencoder": "sd_vae"}
+    config.codec = {"name": "Latents", "autoencoder": "sd_vae", "dtype": "bfloat16"}
     config.conditions = ("text",)
     config.encoders = {
         "text": {
             "name": "TextEncoder",
             "settings": "clip_vit_l_14",
             "tokenizer": f"{HUB}/tokenizer",
+            "dtype": "bfloat16",
         }
     }
     config.weights.codec, config.weights.text = f"{HUB}/vae", f"{HUB}/text_encoder"
@@ -41,6 +42,8 @@ def get_config():
     config.time_input = "DiscreteIndex(steps=1000)"
     config.time_sampling = "Discrete(steps=1000)"
     config.batch_size = 2048
+    # Four images at a time pass through the autoencoder and the U-Net on each of 64 chips.
+    config.accumulate = 8
     config.optimizer = {
         "name": "adamw",
         "learning_rate": 1e-4,

@@ -10,6 +10,8 @@ measured again.
 from pathlib import Path
 
 import cli
+import jax
+import jax.numpy as jnp
 import numpy as np
 import preferences_page_text as text
 from absl import flags
@@ -19,11 +21,14 @@ from tuned_runs import folders_of, measured, sampled, sides, wide
 import jaxdiff
 from jaxdiff import Run
 from jaxdiff.evaluation import map_figures, prompted
+from jaxdiff.evaluation.features import Classifier
 from jaxdiff.evaluation.taste import variety
 from jaxdiff.objectives.rewards import Brightness
+from jaxdiff.tasks.alignment import PromptAlignment
 
 RUNS = cli.flag("runs", cli.Text, "runs/preferences", "Folder of the runs, a method each.")
-NUM = cli.flag("num", cli.Size, 24, "Prompts; each is drawn twice.")
+COUNTER = cli.flag("counter", cli.Text, "runs/other_counts.npz", "A classifier of scene_kinds.py.")
+NUM = cli.flag("num", cli.Size, 24, "Prompts of one emoji, each drawn twice; as many of more.")
 READER = cli.flag("reader", cli.Text, "runs/scene_reader.npz", "Of maps; trained if it is missing.")
 OUT = flags.DEFINE_string("out", "docs/preferences_words.md", "The page; the rest lies beside it.")
 
@@ -60,21 +65,34 @@ class Measure:
         self.texts = [each["text"] for each in scenes]
         self.kinds = np.array([each["kinds"][0] for each in scenes])
         self.real, self.decoded = images, through_codec(base, images)
+        *_, several = scenes_of(base, "test", 2 * NUM.value, most=base.config.data.most)
+        self.several = [each["text"] for each in several]
+        self.counts = np.array([np.sum(each["kinds"] >= 0) for each in several])
+        self.counter = Classifier.load(COUNTER.value)
+        self.aligned = PromptAlignment("pretrained/scenes_clip")
         self.reader = trained_reader(base, Path(READER.value))
+        encoder = base.experiment.task.conditions.encoders["text"]
+        arrays = jax.tree.map(jnp.asarray, encoder.prepare(self.texts))
+        self.cond = {"text": encoder.encode(None, arrays)}
         self.before = sampled(base, self.texts)
 
     def of_images(self, images: np.ndarray) -> dict[str, float]:
         """Returns the figures of pictures of the prompts."""
+        read = self.reader(images)
         return {
             "reward": float(np.mean(np.asarray(Brightness()(images, {})))),
-            "kinds": float(np.mean(seen(self.reader(images)) == self.kinds)),
+            "size": float(np.mean(read.segmentation > 0)),
+            "kinds": float(np.mean(seen(read) == self.kinds)),
+            "alignment": float(np.mean(np.asarray(self.aligned(images, self.cond)))),
             "ground": map_figures.mean_rms(map(sides, images), map(sides, self.real)),
         }
 
     def of_run(self, run: Run) -> dict[str, float]:
         """Returns the figures of samples, two of each prompt."""
         one, two = (sampled(run, self.texts, seed) for seed in (1, 2))
+        several = sampled(run, self.several)
         return self.of_images(one) | {
+            "counts": float(np.mean(self.counter.logits(several).argmax(axis=1) == self.counts)),
             "variety": variety(np.concatenate([one, two]), np.tile(np.arange(len(one)), 2)),
             "drift": map_figures.rms(one, self.before),
         }

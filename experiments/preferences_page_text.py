@@ -7,30 +7,38 @@ from tuned_runs import by_method
 
 INTRODUCTION = """# Preferences of pictures from words
 
-The published model of words (`pretrained/scenes_text`) is tuned to a taste that anybody can see,
-brightness, as a LoRA of rank 8 on its attention.
+The published model of words (`pretrained/scenes_text`) is tuned by LoRAs of rank 8 on its
+attention: to a taste that anybody can see, brightness, by votes (`dpo`, Diffusion-DPO) and by the
+reward itself (`nft`, DiffusionNFT; `grpo`, Flow-GRPO); and, by DiffusionNFT, to rewards that read
+what was asked for: the number of emoji (`counts`) and the text (`aligned`).
 
     python experiments/vote.py --workdir=pretrained/scenes_text --num=96 --voter=Brightness \\
         --temperature=0 --captions --steps=6 --out=runs/scene_votes
-    python -m jaxdiff train --config=scenes_preferences:dpo --workdir=runs/preferences/dpo
+    python experiments/scene_kinds.py --model=pretrained/scenes_text --of=count --num=0 \\
+        --save=runs/counts.npz
+    python experiments/scene_kinds.py --model=pretrained/scenes_text --of=count --num=0 --seed=1 \\
+        --save=runs/other_counts.npz
     python -m jaxdiff train --config=scenes_preferences:nft --workdir=runs/preferences/nft
-    python -m jaxdiff train --config=scenes_preferences:grpo --workdir=runs/preferences/grpo
     python experiments/preferences_page.py --runs=runs/preferences
 
 - **reward**: the mean of all values of the samples, from -1 (black) to 1 (white).
 - **variety**: the difference (RMS, of values in [-1, 1]) of two samples of one prompt.
-- **kinds**: the share of samples whose kind is right, as a network reads it that was trained on
-  real scenes.
+- **size**: the share of the picture that is no ground, as a network reads it that was trained on
+  real scenes; **kinds**, the share of samples whose kind is right, by the same network.
 - **ground**: the difference (RMS) at the sides from the real picture of the same caption: is the
   ground that was asked for still there?
+- **counts**: of prompts with one or two emoji, the share of samples with as many, by another
+  classifier than the one that taught.
+- **alignment**: the mean cosine of picture and text, by `pretrained/scenes_clip`, which taught.
 - **drift**: the difference (RMS) from the base's samples by the same noise.
 
-All of {num} prompts, with one emoji each, 8 steps of Heun's method, guidance 3.
+All of {num} prompts, with one emoji each, and {twice} for counts; 8 steps of Heun's method,
+guidance 3.
 
 ## Figures
 
-| method | steps | reward | variety | kinds | ground | drift |
-| --- | --- | --- | --- | --- | --- | --- |
+| method | steps | reward | variety | size | kinds | ground | counts | alignment | drift |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -39,12 +47,12 @@ def page(known: Mapping[str, Any]) -> str:
     rows = known["rows"]
     lines = [row("real, after the autoencoder", "", rows["real"]), row("base", 0, rows["base"])]
     lines += [row(*each) for each in by_method(rows)]
-    return INTRODUCTION.format(num=known["num"]) + "\n".join(lines) + SEEN
+    return INTRODUCTION.format(num=known["num"], twice=2 * known["num"]) + "\n".join(lines) + SEEN
 
 
 def row(method: str, step: int | str, figures: Mapping[str, float]) -> str:
     """Returns a row of the table; a figure that is unknown is left empty."""
-    names = ("reward", "variety", "kinds", "ground", "drift")
+    names = "reward", "variety", "size", "kinds", "ground", "counts", "alignment", "drift"
     shown = (f"{figures[name]:.2f}" if name in figures else "" for name in names)
     return f"| {method} | {step} | {' | '.join(shown)} |"
 

@@ -55,6 +55,7 @@ ROWS = {
     "DiT-XL/2 on 16 v5p": Row("imagenet256_dit_xl2", "v5p:2x2x4", {}),
     "MeanFlow-XL/2": Row("imagenet256_meanflow", "v5e:4x4", {}),
     "ECM on ImageNet 64": Row("imagenet64_ecm", "v5e:4x4", {}),
+    "SD 1.5 on 64 chips": Row("stable_diffusion_15", "v5e:8x8", {}),
     "SD 3 medium on 64 chips": Row("sd3_medium", "v5e:8x8", {}),
     "video DiT-XL, 129 frames": Row("video_dit_xl:129", "v5e:4x4", {}),
     "video DiT-XL, 129 frames, splash": Row("video_dit_xl:129", "v5e:4x4", SPLASH),

@@ -20,8 +20,8 @@ BORDER = 4
 
 
 def folders_of(runs: str) -> list[Path]:
-    """Returns the folders of runs inside a folder, a method each."""
-    return sorted(path.parent for path in Path(runs).glob("*/config.json"))
+    """Returns the folders of runs with checkpoints inside a folder, a method each."""
+    return sorted({path.parents[1] for path in Path(runs).glob("*/checkpoints/[0-9]*")})
 
 
 def measured(

@@ -5,10 +5,12 @@ import pytest
 
 from jaxdiff.data.scenes import motion, truth
 from jaxdiff.data.scenes.captions import caption, moving_caption
-from jaxdiff.data.scenes.layout import RELATIONS
+from jaxdiff.data.scenes.character import poses
+from jaxdiff.data.scenes.layout import RELATIONS, SIDES, TILT, draw_ground
 from jaxdiff.data.scenes.paint import Camera, Ground, Placed, paint
 from jaxdiff.data.scenes.sprites import COLOR_NAMES, NOUNS, is_held_out, sprite
 from jaxdiff.data.sources import open_source
+from jaxdiff.evaluation.templates import Template, correlation
 
 PIXELS = ("masks", "segmentation", "edges", "depth", "points")
 FIELDS = ("text", "count", "kinds", "colors", "groups", "relation", "places", *PIXELS)
@@ -240,3 +242,23 @@ def test_a_character_of_its_own_is_in_five_scenes_and_in_no_other():
         train[5]
     with pytest.raises(FileNotFoundError, match="FFFFF"):
         open_source("emoji_character", "train", code="FFFFF")
+
+
+def test_poses_of_a_character_are_found_in_its_pictures():
+    """Fails if a pose is of another size, angle or emoji, or its share of another pixel."""
+    picture = open_source("emoji_character", "test", size=64)[0]["x"] / 127.5 - 1
+    rng = np.random.default_rng((5, 2))  # after five pictures of training
+    draw_ground(rng)
+    side = rng.uniform(*SIDES[1])
+    rng.uniform(side / 2, 1 - side / 2, 2)
+    angle = rng.uniform(-TILT, TILT)
+    found = {}
+    for code, turned in (("1F916", 0.0), ("1F916", 0.5), ("1F431", 0.0)):
+        [pose] = poses(code, 64, [side], [angle + turned])
+        inside = pose.shares[0] > 0.5
+        window = tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(inside))
+        template = Template((pose.picture / 127.5 - 1)[window], inside[window])
+        found[code, turned] = correlation(picture, template)
+    own = found.pop(("1F916", 0.0))
+    assert own > 0.9
+    assert max(found.values()) < 0.7
