@@ -184,10 +184,9 @@ class Conditions:
         They are `negative`, encoded for one example, and the encoding of the empty prompt; {} for a
         network with null embeddings of its own.
         """
-        null = {}
-        if not self.learned_null:
-            null = {name: part.empty(weights.get(name)) for name, part in self.encoders.items()}
-        return {**null, **(negative or {})}
+        given = dict(negative or {})
+        missing = [] if self.learned_null else [n for n in self.encoders if n not in given]
+        return {n: self.encoders[n].empty(weights.get(n)) for n in missing} | given
 
     def _prepare(self, name: str, values: Any) -> Any:
         if name not in self.encoders:

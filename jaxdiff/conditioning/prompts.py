@@ -92,11 +92,15 @@ class TextPipeline:
 
     def __call__(self, params: Params, prompts: Sequence[str]) -> Encoded:
         """Returns states and pooled vectors of prompts."""
-        return _encode(self, params, self.tokenize(prompts))
+        return encode_once(self, params, self.tokenize(prompts))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(encoder: TextPipeline, params: Params, tokens: TokenIds) -> Encoded:
+def encode_once(encoder: TextPipeline, params: Params, tokens: TokenIds) -> Encoded:
+    """Returns states and pooled vectors; inside of a program, prompts of one shape share a trace.
+
+    A prompt, a negative one and the empty one are three uses of a network that is long to trace.
+    """
     return encoder.encode(params, tokens)
 
 

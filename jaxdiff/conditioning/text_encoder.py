@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdiff.conditioning import loading, tokens
 from jaxdiff.conditioning.emphasis import WeightedIds, emphasized, tokenized, without_weights
 from jaxdiff.conditioning.loading import T5_WINDOW, find_tokenizer
-from jaxdiff.conditioning.prompts import Encoded, TextPipeline
+from jaxdiff.conditioning.prompts import Encoded, TextPipeline, encode_once
 from jaxdiff.conditioning.spans import Spans
 from jaxdiff.conditioning.tokens import TokenIds, Tokenizer
 from jaxdiff.conditioning.words import check_different
@@ -182,7 +182,7 @@ class TextEncoder(PromptEncoder):
     def states(self, params: Params, inputs: TokenIds | WeightedIds) -> Encoded:
         """Returns the network's states of tokens, times their weights."""
         plain = inputs if isinstance(inputs, TokenIds) else without_weights(inputs)
-        encoded = self.pipeline.encode(params, plain)
+        encoded = encode_once(self.pipeline, params, plain)
         if not isinstance(inputs, TokenIds):
             encoded = encoded._replace(tokens=emphasized(encoded.tokens, inputs.weights))
         if not self.zero_padding:

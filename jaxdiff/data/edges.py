@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy import ndimage
 
 from jaxdiff.options import Share, check
 
@@ -31,6 +30,8 @@ def canny(
     check("high", Share, high)
     if low > high:
         raise ValueError(f"low={low} is above high={high}")
+    from scipy import ndimage  # noqa: PLC0415 - takes tenths of a second
+
     smooth = ndimage.gaussian_filter(luma(pixels)[..., 0], sigma)
     rows, columns = (ndimage.sobel(smooth, axis) / 4 for axis in (0, 1))
     strength = np.hypot(rows, columns)
@@ -51,6 +52,8 @@ def _highest(
 ) -> Bool[np.ndarray, "h w"]:
     """Returns where a gradient is the highest along its direction, within half a pixel of it."""
     length = np.maximum(strength, 1e-9)
+    from scipy import ndimage  # noqa: PLC0415
+
     down, right = rows / length, columns / length
     places = np.indices(strength.shape).astype(np.float32)
     at = lambda way: ndimage.map_coordinates(

@@ -8,7 +8,6 @@ from typing import Annotated, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import PchipInterpolator
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.files import read_json, write_json
@@ -35,6 +34,8 @@ def spread(knots: Knots, steps: int) -> Float[Array, " times"]:
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: a solver takes at least 1 steps on this grid")
+    from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 - takes tenths of a second
+
     curve = PchipInterpolator(knots.shares, knots.times)
     times = curve(np.linspace(0, 1, steps + 1))
     times[[0, -1]] = knots.times[0], 0

@@ -18,7 +18,14 @@ from jaxtyping import Array, Float
 from jaxdiff.networks import layout
 from jaxdiff.networks.attention import MultiHead
 from jaxdiff.networks.convolution import convolve
-from jaxdiff.networks.layers import Conv, Initializer, RMSNorm, default_init, zero_init
+from jaxdiff.networks.layers import (
+    Conv,
+    Initializer,
+    RMSNorm,
+    default_init,
+    parameter,
+    zero_init,
+)
 from jaxdiff.networks.resampling import nearest
 
 HISTORY = "history"
@@ -48,8 +55,8 @@ class CausalConv(nn.Module):
         """Returns the convolved clip; without frames if the clip is shorter than the kernel."""
         c = x.shape[-1]
         shape = (self.frames, self.size, self.size, c, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", zero_init, (self.features,))
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
+        bias = parameter(self, "bias", zero_init, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = self._with_history(layout.divided(x))
         count = (x.shape[1] - self.frames) // self.stride + 1
