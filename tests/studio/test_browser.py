@@ -29,7 +29,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
 ]
-STUDENT = Path(__file__).parents[2] / "pretrained" / "fashion_mnist_student"
+PRETRAINED = Path(__file__).parents[2] / "pretrained"
+STUDENT, STEERED = PRETRAINED / "fashion_mnist_student", PRETRAINED / "scenes_control"
 PATIENCE = 600_000
 """Milliseconds, for machines on which others compute too."""
 
@@ -45,7 +46,12 @@ def address(tmp_path_factory):
     publish(clips_run(), clips)
     write_sd(studio.folder("checkpoints") / "sd")
     write_control(studio.folder("controlnet") / "net")
-    flags = [f"--model={STUDENT}", f"--model={clips}", f"--folder={studio.root}"]
+    flags = [
+        f"--model={STUDENT}",
+        f"--model={STEERED}",
+        f"--model={clips}",
+        f"--folder={studio.root}",
+    ]
     command = [sys.executable, "-m", "jaxdiff", "studio", *flags, f"--port={port}"]
     # Votes and trainings go below the folder in which the studio was begun.
     process = subprocess.Popen(command, cwd=root, env=environment())
@@ -161,6 +167,21 @@ def test_a_line_is_drawn_as_a_map(page):
     panel.get_by_text("drawn in").wait_for()
     shot(page, "control")
     assert brightest(panel.locator("img").last) > 100
+
+
+def test_a_line_is_read_as_edges(page):
+    """Fails if a network of several maps is not told which kind a drawing is."""
+    panel = opened(page, "Control")
+    choose(page, panel, "Model", "scenes_control")
+    panel.get_by_label("Prompt", exact=True).fill("a red heart, on a white ground")
+    panel.get_by_label("Steps", exact=True).first.fill("3")
+    choose(page, panel, "ControlNet (of a released model)", "the run's own")
+    stroke(page, panel)
+    choose(page, panel, "Read as (by a net of several maps)", "edges")
+    panel.get_by_role("button", name="Draw (Ctrl+Enter)").click()
+    panel.get_by_text("drawn in").wait_for()
+    shot(page, "read_as")
+    assert "edges" in panel.inner_text()
 
 
 def test_each_panel_as_a_person_uses_it(page, address):
