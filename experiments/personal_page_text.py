@@ -31,26 +31,31 @@ All of {num} samples, one a prompt, 8 steps of Heun's method, guidance 3.
 """
 
 BOUNDS = """
-For comparison: held-out pictures of the blorb have a likeness of {real[likeness]:.3f}, scenes
-without it {real[likeness of other things]:.3f}; sides of a blorb on another ground differ by
+For comparison: held-out pictures of the blorb show the drawing by {real[drawing]:.2f}, after the
+autoencoder by {real[drawing after the autoencoder]:.2f}, and scenes without it by
+{real[drawing of other things]:.2f}, which is nothing; their likeness is {real[likeness]:.2f} and
+{real[likeness of other things]:.2f}. Sides of a blorb on another ground differ by
 {real[ground of other captions]:.2f}; the reader finds the right kind in {real[kinds]:.0%} of the
-real scenes. The base, which does not know the word, has a likeness of {base[likeness]:.3f}, a
-ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
+real scenes. The base, which does not know the word, shows the drawing by {base[drawing]:.2f}, with
+a ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
 
 ![Samples by method](personalisation.png)
 
 - A new shape needs the convolutions: factors on all kernels (`locon`) and all weights
-  (`dreambooth`) have the face after 300 steps; factors on attention alone (`lora`), and the
-  vector of the word alone (`word`, textual inversion), learn its grey and its texture, a blob, in
-  as many. The small U-Net has attention at two of its three sizes only.
+  (`dreambooth`) draw the face. Factors on attention alone (`lora`, `dora`), keys and values of the
+  text (`custom`), and the vector of the word alone (`word`, textual inversion) learn its grey and
+  its texture, a blot, that is no more the drawing than any other scene. The small U-Net has
+  attention at two of its three sizes only.
+- Rank is not what they lack: 2, 8 and 32 (`lora_2`, `lora`, `lora_32`) differ by less than one of
+  them differs from itself a hundred steps earlier; with the rank the drift grows.
 - The word alone changes nothing else, to the bit; factors on attention change other pictures by
   half as much as the methods that learn the face.
 - The rest of the prompt counts as before: grounds are as right as the base's, and the kinds that it
   knew are as often right within what {num} samples can tell.
 - "A blorb left of a red heart" draws the heart alone, with every method: no training picture has
   the blorb beside anything.
-- The likeness separates the methods less than the eye does: the encoder knows kinds and grounds of
-  scenes, and has no place for a robot. It is no figure to choose a checkpoint by.
+- The likeness by the encoder does not separate the methods: it knows kinds and grounds of scenes,
+  and has no place for a robot. The drawing itself, searched in the sample, does.
 
 ## Together with a slider
 

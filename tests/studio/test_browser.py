@@ -174,7 +174,7 @@ def test_a_line_is_read_as_edges(page):
     panel = opened(page, "Control")
     choose(page, panel, "Model", "scenes_control")
     panel.get_by_label("Prompt", exact=True).fill("a red heart, on a white ground")
-    panel.get_by_label("Steps", exact=True).first.fill("3")
+    panel.get_by_label("Steps (0: the model's own)").fill("6")
     choose(page, panel, "ControlNet (of a released model)", "the run's own")
     stroke(page, panel)
     choose(page, panel, "Read as (by a net of several maps)", "edges")
