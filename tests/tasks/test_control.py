@@ -12,6 +12,7 @@ from jaxdiff import Experiment, Run
 from jaxdiff.networks.control import begun
 from jaxdiff.networks.residuals import Residuals
 from jaxdiff.tasks.controls import Map, by_depth
+from jaxdiff.training.step import make_step
 from jaxdiff.weights.devices import Devices, make_mesh
 from tests.support.tiny import tiny_config
 
@@ -92,6 +93,24 @@ def test_copies_are_of_the_first_layers():
     assert found["blocks"]["zero"] is fresh["blocks"]["zero"]
     assert found["map"] is fresh["map"]
     assert set(found) == {"blocks", "map"}
+
+
+def test_an_mmdit_is_steered():
+    """Fails if the network cannot take the outputs of its copied blocks, or is trained itself."""
+    network = {**DIT, "name": "MMDiT", "inputs": {"text_features": 8}}
+    made = experiment(
+        network={name: value for name, value in network.items() if name != "registers"},
+        transforms=("Caption(template='digit {}')", "ControlMap(of='lines')"),
+        conditions=("text",),
+        encoders={"text": {"name": "Words", "features": 8, "window": 3}},
+    )
+    state, batch = made.abstract_state(), made.task.example(8)
+    step = make_step(made.recipe)
+    after, metrics = jax.eval_shape(step, state, batch, made.recipe.numbers(0))
+    assert set(after.params) == {"control"}
+    assert "control_gain" in metrics
+    blocks = state.params["control"]["blocks"]
+    assert blocks["zero"]["kernel"].shape == (2, 8, 8)
 
 
 def test_what_cannot_be_steered_is_named():
