@@ -46,8 +46,8 @@ a ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
   text (`custom`), and the vector of the word alone (`word`, textual inversion) learn its grey and
   its texture, a blot, that is no more the drawing than any other scene. The small U-Net has
   attention at two of its three sizes only.
-- Rank is not what they lack: 2, 8 and 32 (`lora_2`, `lora`, `lora_32`) differ by less than one of
-  them differs from itself a hundred steps earlier; with the rank the drift grows.
+- Rank is not what they lack: with 2, 8 and 32 (`lora_2`, `lora`, `lora_32`) the drawing is as
+  absent; with the rank the drift grows.
 - The word alone changes nothing else, to the bit; factors on attention change other pictures by
   half as much as the methods that learn the face.
 - The rest of the prompt counts as before: grounds are as right as the base's, and the kinds that it

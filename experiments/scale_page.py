@@ -26,6 +26,11 @@ are bounds by arithmetic, memory and links alone, from published peaks: the step
 largest, and nothing here was run. It was compiled on one core that had other work besides.
 
 {compiled}
+
+Stable Diffusion 3 passes 16 micro-batches through a step, an image of a chip at a time, and sends
+its weights as often; its links still wait for its arithmetic. Two rows of `ROWS` are missing: ECM
+and Stable Diffusion 1.5 are U-Nets, whose blocks are unrolled, and the compiler did not finish
+them in half an hour of a core.
 """
 
 FREE = """
