@@ -55,6 +55,7 @@ def _serve(found: Any) -> int:
     start = time.perf_counter()
     if paths:
         whole.source()
+        whole.warm()
     app = apps.application(whole, token, page=found.page == "yes")
     print(f"studio: {', '.join(paths) or 'no model'}, ready in {time.perf_counter() - start:.0f} s")
     print(f"http://{found.host}:{found.port}", flush=True)

@@ -67,6 +67,14 @@ def test_many_clients_lose_nothing(client, studio):
     assert found == {10 * a + b: 10 * a + b for a in range(8) for b in range(5)}
 
 
+def test_a_model_is_warmed_by_one_step(studio):
+    """Fails if the whole picture is drawn, or kept: it would be the first thing in the gallery."""
+    job = studio.warm()
+    job.wait(10.0)
+    assert (job.state, job.step, job.steps) == ("interrupted", 1, 4)
+    assert not any(each.file for each in job.result)
+
+
 def test_requests_that_are_alike_share_a_batch(studio):
     """Fails if others join it, a client gets more than its turns, or an error is everybody's."""
     drawn = lambda job: job.wait(10.0)[0].text

@@ -164,6 +164,14 @@ class Studio:
         }
         return self.worker.submit(Job(lambda job: self.draw(request, name, save, job), **options))
 
+    def warm(self) -> Job:
+        """Puts a picture that ends after one step into the queue, so that its program is there.
+
+        Programs that tell of their steps are compiled anew in each process; this one is compiled
+        while the first visitor writes a prompt. "0" is a text, and the number of a class as well.
+        """
+        return self.submit(Request(prompt="0"), save=False, limit=0.0)
+
     def draw(
         self, request: Request, name: str | None = None, save: bool = True, job: Job | None = None
     ) -> list[Picture]:
