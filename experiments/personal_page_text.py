@@ -48,8 +48,8 @@ a ground of {base[ground]:.2f}, and {base[kinds]:.2f} of the kinds.
   attention at two of its three sizes only.
 - Rank is not what they lack: with 2, 8 and 32 (`lora_2`, `lora`, `lora_32`) the drawing is as
   absent; with the rank the drift grows.
-- The word alone changes nothing else, to the bit; factors on attention change other pictures by
-  half as much as the methods that learn the face.
+- The word alone changes nothing else, to the bit; factors on attention change other pictures less
+  than the methods that learn the face.
 - The rest of the prompt counts as before: grounds are as right as the base's, and the kinds that it
   knew are as often right within what {num} samples can tell.
 - "A blorb left of a red heart" draws the heart alone, with every method: no training picture has

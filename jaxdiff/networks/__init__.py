@@ -12,7 +12,6 @@ from jaxdiff.networks.dit import (
     StretchedGrid,
 )
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Fourier, SinCos
 from jaxdiff.networks.mlp import MLP
 from jaxdiff.networks.released import (
     dit_b,
@@ -28,6 +27,7 @@ from jaxdiff.networks.released import (
     stable_diffusion_15,
     wan_1_3b,
 )
+from jaxdiff.networks.times import Fourier, SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.typing import Network
 

@@ -27,7 +27,8 @@ from jaxdiff.networks.fields import (
     example_of,
 )
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, SinCos, TimeEmbedding, feed_forward
+from jaxdiff.networks.layers import Dense, feed_forward
+from jaxdiff.networks.times import SinCos, TimeEmbedding
 from jaxdiff.typing import Cond, Condition
 
 

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxdiff.networks.layers import Dense, SinCos, feed_forward, zero_init
+from jaxdiff.networks.layers import Dense, feed_forward, zero_init
+from jaxdiff.networks.times import SinCos
 
 embedding_init = nn.initializers.normal(0.02)
 

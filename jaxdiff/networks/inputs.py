@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from flax.core import FrozenDict
 
 from jaxdiff.networks.fields import Kind, Label, Numbers, Pooled, Scalar, Vector
-from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.times import SinCos
 from jaxdiff.options import Count, Width, checked
 
 

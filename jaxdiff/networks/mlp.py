@@ -8,7 +8,8 @@ from jaxtyping import Array, Float, Key
 
 from jaxdiff.networks.conditioning import embed
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, Dropout, SinCos, time_embedding, zero_init
+from jaxdiff.networks.layers import Dense, Dropout, zero_init
+from jaxdiff.networks.times import SinCos, time_embedding
 from jaxdiff.options import Between, FloatType, Range, Width, checked
 from jaxdiff.typing import Cond
 

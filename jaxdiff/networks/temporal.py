@@ -9,7 +9,8 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from jaxdiff.networks.attention import MultiHead
-from jaxdiff.networks.layers import Dense, LayerNorm, SinCos, zero_init
+from jaxdiff.networks.layers import Dense, LayerNorm, zero_init
+from jaxdiff.networks.times import SinCos
 
 NAME = "across_frames_"
 """Begins the names of these layers, and of their parameters: an image's network has none."""

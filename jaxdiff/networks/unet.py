@@ -14,10 +14,11 @@ from jaxdiff.networks.blocks import ResidualBlock
 from jaxdiff.networks.conditioning import embed, read_image, read_text, with_maps
 from jaxdiff.networks.dit.stack import Remat, recomputed
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Conv, GroupNorm, SinCos, time_embedding, zero_init
+from jaxdiff.networks.layers import Conv, GroupNorm, zero_init
 from jaxdiff.networks.resampling import Downsample, Upsample, level_sizes
 from jaxdiff.networks.residuals import Residuals, sums
 from jaxdiff.networks.temporal import NAME, TemporalLayer, by_frame
+from jaxdiff.networks.times import SinCos, time_embedding
 from jaxdiff.networks.transformer import SpatialTransformer
 from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond

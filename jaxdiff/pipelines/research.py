@@ -19,7 +19,7 @@ from jaxdiff.diffusion.preconditioning import TimeToData
 from jaxdiff.diffusion.timesteps import Uniform
 from jaxdiff.networks.dit import DiT
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.times import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pipelines.families import ADM, CONSISTENCY, DIT, Family, together
 from jaxdiff.pipelines.folders import INDEX, read_codec

@@ -10,7 +10,7 @@ from jaxdiff.networks import autoencoder, video_autoencoder
 from jaxdiff.networks.autoencoder import AutoencoderKL
 from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.times import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.networks.vector_quantized import AutoencoderVQ
 from jaxdiff.networks.video_autoencoder import VideoAutoencoder

@@ -1,6 +1,5 @@
 """A reward that reads the prompt: how well a picture fits its text, by a contrastive encoder."""
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +63,8 @@ class PromptAlignment:
         return (unit(one) * unit(two)).sum(axis=-1)
 
 
-@functools.lru_cache(maxsize=2)
 def _loaded(run: str) -> tuple[Contrastive, dict[str, Params]]:
-    """Returns a run's task and its averages, which a run does not change once it is used."""
+    """Returns a run's task and its averages."""
     average = OfRun(run, name="")
     # A reward is first asked for while a step is traced, in which nothing can be read otherwise.
     with jax.ensure_compile_time_eval():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxdiff.networks import algorithms, attention, layers, resampling
+from jaxdiff.networks import algorithms, attention, layers, resampling, times
 from jaxdiff.networks.convolution import convolve
 
 CASES = [
@@ -148,14 +148,14 @@ def test_sincos_conventions():
     time = jnp.array([3.0, 500.0])
     frequencies = np.array([1.0, 10**-2, 10**-4])
     sin, cos = (f(np.array(time)[:, None] * frequencies) for f in (np.sin, np.cos))
-    ddpm = layers.SinCos(cos_first=False, frequency_shift=1.0)
+    ddpm = times.SinCos(cos_first=False, frequency_shift=1.0)
     close(ddpm(time, 6), np.concatenate([sin, cos], 1), 1e-4)
-    adm = layers.SinCos(max_period=1e6)
+    adm = times.SinCos(max_period=1e6)
     close(adm(time, 7), np.pad(np.concatenate([cos, sin], 1), ((0, 0), (0, 1))), 1e-4)
 
 
 def test_fourier_frequencies_get_no_gradient():
-    waves, time = layers.Fourier(scale=2.0), jnp.linspace(0, 1, 5)
+    waves, time = times.Fourier(scale=2.0), jnp.linspace(0, 1, 5)
     params = waves.init(jax.random.key(0), time, 400)
     gradient = jax.grad(lambda p: jnp.sum(waves.apply(p, time, 400)))(params)
     assert not np.any(gradient["params"]["frequencies"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.networks import layers, resampling
+from jaxdiff.networks import resampling, times
 from jaxdiff.networks.inputs import Inputs
 from jaxdiff.networks.resampling import level_sizes
 from jaxdiff.networks.unet import ResidualBlock, Residuals, UNet
@@ -110,7 +110,7 @@ def test_forward_and_reverse_mode_agree(x):
         {"resample_in_block": True, "scale_shift": True, "skip_scale": 0.5**0.5},
         {"downsample_padding": (0, 1), "middle_attention": False, "out_channels": 6},
         {
-            "time_sinusoids": layers.Fourier(2.0),
+            "time_sinusoids": times.Fourier(2.0),
             "dtype": "bfloat16",
             "inputs": Inputs(num_classes=2),
         },

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("safetensors")
 
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import SinCos
 from jaxdiff.networks.released import dit_xl
+from jaxdiff.networks.times import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pipelines import research
 from jaxdiff.pipelines.opening import released

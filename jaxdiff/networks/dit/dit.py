@@ -19,14 +19,8 @@ from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Grid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import (
-    Dense,
-    LayerNorm,
-    SinCos,
-    feed_forward,
-    time_embedding,
-    zero_init,
-)
+from jaxdiff.networks.layers import Dense, LayerNorm, feed_forward, zero_init
+from jaxdiff.networks.times import SinCos, time_embedding
 from jaxdiff.options import Between, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 

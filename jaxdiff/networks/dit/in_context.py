@@ -15,14 +15,8 @@ from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import Rotary
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import (
-    Dense,
-    FeedForward,
-    RMSNorm,
-    SinCos,
-    time_embedding,
-    zero_init,
-)
+from jaxdiff.networks.layers import Dense, FeedForward, RMSNorm, zero_init
+from jaxdiff.networks.times import SinCos, time_embedding
 from jaxdiff.options import Count, Depth, Filled, FloatType, PositiveFloat, Range, Width, checked
 from jaxdiff.typing import Cond
 

@@ -17,7 +17,8 @@ from jaxdiff.networks.dit.patches import from_patches, patch_size, to_patches
 from jaxdiff.networks.dit.positions import CentredGrid, Grid, Positions, SinCosPositions
 from jaxdiff.networks.dit.stack import Remat, stacked
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import Dense, FeedForward, SinCos, time_embedding
+from jaxdiff.networks.layers import Dense, FeedForward
+from jaxdiff.networks.times import SinCos, time_embedding
 from jaxdiff.options import (
     Between,
     Depth,

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from jaxdiff.networks.layers import sin_cos
+from jaxdiff.networks.times import sin_cos
 from jaxdiff.options import PositiveFloat, Width, checked
 
 Grid = tuple[int, int, int]

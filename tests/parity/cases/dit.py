@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdiff.networks.dit import CentredGrid, DiT, MMDiT, Rotary, SinCosPositions, StretchedGrid
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.times import SinCos
 from jaxdiff.pretrained.tables import dit as tables
 from jaxdiff.typing import Cond, Condition
 from tests.parity.cases import Case, Ours, Peer

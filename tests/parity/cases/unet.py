@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.networks.inputs import Inputs
-from jaxdiff.networks.layers import SinCos
+from jaxdiff.networks.times import SinCos
 from jaxdiff.networks.unet import UNet
 from jaxdiff.pretrained.tables.unet import unet2d
 from tests.parity.cases import Case, Ours, Peer
